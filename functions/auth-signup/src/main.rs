@@ -1,0 +1,78 @@
+//! `POST /auth/signup`: opens an account for a mobile number and sends it a code.
+//!
+//! A number that has an account simply gets a sign-in code, and the answer is the same: nobody learns who is a
+//! customer. An unverified number owns nothing, so until somebody proves it, whoever signs up last names it.
+
+use garde::Validate;
+use lambda_http::{Body, Request, Response};
+use serde::Deserialize;
+use shared::{
+    Result,
+    auth::{Codes, Delivery, codes::Purpose},
+    config::ConfigError,
+    database::{Database, Type},
+    domain::{Mobile, UserId, storable},
+    http,
+};
+
+struct App {
+    codes: Codes,
+    database: Database,
+    delivery: Delivery,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            codes: Codes::from_env()?,
+            database: Database::from_env()?,
+            delivery: Delivery::from_env()?,
+        })
+    }
+}
+
+#[derive(Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct Signup {
+    #[garde(skip)]
+    mobile: Mobile,
+    #[garde(inner(length(chars, min = 1, max = 100), custom(storable)))]
+    name: Option<String>,
+    #[garde(inner(length(chars, min = 3, max = 254), contains("@"), custom(storable)))]
+    email: Option<String>,
+}
+
+const SIGN_UP: &str = "
+    insert into users (id, mobile, name, email)
+    values ($1, $2, $3, $4)
+    on conflict (mobile) do update
+    set name = excluded.name, email = excluded.email
+    where users.verified_at is null";
+
+async fn sign_up(app: &App, request: Request) -> Result<Response<Body>> {
+    let signup: Signup = http::json(&request)?;
+    let address = http::client_address(&request);
+
+    let code = app
+        .codes
+        .issue(Purpose::SignIn, &signup.mobile, &address)
+        .await?;
+    app.database
+        .query(
+            SIGN_UP,
+            &[
+                (&UserId::new(), Type::UUID),
+                (&signup.mobile.as_str(), Type::TEXT),
+                (&signup.name, Type::TEXT),
+                (&signup.email, Type::TEXT),
+            ],
+        )
+        .await?;
+    let sent = app.delivery.deliver(&signup.mobile, true, &code).await?;
+    http::accepted(None, &sent)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    shared::serve(App::from_env, sign_up).await
+}

@@ -1,0 +1,66 @@
+//! `POST /chatroom`: opens a chatroom.
+
+use garde::Validate;
+use lambda_http::{Body, Request, Response};
+use serde::Deserialize;
+use shared::{
+    Error, Result,
+    auth::TokenVerifier,
+    config::ConfigError,
+    database::{Database, Type},
+    domain::{Chatroom, ChatroomId, storable},
+    http,
+};
+
+struct App {
+    tokens: TokenVerifier,
+    database: Database,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            tokens: TokenVerifier::from_env()?,
+            database: Database::from_env()?,
+        })
+    }
+}
+
+#[derive(Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct NewChatroom {
+    #[garde(length(chars, min = 1, max = 100), custom(storable))]
+    title: String,
+}
+
+/// Inserts nothing for a user who is gone. Its update finds the row of a first try whose answer was lost.
+const CREATE: &str = "
+    insert into chatrooms (id, user_id, title)
+    select $1, users.id, $3 from users where users.id = $2
+    on conflict (id) do update set title = excluded.title
+    returning id, title, created_at, active_at";
+
+async fn create(app: &App, request: Request) -> Result<Response<Body>> {
+    let caller = app.tokens.authenticate(&request)?;
+    let room: NewChatroom = http::json(&request)?;
+
+    let row = app
+        .database
+        .query_opt(
+            CREATE,
+            &[
+                (&ChatroomId::new(), Type::UUID),
+                (&caller.user, Type::UUID),
+                (&room.title, Type::TEXT),
+            ],
+        )
+        .await?;
+    let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
+    let room = Chatroom::from(&row);
+    http::created(&format!("/chatroom/{}", room.id), &room)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    shared::serve(App::from_env, create).await
+}

@@ -1,0 +1,42 @@
+//! `DELETE /chatroom/{id}`: removes a chatroom with its messages. A reply under way has nowhere to go any more.
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    Error, Result,
+    auth::TokenVerifier,
+    config::ConfigError,
+    database::{Database, Type},
+    domain::ChatroomId,
+    http,
+};
+
+struct App {
+    tokens: TokenVerifier,
+    database: Database,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            tokens: TokenVerifier::from_env()?,
+            database: Database::from_env()?,
+        })
+    }
+}
+
+const DELETE: &str = "delete from chatrooms where id = $1 and user_id = $2 returning id";
+
+async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
+    let caller = app.tokens.authenticate(&request)?;
+    let room: ChatroomId = http::path(&request, "id", "chatroom")?;
+
+    let parameters = &[(&room as _, Type::UUID), (&caller.user as _, Type::UUID)];
+    let row = app.database.query_opt(DELETE, parameters).await?;
+    row.ok_or(Error::NotFound("chatroom"))?;
+    http::no_content()
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    shared::serve(App::from_env, delete).await
+}

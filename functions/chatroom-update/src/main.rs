@@ -1,0 +1,63 @@
+//! `PATCH /chatroom/{id}`: renames a chatroom.
+
+use garde::Validate;
+use lambda_http::{Body, Request, Response};
+use serde::Deserialize;
+use shared::{
+    Error, Result,
+    auth::TokenVerifier,
+    config::ConfigError,
+    database::{Database, Type},
+    domain::{Chatroom, ChatroomId, storable},
+    http,
+};
+
+struct App {
+    tokens: TokenVerifier,
+    database: Database,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            tokens: TokenVerifier::from_env()?,
+            database: Database::from_env()?,
+        })
+    }
+}
+
+#[derive(Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct Changes {
+    #[garde(length(chars, min = 1, max = 100), custom(storable))]
+    title: String,
+}
+
+const UPDATE: &str = "
+    update chatrooms set title = $3
+    where id = $1 and user_id = $2
+    returning id, title, created_at, active_at";
+
+async fn update(app: &App, request: Request) -> Result<Response<Body>> {
+    let caller = app.tokens.authenticate(&request)?;
+    let room: ChatroomId = http::path(&request, "id", "chatroom")?;
+    let changes: Changes = http::json(&request)?;
+
+    let row = app
+        .database
+        .query_opt(
+            UPDATE,
+            &[
+                (&room, Type::UUID),
+                (&caller.user, Type::UUID),
+                (&changes.title, Type::TEXT),
+            ],
+        )
+        .await?;
+    http::ok(&Chatroom::from(&row.ok_or(Error::NotFound("chatroom"))?))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    shared::serve(App::from_env, update).await
+}

@@ -1,0 +1,118 @@
+//! The consumer of the queue: answers the rooms of a batch of wake-ups, all at once.
+//!
+//! The time is spent waiting for Gemini, so ten rooms of a batch cost little more than one. Only what cannot be decided
+//! here goes back to the queue: a body that cannot be read, which ends in the dead-letter queue, and rooms that
+//! Postgres was not there for.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use futures_util::future::join_all;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use shared::{answering::Answering, domain::ChatroomId, queue::WakeUp, telemetry};
+use tokio::time::Instant;
+use tracing::error;
+
+async fn answer(app: &Answering, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
+    let (rooms, unreadable) = rooms(event.payload);
+    let until = Instant::now() + time_left(event.context.deadline());
+    let answers = rooms.into_iter().map(async |(room, wake_ups)| {
+        let Err(reason) = app.answer(room, until).await else {
+            return Vec::new();
+        };
+        error!(%room, error = &reason as &dyn std::error::Error, "the room was not answered");
+        wake_ups
+    });
+    let failed = join_all(answers).await;
+    let mut response = SqsBatchResponse::default();
+    response.batch_item_failures = failed
+        .into_iter()
+        .flatten()
+        .chain(unreadable)
+        .map(failure)
+        .collect();
+    response
+}
+
+/// The rooms of a batch with the ids of the messages that woke them, and the ids of messages that say nothing.
+fn rooms(event: SqsEvent) -> (HashMap<ChatroomId, Vec<String>>, Vec<String>) {
+    let mut rooms: HashMap<_, Vec<_>> = HashMap::new();
+    let mut unreadable = Vec::new();
+    for record in event.records {
+        let id = record.message_id.unwrap_or_default();
+        match serde_json::from_str::<WakeUp>(&record.body.unwrap_or_default()) {
+            Ok(wake_up) => rooms.entry(wake_up.chatroom_id).or_default().push(id),
+            Err(reason) => {
+                error!(message_id = id, %reason, "a queue message is no wake-up");
+                unreadable.push(id);
+            }
+        }
+    }
+    (rooms, unreadable)
+}
+
+fn failure(message_id: String) -> BatchItemFailure {
+    let mut failure = BatchItemFailure::default();
+    failure.item_identifier = message_id;
+    failure
+}
+
+fn time_left(deadline: SystemTime) -> Duration {
+    deadline
+        .duration_since(SystemTime::now())
+        .unwrap_or_default()
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let app = &Answering::from_env()?;
+    let handler = service_fn(async |event| Ok::<_, Error>(answer(app, event).await));
+    lambda_runtime::run(handler).await
+}
+
+#[cfg(test)]
+mod tests {
+    //! How a batch becomes rooms.
+
+    use super::*;
+
+    fn batch(bodies: &[&str]) -> SqsEvent {
+        let records: Vec<_> = (0..)
+            .zip(bodies)
+            .map(|(id, body)| serde_json::json!({ "messageId": id.to_string(), "body": body }))
+            .collect();
+        serde_json::from_value(serde_json::json!({ "Records": records })).unwrap()
+    }
+
+    #[test]
+    fn a_room_woken_twice_is_answered_once() {
+        let body = r#"{"chatroom_id":"019b0000-0000-7000-8000-000000000001"}"#;
+        let (rooms, unreadable) = rooms(batch(&[body, body]));
+        assert_eq!(rooms.into_values().collect::<Vec<_>>(), [["0", "1"]]);
+        assert!(unreadable.is_empty());
+    }
+
+    #[test]
+    fn only_unreadable_bodies_go_back() {
+        let body = r#"{"chatroom_id":"019b0000-0000-7000-8000-000000000001"}"#;
+        for poison in [
+            "",
+            "{}",
+            "null",
+            "[]",
+            r#"{"chatroom_id":7}"#,
+            r#"{"chatroom_id":"x"}"#,
+        ] {
+            let (rooms, unreadable) = rooms(batch(&[body, poison]));
+            assert_eq!(
+                (rooms.len(), unreadable),
+                (1, vec!["1".to_owned()]),
+                "{poison}"
+            );
+        }
+    }
+}

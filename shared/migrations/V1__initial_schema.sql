@@ -1,0 +1,114 @@
+-- Everything that must last. Ids are made by the functions, so that a statement sent twice finds what it did before.
+
+create table users (
+    id            uuid primary key,
+    mobile        text not null unique,
+    -- An unverified number owns nothing: whoever proves it first is its owner.
+    verified_at   timestamptz,
+    name          text,
+    email         text,
+    password_hash text,
+    created_at    timestamptz not null default now()
+);
+
+create table sessions (
+    id         uuid primary key,
+    user_id    uuid not null references users on delete cascade,
+    created_at timestamptz not null default now()
+);
+
+create index on sessions (user_id);
+
+-- Spent tokens stay until they expire, so that using one again is noticed.
+create table refresh_tokens (
+    hash       bytea primary key, -- SHA-256; the token itself is never stored
+    session_id uuid not null references sessions on delete cascade,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    spent_at   timestamptz
+);
+
+create index on refresh_tokens (session_id);
+create index on refresh_tokens (expires_at);
+
+create table chatrooms (
+    id              uuid primary key,
+    user_id         uuid not null references users on delete cascade,
+    title           text not null,
+    created_at      timestamptz not null default now(),
+    active_at       timestamptz not null default now(),
+    last_position   bigint not null default 0, -- the newest message's place in the room
+    -- One room, one worker: who claims it holds it until `answering_until`, and every later write of that worker
+    -- carries the `epoch` of its claim.
+    answering_until timestamptz,
+    epoch           bigint not null default 0
+);
+
+create index on chatrooms (user_id, active_at desc, id desc);
+
+-- A message and its reply are one row: a second reply has nowhere to go.
+create table messages (
+    id              uuid primary key,
+    chatroom_id     uuid not null references chatrooms on delete cascade,
+    user_id         uuid not null, -- the room's owner, for the key below
+    position        bigint not null,
+    content         text not null,
+    status          text not null default 'queued'
+                    check (status in ('queued', 'answering', 'answered', 'failed')),
+    created_at      timestamptz not null default now(),
+    idempotency_key text, -- forgotten after a day
+    asked           integer not null default 0, -- how often the model was asked
+    not_before      timestamptz, -- when a deferred message may be asked again
+    settled_at      timestamptz,
+    reply           text,
+    finish_reason   text,
+    model           text,
+    prompt_tokens   integer,
+    reply_tokens    integer,
+    failure         text,
+    check ((status in ('answered', 'failed')) = (settled_at is not null)),
+    check ((status = 'answered') = (reply is not null)),
+    check ((status = 'failed') = (failure is not null)),
+    unique (chatroom_id, position)
+);
+
+create unique index on messages (user_id, idempotency_key) where idempotency_key is not null;
+create index on messages (chatroom_id, position) where status in ('queued', 'answering');
+
+-- How many messages of a UTC day were accepted and did not fail.
+create table daily_usage (
+    user_id uuid not null references users on delete cascade,
+    day     date not null,
+    used    integer not null check (used >= 0),
+    primary key (user_id, day)
+);
+
+-- What Stripe said last about a user's subscription.
+create table subscriptions (
+    user_id                uuid primary key references users on delete cascade,
+    stripe_customer_id     text not null unique,
+    stripe_subscription_id text unique,
+    status                 text,
+    current_period_end     timestamptz,
+    cancel_at_period_end   boolean not null default false,
+    past_due_since         timestamptz,
+    synced_at              timestamptz
+);
+
+-- Every event as it came: a hint to look, and a record of having looked.
+create table stripe_events (
+    id          text primary key,
+    type        text not null,
+    payload     text not null,
+    received_at timestamptz not null default now(),
+    handled_at  timestamptz
+);
+
+-- Pro is a subscription that is paid, on trial, or at most three days late.
+create view plans as
+select users.id as user_id,
+       case when subscriptions.status in ('active', 'trialing')
+              or subscriptions.status = 'past_due'
+                 and subscriptions.past_due_since > now() - interval '3 days'
+            then 'pro' else 'basic' end as plan
+from users left join subscriptions on subscriptions.user_id = users.id;

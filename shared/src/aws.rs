@@ -1,0 +1,43 @@
+//! What every AWS client is built from: the variables Lambda sets, and the one TLS stack.
+//!
+//! `aws-config`'s default chain would bring a second TLS stack and three times the init time; a function needs none
+//! of its providers.
+
+use aws_sdk_sqs::config::{Credentials, Region};
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+
+use crate::config::{self, ConfigError};
+
+/// Region, credentials and endpoint, as Lambda's environment gives them.
+#[derive(Clone)]
+pub(crate) struct Aws {
+    pub region: Region,
+    pub credentials: Credentials,
+    /// Where the services are when they are not Amazon's: `AWS_ENDPOINT_URL`.
+    pub endpoint: Option<String>,
+}
+
+impl Aws {
+    /// # Errors
+    /// When a variable that Lambda always sets is missing.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            region: Region::new(config::required::<String>("AWS_REGION")?),
+            credentials: Credentials::new(
+                config::required::<String>("AWS_ACCESS_KEY_ID")?,
+                config::required::<String>("AWS_SECRET_ACCESS_KEY")?,
+                config::optional("AWS_SESSION_TOKEN")?,
+                None,
+                "lambda",
+            ),
+            endpoint: config::optional("AWS_ENDPOINT_URL")?,
+        })
+    }
+}
+
+/// The HTTP client of an SDK client.
+pub(crate) fn http_client() -> aws_sdk_sqs::config::SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .build_https()
+}

@@ -1,0 +1,93 @@
+//! Configuration: environment variables, read once when a function starts.
+//!
+//! A variable that is missing or malformed stops the function at init, with its name in the message. Handlers never
+//! read the environment.
+
+use std::{env, fmt::Display, str::FromStr};
+
+use secrecy::SecretString;
+
+/// Says which variable is wrong and why; never what a secret one contained.
+#[derive(Debug, thiserror::Error)]
+#[error("environment variable {name} {problem}")]
+pub struct ConfigError {
+    name: &'static str,
+    problem: String,
+}
+
+impl ConfigError {
+    /// The variable `name` is set, but to something that does not work.
+    pub fn malformed(name: &'static str, problem: impl Display) -> Self {
+        Self {
+            name,
+            problem: format!("is malformed: {problem}"),
+        }
+    }
+}
+
+/// Reads a variable that must be set.
+///
+/// # Errors
+/// When it is missing, empty, not Unicode or not a `T`.
+pub fn required<T: FromStr<Err: Display>>(name: &'static str) -> Result<T, ConfigError> {
+    optional(name)?.ok_or_else(|| ConfigError {
+        name,
+        problem: "is missing".into(),
+    })
+}
+
+/// Reads a variable that has a default.
+///
+/// # Errors
+/// When it is set, but not Unicode or not a `T`.
+pub fn or_default<T: FromStr<Err: Display>>(
+    name: &'static str,
+    default: T,
+) -> Result<T, ConfigError> {
+    Ok(optional(name)?.unwrap_or(default))
+}
+
+/// Reads a variable that may be absent. An empty one counts as absent.
+///
+/// # Errors
+/// When it is set, but not Unicode or not a `T`.
+pub fn optional<T: FromStr<Err: Display>>(name: &'static str) -> Result<Option<T>, ConfigError> {
+    match env::var(name) {
+        Ok(value) if !value.is_empty() => value
+            .parse()
+            .map(Some)
+            .map_err(|error| ConfigError::malformed(name, error)),
+        Ok(_) | Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(ConfigError::malformed(name, "not Unicode")),
+    }
+}
+
+/// Reads a secret that must be set.
+///
+/// # Errors
+/// When it is missing, empty or not Unicode.
+pub fn secret(name: &'static str) -> Result<SecretString, ConfigError> {
+    required::<String>(name).map(SecretString::from)
+}
+
+/// How many messages a plan allows in a UTC day.
+#[derive(Debug, Clone, Copy)]
+pub struct DailyLimits {
+    /// `BASIC_DAILY_MESSAGES`, by default 5.
+    pub basic: i32,
+    /// `PRO_DAILY_MESSAGES`, by default 1 000.
+    pub pro: i32,
+}
+
+impl DailyLimits {
+    /// The limits that the environment sets.
+    ///
+    /// # Errors
+    /// When one is not a number.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            basic: or_default("BASIC_DAILY_MESSAGES", 5)?,
+            pro: or_default("PRO_DAILY_MESSAGES", 1_000)?,
+        })
+    }
+}

@@ -1,0 +1,251 @@
+//! Postgres: one connection for each execution environment, opened when first needed and reopened when lost.
+//!
+//! A frozen environment loses its sockets without noticing. A connection that was idle for long is therefore tried
+//! before it is used, and a statement whose connection turns out to be closed is sent once more on a new one. Whether
+//! it had been executed is then unknown, so **every statement must be safe to run twice**: ids are made by the
+//! function, and a statement that finds its own id does nothing again.
+//!
+//! Statements are sent with `query_typed`: one round trip and no prepared statement, so RDS Proxy and PgBouncer
+//! multiplex them and concurrent statements of one environment pipeline on its connection.
+
+mod rows;
+
+use std::{sync::Arc, time::Duration};
+
+use secrecy::ExposeSecret;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+use tokio_postgres::{Client, Config, Row, error::SqlState, types::ToSql};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::warn;
+
+pub use tokio_postgres::types::Type;
+
+use crate::{
+    config::{self, ConfigError},
+    error::Source,
+    tls,
+};
+
+/// How long a connection may take to open, and a statement to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that was idle for this long is tried before it is used, for as long as [`CHECK_TIMEOUT`].
+const IDLE: Duration = Duration::from_secs(30);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A statement's parameter and its type.
+pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Why a statement failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Postgres cannot be reached or does not answer in time.
+    #[error("Postgres is unavailable")]
+    Unavailable(#[source] Source),
+    /// The statement met a unique key that another one stored meanwhile; nothing was written.
+    #[error("a unique key is taken")]
+    Duplicate(#[source] Source),
+    /// The statement is wrong, or the schema is.
+    #[error("the statement failed")]
+    Failed(#[source] Source),
+}
+
+impl From<Error> for crate::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unavailable(_) => Self::unavailable(error),
+            Error::Duplicate(_) | Error::Failed(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(code) = error.code() else {
+            // Without a code, Postgres did not say it: the connection did.
+            return Self::Unavailable(error.into());
+        };
+        // Class 08 is the connection, 40 a deadlock, 53 resources, 57 an operator (https://www.postgresql.org/docs/18/errcodes-appendix.html).
+        match code.code().get(..2) {
+            Some("08" | "40" | "53" | "57") => Self::Unavailable(error.into()),
+            _ if *code == SqlState::UNIQUE_VIOLATION => Self::Duplicate(error.into()),
+            _ => Self::Failed(error.into()),
+        }
+    }
+}
+
+/// The database.
+pub struct Database {
+    config: Config,
+    tls: MakeRustlsConnect,
+    connection: Mutex<Option<Connection>>,
+}
+
+struct Connection {
+    client: Arc<Client>,
+    used: Instant,
+}
+
+impl Database {
+    /// The database at `DATABASE_URL`. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// When the variable is missing or not a Postgres URL.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let url = config::secret("DATABASE_URL")?;
+        Self::at(url.expose_secret())
+    }
+
+    /// The database at `url`. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// When it is not a Postgres URL.
+    pub fn at(url: &str) -> Result<Self, ConfigError> {
+        let malformed =
+            |error: &dyn std::error::Error| ConfigError::malformed("DATABASE_URL", error);
+        let mut config: Config = url.parse().map_err(|error| malformed(&error))?;
+        config
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_user_timeout(STATEMENT_TIMEOUT)
+            .application_name("chat-backend");
+        let tls = tls::client().map_err(|error| malformed(&error))?;
+        Ok(Self {
+            config,
+            tls: MakeRustlsConnect::new(tls),
+            connection: Mutex::default(),
+        })
+    }
+
+    /// Runs a statement and returns its rows. The statement must be safe to run twice (see the [module](self)).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
+        match self.attempt(sql, parameters).await {
+            Err(Error::Unavailable(reason)) if !self.is_connected().await => {
+                warn!(%reason, "the connection to Postgres was lost; trying a new one");
+                self.attempt(sql, parameters).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Runs a statement that returns at most one row.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn query_opt(
+        &self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Option<Row>, Error> {
+        Ok(self.query(sql, parameters).await?.into_iter().next())
+    }
+
+    /// Runs a statement that always returns a row.
+    ///
+    /// # Errors
+    /// See [`Error`]; also when there was no row.
+    pub async fn query_one(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Row, Error> {
+        let row = self.query_opt(sql, parameters).await?;
+        row.ok_or_else(|| Error::Failed("the statement returned no row".into()))
+    }
+
+    async fn attempt(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
+        let client = self.client().await?;
+        match timeout(STATEMENT_TIMEOUT, client.query_typed(sql, parameters)).await {
+            Ok(rows) => Ok(rows?),
+            Err(elapsed) => {
+                // It may still be waiting on this connection: leave the connection to it.
+                *self.connection.lock().await = None;
+                Err(Error::Unavailable(elapsed.into()))
+            }
+        }
+    }
+
+    /// The open connection, or a new one when there is none that works.
+    async fn client(&self) -> Result<Arc<Client>, Error> {
+        let mut connection = self.connection.lock().await;
+        if let Some(open) = connection.as_mut() {
+            let idle = open.used.elapsed() > IDLE;
+            if !open.client.is_closed() && (!idle || answers(&open.client).await) {
+                open.used = Instant::now();
+                return Ok(Arc::clone(&open.client));
+            }
+        }
+        let client = Arc::new(self.connect().await?);
+        *connection = Some(Connection {
+            client: Arc::clone(&client),
+            used: Instant::now(),
+        });
+        Ok(client)
+    }
+
+    async fn connect(&self) -> Result<Client, Error> {
+        let connecting = self.config.connect(self.tls.clone());
+        let (client, connection) = timeout(CONNECT_TIMEOUT, connecting)
+            .await
+            .map_err(|elapsed| Error::Unavailable(elapsed.into()))?
+            .map_err(|error| Error::Unavailable(error.into()))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                warn!(%error, "the connection to Postgres ended");
+            }
+        });
+        Ok(client)
+    }
+
+    async fn is_connected(&self) -> bool {
+        let connection = self.connection.lock().await;
+        connection
+            .as_ref()
+            .is_some_and(|open| !open.client.is_closed())
+    }
+}
+
+async fn answers(client: &Client) -> bool {
+    matches!(
+        timeout(CHECK_TIMEOUT, client.check_connection()).await,
+        Ok(Ok(()))
+    )
+}
+
+mod embedded {
+    //! The migrations, compiled in.
+
+    refinery::embed_migrations!("migrations");
+}
+
+/// The number of the newest migration.
+#[must_use]
+pub fn schema_version() -> i32 {
+    let migrations = embedded::migrations::runner();
+    let versions = migrations
+        .get_migrations()
+        .iter()
+        .map(refinery::Migration::version);
+    versions.max().unwrap_or_default()
+}
+
+/// Brings the schema at `url` up to date and returns how many migrations that took. Callers at the same time wait for
+/// each other, and what was applied before is left alone.
+///
+/// # Errors
+/// When Postgres is unavailable, or a migration fails; a failed one leaves no trace.
+pub async fn migrate(url: &str) -> Result<usize, Source> {
+    /// Any number will do, as long as nothing else in this database locks it.
+    const LOCK: &str = "select pg_advisory_lock(20261122)";
+
+    let database = Database::at(url)?;
+    let mut client = database.connect().await?;
+    // The lock ends with the connection.
+    client.batch_execute(LOCK).await?;
+    let report = embedded::migrations::runner()
+        .run_async(&mut client)
+        .await?;
+    Ok(report.applied_migrations().len())
+}

@@ -1,0 +1,268 @@
+//! The product's nouns: ids, numbers, plans, and the JSON shapes of the API. No I/O.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Makes an id type: a UUIDv7, so that newer rows sort behind older ones and index pages fill in order.
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, postgres_types::ToSql, postgres_types::FromSql)]
+        #[serde(transparent)]
+        #[postgres(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// An id that was never used before.
+            #[must_use]
+            #[expect(clippy::new_without_default, reason = "an id that differs each time is no default")]
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(formatter)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+id!(
+    /// Names a user.
+    UserId
+);
+id!(
+    /// Names a signed-in session of a user.
+    SessionId
+);
+id!(
+    /// Names a chatroom.
+    ChatroomId
+);
+id!(
+    /// Names a message.
+    MessageId
+);
+
+/// A mobile number in E.164: a plus sign and 7 to 15 digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Mobile(String);
+
+/// Says what a mobile number looks like.
+#[derive(Debug, thiserror::Error)]
+#[error("must be a mobile number in international form, such as +15550109999")]
+pub struct NotAMobile;
+
+impl Mobile {
+    /// The number in E.164.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Mobile {
+    type Error = NotAMobile;
+
+    /// Accepts the usual ways to write a number: spaces, dashes and brackets are left out.
+    fn try_from(text: String) -> Result<Self, NotAMobile> {
+        let number: String = text
+            .chars()
+            .filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '[' | ']'))
+            .collect();
+        let digits = number.strip_prefix('+').ok_or(NotAMobile)?.as_bytes();
+        let well_formed = (7..=15).contains(&digits.len())
+            && digits[0] != b'0'
+            && digits.iter().all(u8::is_ascii_digit);
+        well_formed.then_some(Self(number)).ok_or(NotAMobile)
+    }
+}
+
+/// What a user pays for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Plan {
+    /// Free, with few messages a day.
+    Basic,
+    /// Paid through Stripe.
+    Pro,
+}
+
+/// A user as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct User {
+    /// The user's id.
+    pub id: UserId,
+    /// The verified number.
+    pub mobile: String,
+    /// The name given at sign-up.
+    pub name: Option<String>,
+    /// The address given at sign-up; nobody verified it.
+    pub email: Option<String>,
+    /// What the user pays for at the moment.
+    pub plan: Plan,
+    /// When the user signed up.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+/// A chatroom as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct Chatroom {
+    /// The room's id.
+    pub id: ChatroomId,
+    /// Its title.
+    pub title: String,
+    /// When it was made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// When the user last wrote in it.
+    #[serde(with = "time::serde::rfc3339")]
+    pub active_at: OffsetDateTime,
+}
+
+/// A message and, in time, its reply.
+#[derive(Debug, Serialize)]
+pub struct Message {
+    /// The message's id.
+    pub id: MessageId,
+    /// The room it was posted in.
+    pub chatroom_id: ChatroomId,
+    /// What the user wrote.
+    pub content: String,
+    /// How far the reply is.
+    pub status: Status,
+    /// When it was accepted.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// The answer, once `status` is `answered`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Reply>,
+    /// Why there will be no answer, once `status` is `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// How far the reply to a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Waiting for its turn, or for another try.
+    Queued,
+    /// Being asked at this moment.
+    Answering,
+    /// Settled, with a reply.
+    Answered,
+    /// Settled, without a reply; it does not count against the day's limit.
+    Failed,
+}
+
+impl Status {
+    /// Whether nothing will change any more.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Answered | Self::Failed)
+    }
+}
+
+/// What the model answered.
+#[derive(Debug, Serialize)]
+pub struct Reply {
+    /// The answer's text.
+    pub content: String,
+    /// The version of the model that gave it.
+    pub model: Option<String>,
+    /// Why the model stopped: `STOP`, or `MAX_TOKENS` for an answer that was cut at its longest.
+    pub finish_reason: String,
+    /// When it was stored.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+/// Why a message got no reply.
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    /// Gemini's word for a refusal (`SAFETY`, `RECITATION`, …), or one of `EMPTY_ANSWER`, `REJECTED` and
+    /// `MODEL_UNAVAILABLE`.
+    pub reason: String,
+    /// The same for people.
+    pub message: String,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        let message = match reason.as_str() {
+            "EMPTY_ANSWER" => "The model gave an empty answer.",
+            "REJECTED" => "The model could not process this message.",
+            "MODEL_UNAVAILABLE" => "The model was not available for too long.",
+            _ => "The model declined to answer this message.",
+        };
+        Self {
+            message: message.into(),
+            reason,
+        }
+    }
+}
+
+/// Refuses text that Postgres cannot store; for `garde`'s `custom`.
+///
+/// # Errors
+/// When `text` contains the NUL character.
+pub fn storable(text: &str, (): &()) -> garde::Result {
+    if text.contains('\0') {
+        return Err(garde::Error::new("must not contain the NUL character"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    //! What counts as a mobile number.
+
+    use super::*;
+
+    fn parse(text: &str) -> Option<String> {
+        Mobile::try_from(text.to_owned())
+            .ok()
+            .map(|mobile| mobile.0)
+    }
+
+    #[test]
+    fn usual_ways_of_writing_a_number_are_normalised() {
+        for text in ["+1 (555) 010-9999", "+15550109999", "+1-555-010-9999"] {
+            assert_eq!(parse(text).as_deref(), Some("+15550109999"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_refused() {
+        for text in [
+            "",
+            "+",
+            "15550109999",
+            "+05550109999",
+            "+123456",
+            "+1234567890123456",
+            "+1555O109999",
+            "++15550109999",
+            "+1555\u{0661}109999",
+            "+1555\u{0}109999",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

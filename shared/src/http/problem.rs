@@ -1,0 +1,116 @@
+//! Errors as `application/problem+json` (RFC 9457). This is the one table of statuses and problem types.
+
+use std::time::Duration;
+
+use lambda_http::{
+    Body, Response,
+    http::{StatusCode, header, response::Builder},
+};
+use serde::Serialize;
+
+use crate::error::{Error, InvalidField};
+
+/// How long to wait before a request that met an unavailable dependency is worth repeating.
+const RETRY_UNAVAILABLE: Duration = Duration::from_secs(2);
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a [InvalidField]>,
+}
+
+/// Status, type and title of an error. The type is a relative reference that never changes.
+fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
+    match error {
+        Error::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
+        Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in"),
+        Error::WrongCode => (StatusCode::UNAUTHORIZED, "wrong-code", "Wrong code"),
+        Error::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+        Error::TooLarge(_) => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "Request too large",
+        ),
+        Error::NotJson => (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "not-json",
+            "Unsupported media type",
+        ),
+        Error::Invalid(_) => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid",
+            "Invalid request",
+        ),
+        Error::KeyReused => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-reused",
+            "Idempotency-Key reused",
+        ),
+        Error::OverLimit(_) => (StatusCode::TOO_MANY_REQUESTS, "over-limit", "Limit reached"),
+        Error::Unavailable(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Temporarily unavailable",
+        ),
+        Error::Internal(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Internal error",
+        ),
+    }
+}
+
+/// The response that says what went wrong, with the headers its status calls for.
+///
+/// # Errors
+/// Never in practice: every part is ours.
+pub fn response(error: &Error, request_id: &str) -> Result<Response<Body>, lambda_http::Error> {
+    let (status, kind, title) = classify(error);
+    let problem = Problem {
+        r#type: format!("/problems/{kind}"),
+        title,
+        status: status.as_u16(),
+        detail: error.to_string(),
+        request_id,
+        errors: match error {
+            Error::Invalid(fields) => Some(fields),
+            _ => None,
+        },
+    };
+    let builder = Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "application/problem+json")
+        .header(header::CACHE_CONTROL, "no-store");
+    Ok(headers(builder, error).body(Body::Text(serde_json::to_string(&problem)?))?)
+}
+
+fn headers(builder: Builder, error: &Error) -> Builder {
+    match error {
+        Error::Unauthenticated(_) | Error::WrongCode => {
+            builder.header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
+        }
+        // The fields of draft-ietf-httpapi-ratelimit-headers.
+        Error::OverLimit(over) => {
+            let seconds = over.retry_after.as_secs().max(1);
+            builder
+                .header(header::RETRY_AFTER, seconds)
+                .header("RateLimit", format!("\"{}\";r=0;t={seconds}", over.policy))
+                .header(
+                    "RateLimit-Policy",
+                    format!(
+                        "\"{}\";q={};w={}",
+                        over.policy,
+                        over.limit,
+                        over.window.as_secs()
+                    ),
+                )
+        }
+        Error::Unavailable(_) => builder.header(header::RETRY_AFTER, RETRY_UNAVAILABLE.as_secs()),
+        _ => builder,
+    }
+}

@@ -1,0 +1,137 @@
+//! Reading a request: whatever gets past these functions is well-formed.
+
+use std::{borrow::Cow, fmt::Display, ops::RangeInclusive, str::FromStr};
+
+use garde::Validate;
+use lambda_http::{Request, RequestExt, http::header, request::RequestContext};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::{Error, Result, error::InvalidField};
+
+/// The largest request body accepted.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The JSON body, parsed and validated.
+///
+/// # Errors
+/// - [`Error::TooLarge`] above [`MAX_BODY_BYTES`],
+/// - [`Error::NotJson`] unless the content type says JSON,
+/// - [`Error::Malformed`] for what is not JSON,
+/// - [`Error::Invalid`] for a field that is missing, unknown, of another type or outside its rules.
+pub fn json<T>(request: &Request) -> Result<T>
+where
+    T: DeserializeOwned + Validate<Context = ()>,
+{
+    let body: &[u8] = request.body().as_ref();
+    if body.len() > MAX_BODY_BYTES {
+        return Err(Error::TooLarge(MAX_BODY_BYTES));
+    }
+    if !is_json(request) {
+        return Err(Error::NotJson);
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value: T = serde_path_to_error::deserialize(&mut deserializer).map_err(unreadable)?;
+    deserializer.end().map_err(|error| malformed(&error))?;
+    value.validate().map_err(|report| {
+        let fields = report.iter().map(|(path, error)| InvalidField {
+            field: path.to_string(),
+            message: error.to_string(),
+        });
+        Error::Invalid(fields.collect())
+    })?;
+    Ok(value)
+}
+
+fn is_json(request: &Request) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    content_type
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn unreadable(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
+    let path = error.path().to_string();
+    let inner = error.into_inner();
+    if inner.classify() != Category::Data {
+        return malformed(&inner);
+    }
+    // serde_json appends the position, which says nothing about a field.
+    let message = inner.to_string();
+    let message = message.split(" at line ").next().unwrap_or_default();
+    Error::invalid(if path == "." { "body" } else { &path }, message)
+}
+
+fn malformed(error: &serde_json::Error) -> Error {
+    Error::Malformed(format!("The body is not valid JSON: {error}."))
+}
+
+/// A path parameter. One that cannot be parsed names nothing that exists.
+///
+/// # Errors
+/// [`Error::NotFound`] with `resource` in its message.
+pub fn path<T: FromStr>(request: &Request, name: &str, resource: &'static str) -> Result<T> {
+    request
+        .path_parameters_ref()
+        .and_then(|parameters| parameters.first(name))
+        .and_then(|value| value.parse().ok())
+        .ok_or(Error::NotFound(resource))
+}
+
+/// A query parameter, or its default when it is absent.
+///
+/// # Errors
+/// [`Error::Invalid`] when it does not parse or lies outside `range`.
+pub fn query<T>(request: &Request, name: &str, range: RangeInclusive<T>, default: T) -> Result<T>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    let Some(value) = query_text(request, name) else {
+        return Ok(default);
+    };
+    match value.parse() {
+        Ok(value) if range.contains(&value) => Ok(value),
+        _ => Err(Error::invalid(
+            name,
+            format!("must be a number from {} to {}", range.start(), range.end()),
+        )),
+    }
+}
+
+/// A query parameter as it came.
+pub(super) fn query_text<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
+    request.query_string_parameters_ref()?.first(name)
+}
+
+/// The `Idempotency-Key` header, if there is one: 1 to 255 visible ASCII characters.
+///
+/// # Errors
+/// [`Error::Malformed`] for any other value.
+pub fn idempotency_key(request: &Request) -> Result<Option<&str>> {
+    let Some(value) = request.headers().get("idempotency-key") else {
+        return Ok(None);
+    };
+    match value.to_str() {
+        Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) => {
+            Ok(Some(key))
+        }
+        _ => Err(Error::Malformed(
+            "The Idempotency-Key header must be 1 to 255 visible ASCII characters.".into(),
+        )),
+    }
+}
+
+/// The address that API Gateway saw the connection come from. Headers such as `X-Forwarded-For` are the client's to
+/// choose and are not looked at.
+pub fn client_address(request: &Request) -> Cow<'_, str> {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context
+            .http
+            .source_ip
+            .as_deref()
+            .unwrap_or("unknown")
+            .into(),
+        _ => "unknown".into(),
+    }
+}

@@ -1,0 +1,23 @@
+//! What two functions share, and the ports behind which the vendors stay.
+//!
+//! Functions depend on the ports and on [`http`]; those depend on [`domain`], which does no I/O. Nothing here keeps
+//! state between requests except connections: Postgres holds the truth, the [state store](state) what is short-lived,
+//! and the [queue] only wakes somebody up.
+
+pub mod answering;
+pub mod auth;
+mod aws;
+pub mod config;
+pub mod database;
+pub mod domain;
+pub mod error;
+pub mod http;
+pub mod model;
+pub mod queue;
+pub mod state;
+pub mod telemetry;
+pub mod testing;
+mod tls;
+
+pub use error::{Error, Result};
+pub use http::serve;

@@ -1,0 +1,215 @@
+//! Gemini's answer as it streams in: server-sent events, each a piece of the answer or an error.
+
+use eventsource_stream::{Event, EventStreamError, Eventsource};
+use futures_util::{Stream, StreamExt, TryStream};
+use serde::Deserialize;
+
+use super::{Answer, ApiError, Outcome, deferred};
+
+/// One event. Unknown fields and values are Gemini's to add.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Chunk {
+    candidates: Vec<Candidate>,
+    prompt_feedback: PromptFeedback,
+    usage_metadata: Usage,
+    model_version: Option<String>,
+    error: Option<ApiError>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Candidate {
+    content: Content,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Content {
+    parts: Vec<Part>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Part {
+    text: String,
+    thought: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct PromptFeedback {
+    block_reason: Option<String>,
+}
+
+/// The counts are running totals; the last one stands.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Usage {
+    #[serde(rename = "promptTokenCount")]
+    prompt: Option<i32>,
+    #[serde(rename = "candidatesTokenCount")]
+    candidates: Option<i32>,
+    #[serde(rename = "thoughtsTokenCount")]
+    thoughts: Option<i32>,
+}
+
+/// Reads a stream to its end.
+pub(super) async fn read<S, B>(bytes: S) -> Outcome
+where
+    S: Stream<Item = Result<B, reqwest::Error>> + TryStream,
+    B: AsRef<[u8]>,
+{
+    let mut answer = Answer::default();
+    let mut blocked = None;
+    let mut finished = None;
+    let mut events = std::pin::pin!(bytes.eventsource());
+    while let Some(event) = events.next().await {
+        let chunk = match parse(event) {
+            Ok(chunk) => chunk,
+            Err(broken) => return broken,
+        };
+        if let Some(error) = chunk.error {
+            return error.outcome(None);
+        }
+        blocked = chunk.prompt_feedback.block_reason.or(blocked);
+        answer.note(&chunk.usage_metadata, chunk.model_version);
+        if let Some(candidate) = chunk.candidates.into_iter().next() {
+            let parts = candidate.content.parts.into_iter();
+            answer
+                .text
+                .extend(parts.filter(|part| !part.thought).map(|part| part.text));
+            finished = candidate.finish_reason.or(finished);
+        }
+    }
+    conclude(answer, blocked, finished)
+}
+
+fn parse(event: Result<Event, EventStreamError<reqwest::Error>>) -> Result<Chunk, Outcome> {
+    let event = event.map_err(|error| deferred(format!("the stream broke: {error}")))?;
+    serde_json::from_str(&event.data)
+        .map_err(|error| deferred(format!("an event is not JSON: {error}")))
+}
+
+fn conclude(mut answer: Answer, blocked: Option<String>, finished: Option<String>) -> Outcome {
+    if let Some(reason) = blocked {
+        return Outcome::Refused(reason);
+    }
+    let Some(reason) = finished else {
+        return deferred("the stream ended without a finish reason");
+    };
+    match reason.as_str() {
+        "STOP" if answer.text.is_empty() => Outcome::Refused("EMPTY_ANSWER".into()),
+        "MAX_TOKENS" if answer.text.is_empty() => Outcome::Refused(reason),
+        "STOP" | "MAX_TOKENS" => {
+            // Postgres cannot store NUL.
+            answer.text = answer.text.replace('\0', "\u{fffd}");
+            answer.finish_reason = reason;
+            Outcome::Answered(answer)
+        }
+        _ => Outcome::Refused(reason),
+    }
+}
+
+impl Answer {
+    fn note(&mut self, usage: &Usage, model: Option<String>) {
+        self.model = model.or(self.model.take());
+        self.prompt_tokens = usage.prompt.or(self.prompt_tokens);
+        let written = [usage.candidates, usage.thoughts];
+        if written.iter().any(Option::is_some) {
+            let total = written.into_iter().flatten().fold(0, i32::saturating_add);
+            self.reply_tokens = Some(total);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What a stream means, down to the one that breaks off.
+
+    use std::convert::identity;
+
+    use futures_util::{FutureExt, stream};
+
+    use super::*;
+
+    fn outcome_of(events: &[&str]) -> Outcome {
+        let bytes: Vec<_> = events
+            .iter()
+            .map(|data| Ok(format!("data: {data}\r\n\r\n")))
+            .collect();
+        read(stream::iter(bytes))
+            .now_or_never()
+            .map_or_else(|| panic!("never waits"), identity)
+    }
+
+    const HELLO: &str =
+        r#"{"candidates":[{"content":{"parts":[{"text":"Hel"},{"text":"hm","thought":true}]}}]}"#;
+    const STOP: &str = r#"{"candidates":[{"content":{"parts":[{"text":"lo"}]},"finishReason":"STOP"}],
+        "usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2,"thoughtsTokenCount":5},"modelVersion":"g-1"}"#;
+
+    #[test]
+    fn pieces_make_an_answer_without_the_thoughts() {
+        let Outcome::Answered(answer) = outcome_of(&[HELLO, &STOP.replace('\n', "")]) else {
+            panic!("must be answered");
+        };
+        assert_eq!(answer.text, "Hello");
+        assert_eq!(answer.model.as_deref(), Some("g-1"));
+        assert_eq!(
+            (answer.prompt_tokens, answer.reply_tokens),
+            (Some(3), Some(7))
+        );
+    }
+
+    #[test]
+    fn a_stream_without_a_finish_reason_is_no_answer() {
+        assert!(matches!(outcome_of(&[HELLO]), Outcome::Deferred { .. }));
+        assert!(matches!(outcome_of(&[]), Outcome::Deferred { .. }));
+    }
+
+    #[test]
+    fn an_error_in_the_stream_decides() {
+        let error = r#"{"error":{"code":503,"message":"overloaded","status":"UNAVAILABLE"}}"#;
+        assert!(matches!(
+            outcome_of(&[HELLO, error]),
+            Outcome::Deferred { .. }
+        ));
+        let error = r#"{"error":{"code":400,"message":"bad","status":"INVALID_ARGUMENT"}}"#;
+        assert!(matches!(outcome_of(&[HELLO, error]), Outcome::Rejected(_)));
+    }
+
+    #[test]
+    fn refusals_keep_their_reason() {
+        for (event, reason) in [
+            (
+                r#"{"promptFeedback":{"blockReason":"JAILBREAK"}}"#,
+                "JAILBREAK",
+            ),
+            (r#"{"candidates":[{"finishReason":"SAFETY"}]}"#, "SAFETY"),
+            (
+                r#"{"candidates":[{"finishReason":"SOMETHING_NEW"}]}"#,
+                "SOMETHING_NEW",
+            ),
+            (
+                r#"{"candidates":[{"finishReason":"STOP"}]}"#,
+                "EMPTY_ANSWER",
+            ),
+            (
+                r#"{"candidates":[{"finishReason":"MAX_TOKENS"}]}"#,
+                "MAX_TOKENS",
+            ),
+        ] {
+            assert_eq!(outcome_of(&[event]), Outcome::Refused(reason.into()));
+        }
+    }
+
+    #[test]
+    fn an_answer_at_the_limit_is_an_answer() {
+        let event = r#"{"candidates":[{"content":{"parts":[{"text":"Once"}]},"finishReason":"MAX_TOKENS"}]}"#;
+        let Outcome::Answered(answer) = outcome_of(&[event]) else {
+            panic!("must be answered");
+        };
+        assert_eq!(answer.finish_reason, "MAX_TOKENS");
+    }
+}

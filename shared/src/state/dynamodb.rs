@@ -1,0 +1,237 @@
+//! The state store over one DynamoDB table: partition key `key`, and `expires_at` as its TTL attribute.
+//!
+//! Every operation is one conditional request. DynamoDB removes expired items hours late, so every condition looks at
+//! `expires_at` itself. Times are whole seconds, rounded up: an item never ends early, and less than a second late.
+
+use std::{
+    collections::HashMap,
+    sync::OnceLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use aws_sdk_dynamodb::{
+    Client, Config,
+    config::timeout::TimeoutConfig,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+
+use super::Count;
+use crate::{
+    Error, Result,
+    aws::{self, Aws},
+    config::{self, ConfigError},
+};
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+const ABSENT: &str = "attribute_not_exists(#key) or #expires_at <= :now";
+const IS_EXPECTED: &str = "#value = :expected and #expires_at > :now";
+
+pub(super) struct DynamoDb {
+    aws: Aws,
+    table: String,
+    client: OnceLock<Client>,
+}
+
+type Item = HashMap<String, AttributeValue>;
+
+impl DynamoDb {
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            aws: Aws::from_env()?,
+            table: config::required("STATE_TABLE")?,
+            client: OnceLock::new(),
+        })
+    }
+
+    pub async fn get(&self, key: &str) -> Result<Option<String>> {
+        let request = self.client().get_item().table_name(&self.table);
+        let answer = request
+            .key("key", text(key))
+            .consistent_read(true)
+            .send()
+            .await;
+        let item = answer.map_err(unavailable)?.item.unwrap_or_default();
+        let alive = number(&item, "expires_at").is_some_and(|end| end > seconds(Duration::ZERO));
+        let value = item.get("value").and_then(|value| value.as_s().ok());
+        Ok(value.filter(|_| alive).cloned())
+    }
+
+    pub async fn put_if_absent(&self, key: &str, value: &str, ttl: Duration) -> Result<bool> {
+        let request = self.client().put_item().table_name(&self.table);
+        let answer = request
+            .item("key", text(key))
+            .item("value", text(value))
+            .item("expires_at", end_of(ttl))
+            .condition_expression(ABSENT)
+            .expression_attribute_names("#key", "key")
+            .expression_attribute_names("#expires_at", "expires_at")
+            .expression_attribute_values(":now", now())
+            .send()
+            .await;
+        held(answer)
+    }
+
+    pub async fn replace_if(
+        &self,
+        key: &str,
+        expected: &str,
+        value: &str,
+        ttl: Duration,
+    ) -> Result<bool> {
+        let request = self.client().put_item().table_name(&self.table);
+        let answer = request
+            .item("key", text(key))
+            .item("value", text(value))
+            .item("expires_at", end_of(ttl))
+            .condition_expression(IS_EXPECTED)
+            .expression_attribute_names("#value", "value")
+            .expression_attribute_names("#expires_at", "expires_at")
+            .expression_attribute_values(":expected", text(expected))
+            .expression_attribute_values(":now", now())
+            .send()
+            .await;
+        held(answer)
+    }
+
+    pub async fn remove_if(&self, key: &str, expected: &str) -> Result<bool> {
+        let request = self.client().delete_item().table_name(&self.table);
+        let answer = request
+            .key("key", text(key))
+            .condition_expression(IS_EXPECTED)
+            .expression_attribute_names("#value", "value")
+            .expression_attribute_names("#expires_at", "expires_at")
+            .expression_attribute_values(":expected", text(expected))
+            .expression_attribute_values(":now", now())
+            .send()
+            .await;
+        held(answer)
+    }
+
+    /// Adds one inside a living window, or opens a new one. Whoever loses the race to open it adds to the winner's.
+    pub async fn count(&self, key: &str, limit: u32, window: Duration) -> Result<Count> {
+        loop {
+            match self.add_one(key, limit).await? {
+                Added::Yes => return Ok(Count::Within),
+                Added::NoRoom(end) => return Ok(Count::Over(end)),
+                Added::NoWindow if limit == 0 => return Ok(Count::Over(window)),
+                Added::NoWindow if self.open_window(key, window).await? => {
+                    return Ok(Count::Within);
+                }
+                Added::NoWindow => {}
+            }
+        }
+    }
+
+    async fn add_one(&self, key: &str, limit: u32) -> Result<Added> {
+        let request = self.client().update_item().table_name(&self.table);
+        let answer = request
+            .key("key", text(key))
+            .update_expression("add #times :one")
+            .condition_expression("#expires_at > :now and #times < :limit")
+            .expression_attribute_names("#times", "times")
+            .expression_attribute_names("#expires_at", "expires_at")
+            .expression_attribute_values(":one", AttributeValue::N("1".into()))
+            .expression_attribute_values(":limit", AttributeValue::N(limit.to_string()))
+            .expression_attribute_values(":now", now())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let failed = match answer.map_err(aws_sdk_dynamodb::Error::from) {
+            Ok(_) => return Ok(Added::Yes),
+            Err(aws_sdk_dynamodb::Error::ConditionalCheckFailedException(failed)) => failed,
+            Err(error) => return Err(Error::unavailable(error)),
+        };
+        let now = seconds(Duration::ZERO);
+        let end = failed
+            .item
+            .as_ref()
+            .and_then(|item| number(item, "expires_at"));
+        Ok(match end {
+            Some(end) if end > now => Added::NoRoom(Duration::from_secs(end - now)),
+            _ => Added::NoWindow,
+        })
+    }
+
+    async fn open_window(&self, key: &str, window: Duration) -> Result<bool> {
+        let request = self.client().put_item().table_name(&self.table);
+        let answer = request
+            .item("key", text(key))
+            .item("times", AttributeValue::N("1".into()))
+            .item("expires_at", end_of(window))
+            .condition_expression(ABSENT)
+            .expression_attribute_names("#key", "key")
+            .expression_attribute_names("#expires_at", "expires_at")
+            .expression_attribute_values(":now", now())
+            .send()
+            .await;
+        held(answer)
+    }
+
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| {
+            let timeouts = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
+            let mut config = Config::builder()
+                .region(self.aws.region.clone())
+                .credentials_provider(self.aws.credentials.clone())
+                .http_client(aws::http_client())
+                .timeout_config(timeouts);
+            config.set_endpoint_url(self.aws.endpoint.clone());
+            Client::from_conf(config.build())
+        })
+    }
+}
+
+enum Added {
+    Yes,
+    NoRoom(Duration),
+    NoWindow,
+}
+
+/// Whether the condition held. An SDK retry after a lost answer can report a write of ours as a failed condition:
+/// callers then see "not done", which is the safe side for codes and limits.
+fn held<T, E>(answer: Result<T, E>) -> Result<bool>
+where
+    aws_sdk_dynamodb::Error: From<E>,
+{
+    match answer.map_err(aws_sdk_dynamodb::Error::from) {
+        Ok(_) => Ok(true),
+        Err(aws_sdk_dynamodb::Error::ConditionalCheckFailedException(_)) => Ok(false),
+        Err(error) => Err(Error::unavailable(error)),
+    }
+}
+
+fn unavailable<E>(error: E) -> Error
+where
+    aws_sdk_dynamodb::Error: From<E>,
+{
+    Error::unavailable(aws_sdk_dynamodb::Error::from(error))
+}
+
+fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn number(item: &Item, attribute: &str) -> Option<u64> {
+    item.get(attribute)?.as_n().ok()?.parse().ok()
+}
+
+fn now() -> AttributeValue {
+    end_of(Duration::ZERO)
+}
+
+fn end_of(ttl: Duration) -> AttributeValue {
+    AttributeValue::N(seconds(ttl).to_string())
+}
+
+/// The time `after` now, in seconds since 1970: the present rounded down, a later time rounded up.
+fn seconds(after: Duration) -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    if after.is_zero() {
+        now.as_secs()
+    } else {
+        (now + after).as_secs() + 1
+    }
+}

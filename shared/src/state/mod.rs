@@ -1,0 +1,147 @@
+//! The state store: what is short-lived and must be decided atomically. One-time codes, limits and caches.
+//!
+//! The contract, for every adapter:
+//! - each operation is atomic under any concurrency, and reads what was written last;
+//! - an item whose time is over counts as absent, whether or not it was removed yet;
+//! - a store that does not answer is [`Error::Unavailable`](crate::Error::Unavailable), never "absent" or "allowed".
+
+mod dynamodb;
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use crate::{
+    Result,
+    config::{self, ConfigError},
+    error::{Error, OverLimit},
+};
+
+/// The store that `STATE` names.
+pub struct StateStore(Backend);
+
+enum Backend {
+    DynamoDb(dynamodb::DynamoDb),
+}
+
+/// The values of `STATE`.
+enum Choice {
+    DynamoDb,
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "dynamodb" => Ok(Self::DynamoDb),
+            other => Err(format!("{other:?} is not one of: dynamodb")),
+        }
+    }
+}
+
+/// How often something may happen in a window of time, which starts with the first time.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    /// A short name: `codes-per-number`.
+    pub policy: &'static str,
+    /// What to tell who reached it.
+    pub detail: &'static str,
+    /// How often.
+    pub times: u32,
+    /// In how long.
+    pub window: Duration,
+}
+
+/// What came of counting.
+enum Count {
+    /// It was within the limit, and was counted.
+    Within,
+    /// It was not; the window ends after this time.
+    Over(Duration),
+}
+
+impl StateStore {
+    /// The store that the environment describes. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// When `STATE` is no known choice, or a variable of the chosen store is missing.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self(match config::or_default("STATE", Choice::DynamoDb)? {
+            Choice::DynamoDb => Backend::DynamoDb(dynamodb::DynamoDb::from_env()?),
+        }))
+    }
+
+    /// The value of `key`, if it has one.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn get(&self, key: &str) -> Result<Option<String>> {
+        match &self.0 {
+            Backend::DynamoDb(store) => store.get(key).await,
+        }
+    }
+
+    /// Stores `value` for `ttl` if `key` has none, and says whether it did.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn put_if_absent(&self, key: &str, value: &str, ttl: Duration) -> Result<bool> {
+        match &self.0 {
+            Backend::DynamoDb(store) => store.put_if_absent(key, value, ttl).await,
+        }
+    }
+
+    /// Replaces the value of `key` for `ttl` if it is `expected`, and says whether it did.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn replace_if(
+        &self,
+        key: &str,
+        expected: &str,
+        value: &str,
+        ttl: Duration,
+    ) -> Result<bool> {
+        match &self.0 {
+            Backend::DynamoDb(store) => store.replace_if(key, expected, value, ttl).await,
+        }
+    }
+
+    /// Removes `key` if its value is `expected`, and says whether it did. Of many callers, one is told so.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn remove_if(&self, key: &str, expected: &str) -> Result<bool> {
+        match &self.0 {
+            Backend::DynamoDb(store) => store.remove_if(key, expected).await,
+        }
+    }
+
+    /// Counts one more time under `key`, unless that would exceed `limit`.
+    ///
+    /// # Errors
+    /// - [`Error::OverLimit`] when it would,
+    /// - when the store does not answer.
+    pub async fn count(&self, key: &str, limit: &Limit) -> Result<()> {
+        let count = match &self.0 {
+            Backend::DynamoDb(store) => store.count(key, limit.times, limit.window).await?,
+        };
+        match count {
+            Count::Within => Ok(()),
+            Count::Over(retry_after) => Err(Error::OverLimit(OverLimit {
+                policy: limit.policy,
+                detail: limit.detail,
+                limit: limit.times,
+                window: limit.window,
+                retry_after,
+            })),
+        }
+    }
+}
+
+impl fmt::Debug for StateStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self.0 {
+            Backend::DynamoDb(_) => "StateStore(dynamodb)",
+        })
+    }
+}
