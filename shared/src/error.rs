@@ -25,6 +25,9 @@ pub enum Error {
     /// A wrong, spent or expired code, or an unknown number: deliberately one answer.
     #[error("The mobile number and the code do not match, or the code is no longer valid.")]
     WrongCode,
+    /// A wrong password, or an unknown number: deliberately one answer.
+    #[error("The mobile number and the password do not match.")]
+    WrongPassword,
     /// It does not exist, or belongs to somebody else: deliberately one answer.
     #[error("There is no such {0}.")]
     NotFound(&'static str),

@@ -1,4 +1,4 @@
-//! Every minute: wakes the rooms whose wake-up was lost, and forgets idempotency keys after a day.
+//! Every minute: wakes the rooms whose wake-up was lost, and forgets what has expired.
 //!
 //! This is what makes the queue a mere wake-up: whatever happens to it, or to a worker, Postgres still knows the work.
 
@@ -48,9 +48,18 @@ const FORGOTTEN: &str = "
     order by oldest.due
     limit 10000";
 
-const FORGET_KEYS: &str = "
-    update messages set idempotency_key = null
-    where idempotency_key is not null and created_at < now() - interval '24 hours'";
+/// Idempotency keys are kept for a day, refresh tokens until they expire, and sessions as long as they have tokens.
+const FORGET: &str = "
+    with keys as (
+        update messages set idempotency_key = null
+        where idempotency_key is not null and created_at < now() - interval '24 hours'
+    ), tokens as (
+        delete from refresh_tokens where expires_at < now()
+    )
+    delete from sessions
+    where not exists (
+        select from refresh_tokens where session_id = sessions.id and expires_at >= now()
+    )";
 
 async fn sweep(app: &App) -> Result<Value, Error> {
     let rooms = app
@@ -63,7 +72,7 @@ async fn sweep(app: &App) -> Result<Value, Error> {
             app.queue.wake(row.get("id"), row.get("user_id"))
         })
         .await;
-    app.database.query(FORGET_KEYS, &[]).await?;
+    app.database.query(FORGET, &[]).await?;
     Ok(json!({ "woken": rooms.len() }))
 }
 

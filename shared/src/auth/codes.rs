@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
@@ -63,13 +64,36 @@ const GUESSES_PER_CODE: Limit = Limit {
 pub enum Purpose {
     /// Signing in.
     SignIn,
+    /// Setting a new password.
+    ResetPassword,
 }
 
 impl Purpose {
     fn name(self) -> &'static str {
         match self {
             Self::SignIn => "sign-in",
+            Self::ResetPassword => "reset-password",
         }
+    }
+}
+
+/// A code as somebody typed it: six digits.
+#[derive(Deserialize)]
+#[serde(try_from = "SecretString")]
+pub struct Guess(SecretString);
+
+/// Says what a code looks like.
+#[derive(Debug, thiserror::Error)]
+#[error("must be the six digits that were sent")]
+pub struct NotACode;
+
+impl TryFrom<SecretString> for Guess {
+    type Error = NotACode;
+
+    fn try_from(text: SecretString) -> Result<Self, NotACode> {
+        let digits = text.expose_secret().as_bytes();
+        let well_formed = digits.len() == 6 && digits.iter().all(u8::is_ascii_digit);
+        well_formed.then_some(Self(text)).ok_or(NotACode)
     }
 }
 
@@ -139,7 +163,7 @@ impl Codes {
     /// - [`Error::WrongCode`] when it is not, was taken, expired, guessed at too often, or never issued,
     /// - [`Error::OverLimit`] when the number was guessed at too often,
     /// - [`Error::Unavailable`] when the state store does not answer.
-    pub async fn take(&self, purpose: Purpose, mobile: &Mobile, guess: &str) -> Result<()> {
+    pub async fn take(&self, purpose: Purpose, mobile: &Mobile, guess: &Guess) -> Result<()> {
         let guesses = format!("guesses:{}", mobile.as_str());
         self.store.count(&guesses, &GUESSES_PER_NUMBER).await?;
 
@@ -155,7 +179,7 @@ impl Codes {
             counted => counted?,
         }
 
-        let guessed = self.seal(purpose, mobile, nonce, guess);
+        let guessed = self.seal(purpose, mobile, nonce, guess.0.expose_secret());
         let right = bool::from(guessed.as_bytes().ct_eq(stored.as_bytes()));
         if right && self.store.remove_if(&key, &stored).await? {
             Ok(())

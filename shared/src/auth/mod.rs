@@ -2,9 +2,11 @@
 
 pub mod codes;
 pub mod delivery;
+pub mod passwords;
 pub mod sessions;
 pub mod tokens;
 
 pub use codes::Codes;
 pub use delivery::Delivery;
+pub use passwords::Password;
 pub use tokens::{Caller, TokenIssuer, TokenVerifier};

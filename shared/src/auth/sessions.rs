@@ -1,4 +1,4 @@
-//! Sessions: a refresh token is 256 random bits, given once and stored only as its SHA-256.
+//! Sessions. A refresh token is 256 random bits, given once and stored only as its SHA-256.
 
 use std::time::Duration;
 
@@ -7,7 +7,11 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Caller, TokenIssuer, tokens};
-use crate::{Error, Result, domain::User};
+use crate::{
+    Error, Result,
+    database::{Database, Type},
+    domain::{Mobile, SessionId, User},
+};
 
 /// How long a refresh token is valid.
 pub const REFRESH_LIFETIME: Duration = Duration::from_hours(30 * 24);
@@ -69,4 +73,70 @@ impl TokenPair {
             user,
         })
     }
+}
+
+/// The hash that a password was verified against, and the one to store instead, if any.
+#[derive(Clone, Copy)]
+pub struct VerifiedPassword<'a> {
+    /// As it was read. If it changed meanwhile, the password is no longer the right one.
+    pub stored: &'a str,
+    /// The same password under today's parameters.
+    pub upgraded: Option<&'a str>,
+}
+
+/// Stores the session with its first refresh token, and that the number is verified. No account, or another password
+/// by now, and there is no row.
+const OPEN: &str = "
+    with owner as (
+        update users
+        set verified_at = coalesce(verified_at, now()), password_hash = coalesce($6, password_hash)
+        where mobile = $1 and ($5::text is null or password_hash in ($5, $6))
+        returning id, mobile, name, email, created_at
+    ), session as (
+        insert into sessions (id, user_id)
+        select $2, id from owner
+        on conflict (id) do nothing
+    ), refresh as (
+        insert into refresh_tokens (hash, session_id, expires_at)
+        select $3, $2, now() + make_interval(secs => $4) from owner
+        on conflict (hash) do nothing
+    )
+    select owner.*, plans.plan
+    from owner join plans on plans.user_id = owner.id";
+
+/// Opens a session for the owner of `mobile`, who proved it by a code or by a `password`. `None` means that there is
+/// no such account, or the password is no longer the right one.
+///
+/// # Errors
+/// When Postgres fails.
+pub async fn open(
+    database: &Database,
+    issuer: &TokenIssuer,
+    mobile: &Mobile,
+    password: Option<VerifiedPassword<'_>>,
+) -> Result<Option<TokenPair>> {
+    let session = SessionId::new();
+    let refresh = RefreshToken::new()?;
+    let row = database
+        .query_opt(
+            OPEN,
+            &[
+                (&mobile.as_str(), Type::TEXT),
+                (&session, Type::UUID),
+                (&refresh.hash(), Type::BYTEA),
+                (&REFRESH_LIFETIME.as_secs_f64(), Type::FLOAT8),
+                (&password.map(|password| password.stored), Type::TEXT),
+                (&password.and_then(|password| password.upgraded), Type::TEXT),
+            ],
+        )
+        .await?;
+    let pair = row.map(|row| {
+        let user = User::from(&row);
+        let caller = Caller {
+            user: user.id,
+            session,
+        };
+        TokenPair::new(issuer, caller, refresh, Some(user))
+    });
+    pair.transpose()
 }

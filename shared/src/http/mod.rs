@@ -11,7 +11,9 @@ use futures_util::FutureExt;
 use lambda_http::{RequestExt, service_fn};
 
 pub use lambda_http::{Body, Request, Response};
-pub use request::{MAX_BODY_BYTES, client_address, idempotency_key, json, path, query};
+pub use request::{
+    MAX_BODY_BYTES, client_address, idempotency_key, json, json_or_default, path, query,
+};
 pub use response::{accepted, created, no_content, ok};
 
 use crate::{Error, Result, config::ConfigError, telemetry};

@@ -30,6 +30,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
         Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in"),
         Error::WrongCode => (StatusCode::UNAUTHORIZED, "wrong-code", "Wrong code"),
+        Error::WrongPassword => (StatusCode::UNAUTHORIZED, "wrong-password", "Wrong password"),
         Error::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
         Error::TooLarge(_) => (
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -91,7 +92,7 @@ pub fn response(error: &Error, request_id: &str) -> Result<Response<Body>, lambd
 
 fn headers(builder: Builder, error: &Error) -> Builder {
     match error {
-        Error::Unauthenticated(_) | Error::WrongCode => {
+        Error::Unauthenticated(_) | Error::WrongCode | Error::WrongPassword => {
             builder.header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
         }
         // The fields of draft-ietf-httpapi-ratelimit-headers.

@@ -43,6 +43,20 @@ where
     Ok(value)
 }
 
+/// As [`json`], but an empty body stands for the default.
+///
+/// # Errors
+/// As [`json`].
+pub fn json_or_default<T>(request: &Request) -> Result<T>
+where
+    T: DeserializeOwned + Validate<Context = ()> + Default,
+{
+    if request.body().is_empty() {
+        return Ok(T::default());
+    }
+    json(request)
+}
+
 fn is_json(request: &Request) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     content_type

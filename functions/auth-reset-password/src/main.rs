@@ -1,0 +1,74 @@
+//! `POST /auth/reset-password`: sets a new password with a code, and ends every session of the user.
+
+use garde::Validate;
+use lambda_http::{Body, Request, Response};
+use serde::Deserialize;
+use shared::{
+    Error, Result,
+    auth::{
+        Codes, Password,
+        codes::{Guess, Purpose},
+    },
+    config::ConfigError,
+    database::{Database, Type},
+    domain::Mobile,
+    http,
+};
+
+struct App {
+    codes: Codes,
+    database: Database,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            codes: Codes::from_env()?,
+            database: Database::from_env()?,
+        })
+    }
+}
+
+#[derive(Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct Reset {
+    #[garde(skip)]
+    mobile: Mobile,
+    #[garde(skip)]
+    otp: Guess,
+    #[garde(skip)]
+    new_password: Password,
+}
+
+/// Without an account there is no row.
+const RESET: &str = "
+    with owner as (
+        update users
+        set password_hash = $2, verified_at = coalesce(verified_at, now())
+        where mobile = $1
+        returning id
+    ), ended as (
+        delete from sessions using owner where sessions.user_id = owner.id
+    )
+    select id from owner";
+
+async fn reset(app: &App, request: Request) -> Result<Response<Body>> {
+    let reset: Reset = http::json(&request)?;
+    app.codes
+        .take(Purpose::ResetPassword, &reset.mobile, &reset.otp)
+        .await?;
+
+    let hash = reset.new_password.hash()?;
+    let parameters = &[
+        (&reset.mobile.as_str() as _, Type::TEXT),
+        (&hash as _, Type::TEXT),
+    ];
+    let row = app.database.query_opt(RESET, parameters).await?;
+    row.ok_or(Error::WrongCode)?;
+    http::no_content()
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    shared::serve(App::from_env, reset).await
+}

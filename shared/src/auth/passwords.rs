@@ -1,0 +1,227 @@
+//! Passwords: argon2id with 19 MiB, two passes and one lane (OWASP Password Storage Cheat Sheet), and none of the
+//! commonest ones. They are optional: a number's owner can always sign in by code.
+
+use std::{sync::OnceLock, time::Duration};
+
+use argon2::{
+    Argon2, PasswordHasher, PasswordVerifier,
+    password_hash::{self, phc::PasswordHash},
+};
+use passwords::analyzer::is_common_password;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use crate::{
+    Error, Result,
+    domain::Mobile,
+    domain::UserId,
+    state::{Limit, StateStore},
+};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+const PER_NUMBER: Limit = Limit {
+    policy: "passwords-per-number",
+    detail: "Too many passwords were tried with this number. Sign in with a code instead.",
+    times: 10,
+    window: HOUR,
+};
+const PER_ADDRESS: Limit = Limit {
+    policy: "passwords-per-address",
+    detail: "Too many passwords were tried from this address.",
+    times: 100,
+    window: HOUR,
+};
+const PER_USER: Limit = Limit {
+    policy: "passwords-per-user",
+    detail: "Too many passwords were tried for this account.",
+    times: 10,
+    window: HOUR,
+};
+
+/// Counts a password that is about to be tried for signing in. These counters are apart from those of codes, so
+/// whoever exhausts them locks nobody out of signing in by code.
+///
+/// # Errors
+/// - [`Error::OverLimit`] when the number or the address had too many,
+/// - [`Error::Unavailable`] when the state store does not answer.
+pub async fn count_sign_in(store: &StateStore, mobile: &Mobile, address: &str) -> Result<()> {
+    store
+        .count(&format!("passwords-from:{address}"), &PER_ADDRESS)
+        .await?;
+    store
+        .count(&format!("passwords-for:{}", mobile.as_str()), &PER_NUMBER)
+        .await
+}
+
+/// Counts a current password that is about to be tried by somebody who is signed in.
+///
+/// # Errors
+/// As [`count_sign_in`].
+pub async fn count_change(store: &StateStore, user: UserId) -> Result<()> {
+    store
+        .count(&format!("passwords-of:{user}"), &PER_USER)
+        .await
+}
+
+/// A new password: 8 to 128 characters, and not among the commonest.
+#[derive(Deserialize)]
+#[serde(try_from = "SecretString")]
+pub struct Password(SecretString);
+
+/// Says why a password is not acceptable.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAPassword {
+    /// Too short or too long.
+    #[error("must have 8 to 128 characters")]
+    Length,
+    /// On the list.
+    #[error("is among the most common passwords; choose another")]
+    Common,
+}
+
+impl TryFrom<SecretString> for Password {
+    type Error = NotAPassword;
+
+    fn try_from(text: SecretString) -> Result<Self, NotAPassword> {
+        let password = text.expose_secret();
+        if !(8..=128).contains(&password.chars().count()) {
+            return Err(NotAPassword::Length);
+        }
+        if is_common_password(password) || is_common_password(password.to_lowercase()) {
+            return Err(NotAPassword::Common);
+        }
+        Ok(Self(text))
+    }
+}
+
+impl Password {
+    /// What is stored of it: a PHC string with a random salt.
+    ///
+    /// # Errors
+    /// When hashing fails, which is a defect.
+    pub fn hash(&self) -> Result<String> {
+        hash(&self.0)
+    }
+}
+
+/// What a typed password turned out to be.
+pub enum Verdict {
+    /// Not the one.
+    Wrong,
+    /// The right one.
+    Right,
+    /// The right one, under parameters that are no longer ours: store this hash instead.
+    Outdated(String),
+}
+
+/// Compares a typed password with a stored hash. Without one, it takes the same time and is wrong.
+///
+/// # Errors
+/// When hashing fails, or the stored hash cannot be read, which are defects.
+pub fn verify(typed: &SecretString, stored: Option<&str>) -> Result<Verdict> {
+    let Some(stored) = stored else {
+        hash(typed)?;
+        return Ok(Verdict::Wrong);
+    };
+    let parsed = PasswordHash::new(stored).map_err(Error::internal)?;
+    let password = typed.expose_secret().as_bytes();
+    match argon2().verify_password(password, &parsed) {
+        Ok(()) if is_current(stored) => Ok(Verdict::Right),
+        Ok(()) => Ok(Verdict::Outdated(hash(typed)?)),
+        Err(password_hash::Error::PasswordInvalid) => Ok(Verdict::Wrong),
+        Err(error) => Err(Error::internal(error)),
+    }
+}
+
+fn hash(password: &SecretString) -> Result<String> {
+    let hash = argon2().hash_password(password.expose_secret().as_bytes());
+    Ok(hash.map_err(Error::internal)?.to_string())
+}
+
+/// The library's defaults are the parameters above; a test holds them to it.
+fn argon2() -> &'static Argon2<'static> {
+    static ARGON2: OnceLock<Argon2> = OnceLock::new();
+    ARGON2.get_or_init(Argon2::default)
+}
+
+fn is_current(stored: &str) -> bool {
+    stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
+}
+
+#[cfg(test)]
+mod tests {
+    //! Which passwords are taken, and what is stored of them.
+
+    use argon2::Params;
+
+    use super::*;
+
+    fn secret(text: &str) -> SecretString {
+        text.to_owned().into()
+    }
+
+    fn parse(text: &str) -> Option<Password> {
+        Password::try_from(secret(text)).ok()
+    }
+
+    #[test]
+    fn length_is_counted_in_characters() {
+        assert!(
+            parse("längste").is_none(),
+            "seven characters in eight bytes"
+        );
+        assert!(parse("längster").is_some());
+        assert!(parse(&"ж".repeat(128)).is_some());
+        assert!(parse(&"ж".repeat(129)).is_none());
+    }
+
+    #[test]
+    fn the_commonest_passwords_are_refused_in_any_case() {
+        for common in [
+            "password",
+            "PassWord",
+            "12345678",
+            "qwertyuiop",
+            "iloveyou1",
+            "football",
+        ] {
+            assert!(parse(common).is_none(), "{common}");
+        }
+    }
+
+    #[test]
+    fn hashes_have_the_recommended_parameters() {
+        let hash = parse("correct horse battery").unwrap().hash().unwrap();
+        assert!(is_current(&hash), "{hash}");
+    }
+
+    #[test]
+    fn only_the_right_password_is_right() {
+        let hash = parse("correct horse battery").unwrap().hash().unwrap();
+        let verdict = |typed: &str| verify(&secret(typed), Some(&hash)).unwrap();
+        assert!(matches!(verdict("correct horse battery"), Verdict::Right));
+        assert!(matches!(verdict("correct horse batterx"), Verdict::Wrong));
+        assert!(matches!(verdict(""), Verdict::Wrong));
+        assert!(matches!(
+            verify(&secret("anything"), None).unwrap(),
+            Verdict::Wrong
+        ));
+    }
+
+    #[test]
+    fn a_hash_with_other_parameters_is_upgraded() {
+        let weak = Params::new(8 * 1024, 1, 1, None).unwrap();
+        let weak = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, weak);
+        let stored = weak
+            .hash_password(b"correct horse battery")
+            .unwrap()
+            .to_string();
+        let Verdict::Outdated(upgraded) =
+            verify(&secret("correct horse battery"), Some(&stored)).unwrap()
+        else {
+            panic!("must be upgraded");
+        };
+        assert!(is_current(&upgraded), "{upgraded}");
+    }
+}
