@@ -83,17 +83,29 @@ create table daily_usage (
     primary key (user_id, day)
 );
 
--- What Stripe said last about a user's subscription.
+-- Who a user is to Stripe, and what Stripe said last about the subscription.
 create table subscriptions (
     user_id                uuid primary key references users on delete cascade,
-    stripe_customer_id     text not null unique,
-    stripe_subscription_id text unique,
+    stripe_customer_id     text unique,
+    -- Stripe repeats its answer to an idempotency key, even when it is an error or no longer true. The attempt is part
+    -- of the key, and goes up when another answer is wanted.
+    checkout_attempt       integer not null default 0,
+    checkout_session_id    text, -- of this attempt
+    checkout_at            timestamptz,
+    stripe_subscription_id text,
     status                 text,
     current_period_end     timestamptz,
     cancel_at_period_end   boolean not null default false,
     past_due_since         timestamptz,
-    synced_at              timestamptz
+    -- The number of the look that saw this. Only a look with a higher one, which began later, may replace it.
+    look                   bigint not null default 0,
+    looked_at              timestamptz
 );
+
+create index on subscriptions (looked_at);
+
+-- Numbers the looks at Stripe in the order in which they begin.
+create sequence looks;
 
 -- Every event as it came: a hint to look, and a record of having looked.
 create table stripe_events (

@@ -43,6 +43,12 @@ pub enum Error {
     /// An Idempotency-Key that came before with another request.
     #[error("This Idempotency-Key was used for a different request.")]
     KeyReused,
+    /// Somebody who has a subscription asked for another one.
+    #[error("There is a subscription already. It can be changed in the portal.")]
+    AlreadySubscribed {
+        /// The address of Stripe's portal, good for some minutes.
+        portal_url: String,
+    },
     /// More than a limit allows.
     #[error("{}", .0.detail)]
     OverLimit(OverLimit),

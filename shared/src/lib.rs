@@ -7,6 +7,7 @@
 pub mod answering;
 pub mod auth;
 mod aws;
+pub mod billing;
 pub mod config;
 pub mod database;
 pub mod domain;
@@ -14,6 +15,7 @@ pub mod error;
 pub mod http;
 pub mod model;
 pub mod queue;
+mod redis;
 pub mod state;
 pub mod telemetry;
 pub mod testing;

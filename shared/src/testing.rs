@@ -1,3 +1,104 @@
 //! What the tests of functions share: a database of their own, and requests as API Gateway sends them.
 //!
 //! The services come from `cargo local test`. Without them a test fails and says so; none is ever skipped.
+
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on must stop"
+)]
+
+use std::{collections::HashMap, env};
+
+use lambda_http::{
+    Body, Request, RequestExt, Response,
+    http::{StatusCode, header},
+};
+use serde_json::Value;
+
+use crate::{
+    auth::{Caller, TokenIssuer},
+    database::{Database, Type},
+    domain::{ChatroomId, SessionId, UserId},
+};
+
+/// A new, empty database with the current schema.
+pub async fn database() -> Database {
+    let template = env::var("DATABASE_URL")
+        .expect("run the tests with `cargo local test`: DATABASE_URL is not set");
+    let (server, template_name) = template
+        .rsplit_once('/')
+        .expect("DATABASE_URL ends in a database's name");
+    let name = format!("test_{}", SessionId::new().to_string().replace('-', ""));
+    let admin =
+        Database::at(&format!("{server}/postgres")).expect("DATABASE_URL is a Postgres URL");
+    let create = format!("create database {name} template {template_name}");
+    admin
+        .query(&create, &[])
+        .await
+        .expect("the template database can be copied");
+    Database::at(&format!("{server}/{name}")).expect("DATABASE_URL is a Postgres URL")
+}
+
+/// A new user who is signed in.
+pub async fn user(database: &Database) -> Caller {
+    let caller = Caller {
+        user: UserId::new(),
+        session: SessionId::new(),
+    };
+    let sql = "with owner as (insert into users (id, mobile, verified_at) values ($1, $2, now()) returning id)
+               insert into sessions (id, user_id) select $3, id from owner";
+    let mobile = format!("+{}", caller.user);
+    let parameters = &[
+        (&caller.user as _, Type::UUID),
+        (&mobile as _, Type::TEXT),
+        (&caller.session as _, Type::UUID),
+    ];
+    // The foreign key sees the user at the end of the statement.
+    database
+        .query(sql, parameters)
+        .await
+        .expect("a user can be stored");
+    caller
+}
+
+/// A new chatroom of a user.
+pub async fn chatroom(database: &Database, owner: Caller) -> ChatroomId {
+    let room = ChatroomId::new();
+    let sql = "insert into chatrooms (id, user_id, title) values ($1, $2, 'Test')";
+    let parameters = &[(&room as _, Type::UUID), (&owner.user as _, Type::UUID)];
+    database
+        .query(sql, parameters)
+        .await
+        .expect("a chatroom can be stored");
+    room
+}
+
+/// A request of `caller` with path parameters and a JSON body.
+#[must_use]
+pub fn request(caller: Caller, path: &[(&str, String)], body: &Value) -> Request {
+    let issuer = TokenIssuer::from_env().expect("run the tests with `cargo local test`");
+    let token = issuer.issue(caller).expect("a token can be signed");
+    let path: HashMap<_, _> = path
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect();
+    let mut request = Request::new(Body::Text(body.to_string()));
+    let headers = request.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        "application/json".parse().expect("a header"),
+    );
+    headers.insert(
+        header::AUTHORIZATION,
+        format!("Bearer {token}").parse().expect("a header"),
+    );
+    request.with_path_parameters(path)
+}
+
+/// The status and the JSON body of a response.
+#[must_use]
+pub fn parts(response: &Response<Body>) -> (StatusCode, Value) {
+    let body = serde_json::from_slice(response.body().as_ref()).unwrap_or_default();
+    (response.status(), body)
+}

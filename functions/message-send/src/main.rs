@@ -198,3 +198,181 @@ fn over_limit(daily: i32) -> OverLimit {
 async fn main() -> Result<(), lambda_http::Error> {
     shared::serve(App::from_env, send).await
 }
+
+#[cfg(test)]
+mod tests {
+    //! One statement decides; these are the races it must win.
+
+    use futures_util::future::join_all;
+    use serde_json::{Value, json};
+    use shared::{
+        auth::Caller,
+        testing::{self, parts, request},
+    };
+
+    use super::*;
+
+    async fn app(basic: i32) -> App {
+        App {
+            tokens: TokenVerifier::from_env().unwrap(),
+            database: testing::database().await,
+            queue: Queue::from_env().unwrap(),
+            limits: DailyLimits { basic, pro: 1_000 },
+        }
+    }
+
+    /// Connections of their own, so that requests meet in Postgres and not in one pipeline.
+    async fn post_at_once(
+        app: &App,
+        times: usize,
+        post: impl Fn() -> Request,
+    ) -> Vec<Result<Value>> {
+        let twins: Vec<App> = (0..times)
+            .map(|_| App {
+                tokens: TokenVerifier::from_env().unwrap(),
+                database: app.database.another_connection(),
+                queue: Queue::from_env().unwrap(),
+                limits: app.limits,
+            })
+            .collect();
+        let posts = twins.iter().map(|twin| send(twin, post()));
+        let answers = join_all(posts).await;
+        answers
+            .into_iter()
+            .map(|answer| answer.map(|response| parts(&response).1))
+            .collect()
+    }
+
+    fn post(caller: Caller, room: ChatroomId, key: Option<&str>, content: &str) -> Request {
+        let mut request = request(
+            caller,
+            &[("id", room.to_string())],
+            &json!({ "content": content }),
+        );
+        if let Some(key) = key {
+            request
+                .headers_mut()
+                .insert("idempotency-key", key.parse().unwrap());
+        }
+        request
+    }
+
+    async fn count(app: &App, sql: &str) -> i64 {
+        app.database.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    const MESSAGES: &str = "select count(*) from messages";
+    const USED: &str = "select coalesce(sum(used), 0)::int8 from daily_usage";
+
+    #[tokio::test]
+    async fn of_forty_parallel_posts_exactly_the_allowed_five_are_accepted() {
+        let app = app(5).await;
+        let caller = testing::user(&app.database).await;
+        let room = testing::chatroom(&app.database, caller).await;
+
+        let answers = post_at_once(&app, 40, || post(caller, room, None, "hello")).await;
+
+        let refused = answers
+            .iter()
+            .filter(|answer| matches!(answer, Err(Error::OverLimit(_))));
+        assert_eq!(refused.count(), 35);
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 5);
+        assert_eq!(
+            (count(&app, MESSAGES).await, count(&app, USED).await),
+            (5, 5)
+        );
+    }
+
+    #[tokio::test]
+    async fn twenty_parallel_posts_with_one_key_make_one_message_even_at_the_limit() {
+        let app = app(1).await;
+        let caller = testing::user(&app.database).await;
+        let room = testing::chatroom(&app.database, caller).await;
+
+        let answers = post_at_once(&app, 20, || post(caller, room, Some("key"), "hello")).await;
+
+        let first = answers[0].as_ref().unwrap();
+        assert!(
+            answers
+                .iter()
+                .all(|answer| answer.as_ref().unwrap() == first)
+        );
+        assert_eq!(
+            (count(&app, MESSAGES).await, count(&app, USED).await),
+            (1, 1)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_key_is_good_for_one_body_in_one_room() {
+        let app = app(5).await;
+        let caller = testing::user(&app.database).await;
+        let room = testing::chatroom(&app.database, caller).await;
+        let other = testing::chatroom(&app.database, caller).await;
+        send(&app, post(caller, room, Some("key"), "hello"))
+            .await
+            .unwrap();
+
+        let again = send(&app, post(caller, room, Some("key"), "goodbye")).await;
+        assert!(matches!(again, Err(Error::KeyReused)), "{again:?}");
+        let elsewhere = send(&app, post(caller, other, Some("key"), "hello")).await;
+        assert!(matches!(elsewhere, Err(Error::KeyReused)), "{elsewhere:?}");
+        assert_eq!(
+            (count(&app, MESSAGES).await, count(&app, USED).await),
+            (1, 1)
+        );
+    }
+
+    #[tokio::test]
+    async fn another_users_room_takes_no_message_and_costs_nothing() {
+        let app = app(5).await;
+        let owner = testing::user(&app.database).await;
+        let stranger = testing::user(&app.database).await;
+        let room = testing::chatroom(&app.database, owner).await;
+
+        let answer = send(&app, post(stranger, room, None, "hello")).await;
+        assert!(
+            matches!(answer, Err(Error::NotFound("chatroom"))),
+            "{answer:?}"
+        );
+        assert_eq!(
+            (count(&app, MESSAGES).await, count(&app, USED).await),
+            (0, 0)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_statement_sent_twice_accepts_once() {
+        let app = app(5).await;
+        let caller = testing::user(&app.database).await;
+        let room = testing::chatroom(&app.database, caller).await;
+        let id = MessageId::new();
+        for _ in 0..2 {
+            let outcome = app
+                .try_accept(id, room, caller.user, None, "hello")
+                .await
+                .unwrap();
+            assert!(matches!(outcome, Outcome::Accepted(message) if message.id == id));
+        }
+        assert_eq!(
+            (count(&app, MESSAGES).await, count(&app, USED).await),
+            (1, 1)
+        );
+    }
+
+    #[tokio::test]
+    async fn pro_raises_the_limit_at_once() {
+        let app = app(0).await;
+        let caller = testing::user(&app.database).await;
+        let room = testing::chatroom(&app.database, caller).await;
+        let answer = send(&app, post(caller, room, None, "hello")).await;
+        assert!(matches!(answer, Err(Error::OverLimit(_))), "{answer:?}");
+
+        let pay = "insert into subscriptions (user_id, stripe_customer_id, status) values ($1, 'cus_1', 'active')";
+        app.database
+            .query(pay, &[(&caller.user, Type::UUID)])
+            .await
+            .unwrap();
+        send(&app, post(caller, room, None, "hello")).await.unwrap();
+    }
+}

@@ -120,6 +120,16 @@ impl Database {
         })
     }
 
+    /// The same database over a connection of its own.
+    #[must_use]
+    pub fn another_connection(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            tls: self.tls.clone(),
+            connection: Mutex::default(),
+        }
+    }
+
     /// Runs a statement and returns its rows. The statement must be safe to run twice (see the [module](self)).
     ///
     /// # Errors

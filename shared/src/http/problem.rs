@@ -22,6 +22,8 @@ struct Problem<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<&'a [InvalidField]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    portal_url: Option<&'a str>,
 }
 
 /// Status, type and title of an error. The type is a relative reference that never changes.
@@ -52,6 +54,11 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
             "idempotency-key-reused",
             "Idempotency-Key reused",
         ),
+        Error::AlreadySubscribed { .. } => (
+            StatusCode::CONFLICT,
+            "already-subscribed",
+            "Already subscribed",
+        ),
         Error::OverLimit(_) => (StatusCode::TOO_MANY_REQUESTS, "over-limit", "Limit reached"),
         Error::Unavailable(_) => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -80,6 +87,10 @@ pub fn response(error: &Error, request_id: &str) -> Result<Response<Body>, lambd
         request_id,
         errors: match error {
             Error::Invalid(fields) => Some(fields),
+            _ => None,
+        },
+        portal_url: match error {
+            Error::AlreadySubscribed { portal_url } => Some(portal_url),
             _ => None,
         },
     };

@@ -3,7 +3,14 @@
 //! A wake-up says which room has something to do. It may be lost, come twice, late or out of order: the consumer asks
 //! Postgres, and the sweep wakes rooms whose wake-up was lost. So a wake-up that cannot be sent is no error to the
 //! caller; it is logged.
+//!
+//! The contract, for every adapter:
+//! - a wake-up is received at least once, after its delay, by one of any number of consumers;
+//! - one that was received but not acknowledged, because its consumer crashed, is received again;
+//! - one that was acknowledged is not, short of a failure;
+//! - one that is rejected ends where somebody can look at it, and blocks nothing.
 
+mod redis;
 mod sqs;
 
 use std::{fmt, str::FromStr, time::Duration};
@@ -27,16 +34,42 @@ pub struct WakeUp {
 /// The longest delay a queue accepts. The sweep takes care of whatever is later.
 pub const MAX_DELAY: Duration = Duration::from_mins(15);
 
+/// The most that one receive returns.
+const MAX_BATCH: usize = 10;
+
+/// A queue message that was received and waits for its acknowledgement.
+#[derive(Debug)]
+pub struct Delivery {
+    body: String,
+    /// What the queue knows it by.
+    handle: String,
+}
+
+impl Delivery {
+    /// The wake-up it carries.
+    ///
+    /// # Errors
+    /// When it carries none.
+    pub fn wake_up(&self) -> Result<WakeUp, serde_json::Error> {
+        serde_json::from_str(&self.body)
+    }
+}
+
 /// The queue that `QUEUE` names.
 pub struct Queue(Backend);
 
 enum Backend {
     Sqs(sqs::Sqs),
+    Redis(Box<redis::Redis>),
 }
 
 /// The values of `QUEUE`.
-enum Choice {
+#[derive(Debug, Clone, Copy)]
+pub enum Choice {
+    /// `sqs`: the queue at `QUEUE_URL`.
     Sqs,
+    /// `redis`: the server at `REDIS_URL`.
+    Redis,
 }
 
 impl FromStr for Choice {
@@ -45,7 +78,8 @@ impl FromStr for Choice {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "sqs" => Ok(Self::Sqs),
-            other => Err(format!("{other:?} is not one of: sqs")),
+            "redis" => Ok(Self::Redis),
+            other => Err(format!("{other:?} is not one of: sqs, redis")),
         }
     }
 }
@@ -56,8 +90,17 @@ impl Queue {
     /// # Errors
     /// When `QUEUE` is no known choice, or a variable of the chosen queue is missing.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self(match config::or_default("QUEUE", Choice::Sqs)? {
+        Self::open(config::or_default("QUEUE", Choice::Sqs)?)
+    }
+
+    /// The chosen queue, as the environment describes it.
+    ///
+    /// # Errors
+    /// When a variable of it is missing or malformed.
+    pub fn open(choice: Choice) -> Result<Self, ConfigError> {
+        Ok(Self(match choice {
             Choice::Sqs => Backend::Sqs(sqs::Sqs::from_env()?),
+            Choice::Redis => Backend::Redis(Box::new(redis::Redis::from_env()?)),
         }))
     }
 
@@ -68,22 +111,50 @@ impl Queue {
 
     /// Wakes a room later: after `delay`, or after [`MAX_DELAY`] if that is sooner.
     pub async fn wake_after(&self, delay: Duration, chatroom: ChatroomId, user: UserId) {
-        if let Err(reason) = self.send(delay.min(MAX_DELAY), chatroom, user).await {
-            warn!(%chatroom, %reason, "a wake-up was not sent; the sweep will wake the room");
-        }
-    }
-
-    async fn send(
-        &self,
-        delay: Duration,
-        chatroom: ChatroomId,
-        user: UserId,
-    ) -> Result<(), Source> {
         let wake_up = WakeUp {
             chatroom_id: chatroom,
         };
+        let delay = delay.min(MAX_DELAY);
+        let sent = match &self.0 {
+            Backend::Sqs(queue) => queue.send(&wake_up, user, delay).await,
+            Backend::Redis(queue) => queue.send(&wake_up, delay).await,
+        };
+        if let Err(reason) = sent {
+            warn!(%chatroom, reason = &*reason as &dyn std::error::Error, "a wake-up was not sent; the sweep will wake the room");
+        }
+    }
+
+    /// Waits up to `patience`, at most 20 seconds, for wake-ups, and returns a few of them.
+    ///
+    /// # Errors
+    /// When the queue does not answer.
+    pub async fn receive(&self, patience: Duration) -> Result<Vec<Delivery>, Source> {
         match &self.0 {
-            Backend::Sqs(sqs) => sqs.send(&wake_up, user, delay).await,
+            Backend::Sqs(queue) => queue.receive(MAX_BATCH, patience).await,
+            Backend::Redis(queue) => queue.receive(MAX_BATCH, patience).await,
+        }
+    }
+
+    /// Says that a delivery was taken care of.
+    ///
+    /// # Errors
+    /// When the queue does not answer; the wake-up may then come again.
+    pub async fn acknowledge(&self, delivery: &Delivery) -> Result<(), Source> {
+        match &self.0 {
+            Backend::Sqs(queue) => queue.acknowledge(delivery).await,
+            Backend::Redis(queue) => queue.acknowledge(delivery).await,
+        }
+    }
+
+    /// Says that a delivery cannot be read, now or ever: it ends among the dead letters.
+    ///
+    /// # Errors
+    /// When the queue does not answer.
+    pub async fn reject(&self, delivery: &Delivery) -> Result<(), Source> {
+        match &self.0 {
+            // SQS moves what keeps coming back to the dead-letter queue by itself.
+            Backend::Sqs(_) => Ok(()),
+            Backend::Redis(queue) => queue.reject(delivery).await,
         }
     }
 }
@@ -92,6 +163,7 @@ impl fmt::Debug for Queue {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self.0 {
             Backend::Sqs(_) => "Queue(sqs)",
+            Backend::Redis(_) => "Queue(redis)",
         })
     }
 }

@@ -7,7 +7,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use aws_sdk_sqs::{Client, Config, config::retry::RetryConfig, config::timeout::TimeoutConfig};
 
-use super::WakeUp;
+use super::{Delivery, WakeUp};
 use crate::{
     aws::{self, Aws},
     config::{self, ConfigError},
@@ -44,7 +44,41 @@ impl Sqs {
             .queue_url(&self.queue_url)
             .message_body(serde_json::to_string(wake_up)?)
             .message_group_id(user.to_string())
-            .delay_seconds(i32::try_from(delay.as_secs())?)
+            .delay_seconds(whole_seconds(delay)?)
+            .send()
+            .await
+            .map_err(aws_sdk_sqs::Error::from)?;
+        Ok(())
+    }
+
+    pub async fn receive(&self, max: usize, patience: Duration) -> Result<Vec<Delivery>, Source> {
+        let long_poll = TimeoutConfig::builder()
+            .operation_timeout(patience + TIMEOUT)
+            .build();
+        let answer = self
+            .client()
+            .receive_message()
+            .queue_url(&self.queue_url)
+            .max_number_of_messages(i32::try_from(max)?)
+            .wait_time_seconds(i32::try_from(patience.as_secs())?)
+            .customize()
+            .config_override(Config::builder().timeout_config(long_poll))
+            .send()
+            .await
+            .map_err(aws_sdk_sqs::Error::from)?;
+        let messages = answer.messages.unwrap_or_default().into_iter();
+        let deliveries = messages.map(|message| Delivery {
+            body: message.body.unwrap_or_default(),
+            handle: message.receipt_handle.unwrap_or_default(),
+        });
+        Ok(deliveries.collect())
+    }
+
+    pub async fn acknowledge(&self, delivery: &Delivery) -> Result<(), Source> {
+        self.client()
+            .delete_message()
+            .queue_url(&self.queue_url)
+            .receipt_handle(&delivery.handle)
             .send()
             .await
             .map_err(aws_sdk_sqs::Error::from)?;
@@ -64,4 +98,10 @@ impl Sqs {
             Client::from_conf(config.build())
         })
     }
+}
+
+/// Rounded up, so that a wake-up never comes before its message may be asked again.
+fn whole_seconds(delay: Duration) -> Result<i32, Source> {
+    let started = u64::from(delay.subsec_nanos() > 0);
+    Ok(i32::try_from(delay.as_secs() + started)?)
 }

@@ -6,6 +6,7 @@
 //! - a store that does not answer is [`Error::Unavailable`](crate::Error::Unavailable), never "absent" or "allowed".
 
 mod dynamodb;
+mod redis;
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -20,11 +21,16 @@ pub struct StateStore(Backend);
 
 enum Backend {
     DynamoDb(dynamodb::DynamoDb),
+    Redis(Box<redis::Redis>),
 }
 
 /// The values of `STATE`.
-enum Choice {
+#[derive(Debug, Clone, Copy)]
+pub enum Choice {
+    /// `dynamodb`: the table named by `STATE_TABLE`.
     DynamoDb,
+    /// `redis`: the server at `REDIS_URL`.
+    Redis,
 }
 
 impl FromStr for Choice {
@@ -33,7 +39,8 @@ impl FromStr for Choice {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "dynamodb" => Ok(Self::DynamoDb),
-            other => Err(format!("{other:?} is not one of: dynamodb")),
+            "redis" => Ok(Self::Redis),
+            other => Err(format!("{other:?} is not one of: dynamodb, redis")),
         }
     }
 }
@@ -65,8 +72,17 @@ impl StateStore {
     /// # Errors
     /// When `STATE` is no known choice, or a variable of the chosen store is missing.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self(match config::or_default("STATE", Choice::DynamoDb)? {
+        Self::open(config::or_default("STATE", Choice::DynamoDb)?)
+    }
+
+    /// The chosen store, as the environment describes it.
+    ///
+    /// # Errors
+    /// When a variable of it is missing or malformed.
+    pub fn open(choice: Choice) -> Result<Self, ConfigError> {
+        Ok(Self(match choice {
             Choice::DynamoDb => Backend::DynamoDb(dynamodb::DynamoDb::from_env()?),
+            Choice::Redis => Backend::Redis(Box::new(redis::Redis::from_env()?)),
         }))
     }
 
@@ -77,6 +93,7 @@ impl StateStore {
     pub async fn get(&self, key: &str) -> Result<Option<String>> {
         match &self.0 {
             Backend::DynamoDb(store) => store.get(key).await,
+            Backend::Redis(store) => store.get(key).await,
         }
     }
 
@@ -87,6 +104,7 @@ impl StateStore {
     pub async fn put_if_absent(&self, key: &str, value: &str, ttl: Duration) -> Result<bool> {
         match &self.0 {
             Backend::DynamoDb(store) => store.put_if_absent(key, value, ttl).await,
+            Backend::Redis(store) => store.put_if_absent(key, value, ttl).await,
         }
     }
 
@@ -103,6 +121,7 @@ impl StateStore {
     ) -> Result<bool> {
         match &self.0 {
             Backend::DynamoDb(store) => store.replace_if(key, expected, value, ttl).await,
+            Backend::Redis(store) => store.replace_if(key, expected, value, ttl).await,
         }
     }
 
@@ -113,6 +132,7 @@ impl StateStore {
     pub async fn remove_if(&self, key: &str, expected: &str) -> Result<bool> {
         match &self.0 {
             Backend::DynamoDb(store) => store.remove_if(key, expected).await,
+            Backend::Redis(store) => store.remove_if(key, expected).await,
         }
     }
 
@@ -124,6 +144,7 @@ impl StateStore {
     pub async fn count(&self, key: &str, limit: &Limit) -> Result<()> {
         let count = match &self.0 {
             Backend::DynamoDb(store) => store.count(key, limit.times, limit.window).await?,
+            Backend::Redis(store) => store.count(key, limit.times, limit.window).await?,
         };
         match count {
             Count::Within => Ok(()),
@@ -142,6 +163,7 @@ impl fmt::Debug for StateStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self.0 {
             Backend::DynamoDb(_) => "StateStore(dynamodb)",
+            Backend::Redis(_) => "StateStore(redis)",
         })
     }
 }

@@ -1,0 +1,346 @@
+//! The [`Payments`](super::Payments) that Stripe's API offers.
+//!
+//! Of every answer only the fields used here are read: the client's full objects would add 4 MB to a function, and
+//! break on what Stripe adds.
+
+use std::{collections::HashMap, sync::OnceLock, time::Duration};
+
+use ::stripe::{ApiErrors, ApiErrorsCode, ApiErrorsType, Client, ClientBuilder, StripeError};
+use miniserde::Deserialize;
+use secrecy::{ExposeSecret, SecretString};
+use stripe_billing::{
+    billing_portal_session::CreateBillingPortalSession,
+    subscription::{ListSubscription, ListSubscriptionStatus},
+};
+use stripe_checkout::checkout_session::{
+    CreateCheckoutSession, CreateCheckoutSessionLineItems, CreateCheckoutSessionSubscriptionData,
+    ExpireCheckoutSession, RetrieveCheckoutSession,
+};
+use stripe_client_core::{IdempotencyKey, RequestBuilder, RequestStrategy, StripeRequest};
+use stripe_core::customer::{CreateCustomer, DeleteCustomer, RetrieveCustomer};
+use stripe_shared::CheckoutSessionMode;
+use time::OffsetDateTime;
+use tokio::time::sleep;
+
+use super::{CheckoutSession, CustomerId, Error, Offer, Subscription};
+use crate::{
+    config::{self, ConfigError},
+    domain::UserId,
+};
+
+/// How long one request may take. A checkout needs some of them within API Gateway's 30 s.
+const TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How often, and after how long each time, a key that another request is using is tried again.
+const KEY_IN_USE_TRIES: u32 = 10;
+const KEY_IN_USE_DELAY: Duration = Duration::from_millis(300);
+
+/// The most that Stripe lists at once. A customer with more subscriptions than this does not exist.
+const PAGE: i64 = 100;
+
+pub(super) struct Stripe {
+    key: SecretString,
+    url: String,
+    client: OnceLock<Client>,
+}
+
+/// An object of which only the id matters.
+#[derive(Deserialize)]
+struct Named {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Customer {
+    deleted: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    url: String,
+}
+
+#[derive(Deserialize)]
+struct Session {
+    id: String,
+    status: Option<String>,
+    url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Page<T> {
+    data: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    id: String,
+    status: String,
+    created: i64,
+    cancel_at: Option<i64>,
+    cancel_at_period_end: bool,
+    items: Page<Item>,
+    latest_invoice: Option<Invoice>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    current_period_end: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Invoice {
+    status_transitions: Option<Transitions>,
+}
+
+#[derive(Deserialize)]
+struct Transitions {
+    finalized_at: Option<i64>,
+}
+
+impl Stripe {
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let url = config::or_default("STRIPE_URL", "https://api.stripe.com".to_owned())?;
+        Ok(Self {
+            key: config::secret("STRIPE_SECRET_KEY")?,
+            // The client appends paths without a slash of their own.
+            url: format!("{}/", url.trim_end_matches('/')),
+            client: OnceLock::new(),
+        })
+    }
+
+    /// The same request must always have the same content, or Stripe refuses the key: nothing that the user may change
+    /// is in it. Stripe asks for an email address itself.
+    pub async fn create_customer(&self, user: UserId, attempt: i32) -> Result<CustomerId, Error> {
+        let request = CreateCustomer::new().metadata(metadata(user));
+        let key = format!("customer-{user}-{attempt}");
+        match self.create::<Named>(&key, &request).await {
+            Ok(customer) => Ok(CustomerId(customer.id)),
+            Err(error) if is_kept(&error) => Err(Error::KeySpent(error.into())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub async fn create_checkout(
+        &self,
+        offer: &Offer,
+        user: UserId,
+        customer: &CustomerId,
+        attempt: i32,
+    ) -> Result<CheckoutSession, Error> {
+        let mut item = CreateCheckoutSessionLineItems::new();
+        item.price = Some(offer.price.clone());
+        item.quantity = Some(1);
+        let mut subscription = CreateCheckoutSessionSubscriptionData::new();
+        subscription.metadata = Some(metadata(user));
+        let request = CreateCheckoutSession::new()
+            .mode(CheckoutSessionMode::Subscription)
+            .customer(&customer.0)
+            .client_reference_id(user.to_string())
+            .metadata(metadata(user))
+            .subscription_data(subscription)
+            .line_items(vec![item])
+            .success_url(&offer.success_url)
+            .cancel_url(&offer.cancel_url);
+        let key = format!("checkout-{user}-{attempt}");
+        match self.create::<Session>(&key, &request).await {
+            Ok(session) => Ok(session.into()),
+            Err(error) if is_kept(&error) => Err(Error::KeySpent(error.into())),
+            Err(error) => Err(self.unless_gone(customer, error).await),
+        }
+    }
+
+    pub async fn checkout(&self, id: &str) -> Result<CheckoutSession, Error> {
+        let session: Session = self.send(RetrieveCheckoutSession::new(id).build()).await?;
+        Ok(session.into())
+    }
+
+    pub async fn expire_checkout(&self, id: &str) -> Result<(), Error> {
+        // Stripe refuses to close a page that is not open.
+        if self.checkout(id).await?.url.is_some() {
+            let _: Named = self.send(ExpireCheckoutSession::new(id).build()).await?;
+        }
+        Ok(())
+    }
+
+    /// Among several subscriptions the best one counts, however many a customer has: one that is paid before one that
+    /// is not, and one that is not before one that has ended.
+    pub async fn subscription(&self, customer: &CustomerId) -> Result<Option<Subscription>, Error> {
+        let request = ListSubscription::new()
+            .customer(&customer.0)
+            .status(ListSubscriptionStatus::All)
+            .expand(["data.latest_invoice".to_owned()])
+            .limit(PAGE);
+        let page: Page<Listed> = match self.send(request.build()).await {
+            Ok(page) => page,
+            Err(error) => return Err(self.unless_gone(customer, error).await),
+        };
+        let best = page.data.into_iter().max_by_key(Listed::rank);
+        Ok(best.map(Subscription::from))
+    }
+
+    pub async fn portal(&self, customer: &CustomerId, return_url: &str) -> Result<String, Error> {
+        let request = CreateBillingPortalSession::new()
+            .customer(&customer.0)
+            .return_url(return_url);
+        match self.send::<Link>(request.build()).await {
+            Ok(portal) => Ok(portal.url),
+            Err(error) => Err(self.unless_gone(customer, error).await),
+        }
+    }
+
+    pub async fn delete_customer(&self, customer: &CustomerId) -> Result<(), Error> {
+        let request = DeleteCustomer::new(customer.0.as_str());
+        match self.send::<Named>(request.build()).await {
+            Ok(_) => Ok(()),
+            Err(error) => match self.unless_gone(customer, error).await {
+                Error::CustomerGone => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// What an error about a customer means. One that Stripe does not find was deleted, or belongs to another account
+    /// than the key does, and that is our mistake: only of the first can it be told that nothing is paid any more.
+    async fn unless_gone(&self, customer: &CustomerId, error: StripeError) -> Error {
+        if is_missing(&error) {
+            let request = RetrieveCustomer::new(customer.0.as_str());
+            let found: Result<Customer, _> = self.send(request.build()).await;
+            if found.is_ok_and(|customer| customer.deleted == Some(true)) {
+                return Error::CustomerGone;
+            }
+        }
+        error.into()
+    }
+
+    /// Makes something once for each key.
+    async fn create<T: Deserialize>(
+        &self,
+        key: &str,
+        request: &impl StripeRequest,
+    ) -> Result<T, StripeError> {
+        let key = IdempotencyKey::new(key).map_err(|e| StripeError::ConfigError(e.to_string()))?;
+        let mut tries = 1;
+        loop {
+            let request = request.build().customize();
+            let request = request.request_strategy(RequestStrategy::Idempotent(key.clone()));
+            match request.send(self.client()?).await {
+                Err(StripeError::Stripe(error, _))
+                    if is_in_use(&error) && tries < KEY_IN_USE_TRIES =>
+                {
+                    tries += 1;
+                    sleep(KEY_IN_USE_DELAY).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn send<T: Deserialize>(&self, request: RequestBuilder) -> Result<T, StripeError> {
+        request.customize().send(self.client()?).await
+    }
+
+    fn client(&self) -> Result<&Client, StripeError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = ClientBuilder::new(self.key.expose_secret())
+            .url(&self.url)
+            .timeout(TIMEOUT)
+            .build()?;
+        Ok(self.client.get_or_init(|| client))
+    }
+}
+
+/// Says whose it is, to whoever looks at it in Stripe's dashboard.
+fn metadata(user: UserId) -> HashMap<String, String> {
+    HashMap::from([("user_id".to_owned(), user.to_string())])
+}
+
+fn instant(seconds: i64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp(seconds).ok()
+}
+
+impl From<Session> for CheckoutSession {
+    fn from(session: Session) -> Self {
+        let is_open = session.status.as_deref() == Some("open");
+        Self {
+            id: session.id,
+            url: session.url.filter(|_| is_open),
+        }
+    }
+}
+
+impl Listed {
+    /// The better, the higher; among equals the newest.
+    fn rank(&self) -> (u8, i64) {
+        let rank = match self.status.as_str() {
+            "active" | "trialing" => 3,
+            "past_due" => 2,
+            "canceled" | "incomplete_expired" => 0,
+            _ => 1,
+        };
+        (rank, self.created)
+    }
+
+    fn current_period_end(&self) -> Option<i64> {
+        let items = self.items.data.iter();
+        items.filter_map(|item| item.current_period_end).max()
+    }
+
+    /// Stripe's portal sets the flag, or the date of the end, depending on how the account is billed.
+    fn ends_with_period(&self) -> bool {
+        self.cancel_at_period_end
+            || self.cancel_at.is_some_and(|cancelled| {
+                self.current_period_end().is_none_or(|end| cancelled <= end)
+            })
+    }
+}
+
+impl From<Listed> for Subscription {
+    fn from(listed: Listed) -> Self {
+        // A subscription is past due when its newest finalised invoice is not paid
+        // (https://docs.stripe.com/billing/subscriptions/overview#subscription-statuses).
+        let unpaid = listed.latest_invoice.as_ref();
+        let finalized_at =
+            unpaid.and_then(|invoice| invoice.status_transitions.as_ref()?.finalized_at);
+        Self {
+            current_period_end: listed.current_period_end().and_then(instant),
+            cancel_at_period_end: listed.ends_with_period(),
+            past_due_since: finalized_at
+                .filter(|_| listed.status == "past_due")
+                .and_then(instant),
+            id: listed.id,
+            status: listed.status,
+        }
+    }
+}
+
+/// Whether Stripe keeps this answer under the idempotency key. It does not keep what it never began: a request that is
+/// not valid, came too fast, or met its own key in use (<https://docs.stripe.com/api/idempotent_requests>).
+fn is_kept(error: &StripeError) -> bool {
+    matches!(error, StripeError::Stripe(error, status)
+        if *status >= 500 || error.type_ == ApiErrorsType::IdempotencyError && !is_in_use(error))
+}
+
+fn is_missing(error: &StripeError) -> bool {
+    matches!(error, StripeError::Stripe(error, _) if error.code == Some(ApiErrorsCode::ResourceMissing))
+}
+
+/// Whether a request with the same key is being served at this moment.
+fn is_in_use(error: &ApiErrors) -> bool {
+    error.code == Some(ApiErrorsCode::IdempotencyKeyInUse)
+}
+
+impl From<StripeError> for Error {
+    fn from(error: StripeError) -> Self {
+        match &error {
+            StripeError::Stripe(_, 409 | 429 | 500..) => Self::Unavailable(error.into()),
+            StripeError::Stripe(..) | StripeError::ConfigError(_) => Self::Refused(error.into()),
+            // What cannot be read comes from something in between.
+            StripeError::ClientError(_)
+            | StripeError::JSONDeserialize(_)
+            | StripeError::Timeout => Self::Unavailable(error.into()),
+        }
+    }
+}
