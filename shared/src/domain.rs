@@ -121,7 +121,7 @@ pub struct User {
 }
 
 /// A chatroom as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Chatroom {
     /// The room's id.
     pub id: ChatroomId,

@@ -8,6 +8,7 @@ pub mod answering;
 pub mod auth;
 mod aws;
 pub mod billing;
+pub mod chatroom_cache;
 pub mod config;
 pub mod database;
 pub mod domain;

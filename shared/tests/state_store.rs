@@ -1,5 +1,11 @@
 //! The contract of the state store, held by every adapter: expiry, atomicity, and counters at the edge of a window.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on must stop"
+)]
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -57,6 +63,7 @@ rules!(
     one_of_many_replacements_wins,
     one_of_many_removals_wins,
     an_expired_value_is_neither_replaced_nor_removed,
+    a_removed_value_is_gone,
     a_limit_holds_under_parallel_counting,
     a_window_starts_with_its_first_count_and_ends,
     a_limit_of_zero_allows_nothing,
@@ -145,6 +152,20 @@ async fn an_expired_value_is_neither_replaced_nor_removed(store: StateStore) {
     sleep(AFTER_SHORT).await;
     assert!(!store.replace_if(&key, "a", "b", LONG).await.unwrap());
     assert!(!store.remove_if(&key, "a").await.unwrap());
+}
+
+async fn a_removed_value_is_gone(store: StateStore) {
+    let key = key();
+    store.remove(&key).await.unwrap();
+    store.put_if_absent(&key, "marker", LONG).await.unwrap();
+    store.remove(&key).await.unwrap();
+    assert!(
+        !store
+            .replace_if(&key, "marker", "list", LONG)
+            .await
+            .unwrap()
+    );
+    assert_eq!(store.get(&key).await.unwrap(), None);
 }
 
 async fn a_limit_holds_under_parallel_counting(store: StateStore) {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use shared::{
     Error, Result,
     auth::TokenVerifier,
+    chatroom_cache::ChatroomCache,
     config::ConfigError,
     database::{Database, Type},
     domain::{Chatroom, ChatroomId, storable},
@@ -15,6 +16,7 @@ use shared::{
 struct App {
     tokens: TokenVerifier,
     database: Database,
+    cache: ChatroomCache,
 }
 
 impl App {
@@ -22,6 +24,7 @@ impl App {
         Ok(Self {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
+            cache: ChatroomCache::from_env()?,
         })
     }
 }
@@ -56,6 +59,7 @@ async fn create(app: &App, request: Request) -> Result<Response<Body>> {
         )
         .await?;
     let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
+    app.cache.forget(caller.user).await;
     let room = Chatroom::from(&row);
     http::created(&format!("/chatroom/{}", room.id), &room)
 }

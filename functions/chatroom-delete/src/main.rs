@@ -4,6 +4,7 @@ use lambda_http::{Body, Request, Response};
 use shared::{
     Error, Result,
     auth::TokenVerifier,
+    chatroom_cache::ChatroomCache,
     config::ConfigError,
     database::{Database, Type},
     domain::ChatroomId,
@@ -13,6 +14,7 @@ use shared::{
 struct App {
     tokens: TokenVerifier,
     database: Database,
+    cache: ChatroomCache,
 }
 
 impl App {
@@ -20,6 +22,7 @@ impl App {
         Ok(Self {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
+            cache: ChatroomCache::from_env()?,
         })
     }
 }
@@ -33,6 +36,7 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
     let parameters = &[(&room as _, Type::UUID), (&caller.user as _, Type::UUID)];
     let row = app.database.query_opt(DELETE, parameters).await?;
     row.ok_or(Error::NotFound("chatroom"))?;
+    app.cache.forget(caller.user).await;
     http::no_content()
 }
 

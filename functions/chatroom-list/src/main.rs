@@ -1,10 +1,14 @@
 //! `GET /chatroom`: the caller's chatrooms, latest activity first.
+//!
+//! The first page, which everybody loads first, comes from the cache. It holds the most rooms that a page may have, and
+//! one more to know whether there is another page, so it serves pages of any size.
 
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use shared::{
     Result,
     auth::TokenVerifier,
+    chatroom_cache::ChatroomCache,
     config::ConfigError,
     database::{Database, Type},
     domain::{Chatroom, ChatroomId, UserId},
@@ -15,6 +19,7 @@ use time::OffsetDateTime;
 struct App {
     tokens: TokenVerifier,
     database: Database,
+    cache: ChatroomCache,
 }
 
 impl App {
@@ -22,6 +27,7 @@ impl App {
         Ok(Self {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
+            cache: ChatroomCache::from_env()?,
         })
     }
 }
@@ -40,7 +46,7 @@ struct Position {
     id: ChatroomId,
 }
 
-/// One row more than the page holds, to know whether there is another.
+/// One room more than the page holds, to know whether there is another.
 const LIST: &str = "
     select id, title, created_at, active_at
     from chatrooms
@@ -49,11 +55,27 @@ const LIST: &str = "
     order by active_at desc, id desc
     limit $4 + 1";
 
+const LARGEST_PAGE: i64 = 100;
+
 async fn list(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
-    let limit = http::query(&request, "limit", 1..=100, 50)?;
+    let limit = http::query(&request, "limit", 1..=LARGEST_PAGE, 50)?;
     let after = cursor::read(&request, &list_name(caller.user))?;
-    http::ok(&app.page(caller.user, limit, after).await?)
+    let mut items = match after {
+        None => {
+            app.cache
+                .list(caller.user, app.rooms(caller.user, LARGEST_PAGE, None))
+                .await?
+        }
+        after => app.rooms(caller.user, limit, after).await?,
+    };
+    let next_cursor = cursor::cut(&mut items, limit, &list_name(caller.user), |room| {
+        Position {
+            active_at: room.active_at,
+            id: room.id,
+        }
+    })?;
+    http::ok_unless_known(&request, &Page { items, next_cursor })
 }
 
 fn list_name(user: UserId) -> String {
@@ -61,7 +83,12 @@ fn list_name(user: UserId) -> String {
 }
 
 impl App {
-    async fn page(&self, user: UserId, limit: i64, after: Option<Position>) -> Result<Page> {
+    async fn rooms(
+        &self,
+        user: UserId,
+        limit: i64,
+        after: Option<Position>,
+    ) -> Result<Vec<Chatroom>> {
         let (active_at, id) = after.map(|after| (after.active_at, after.id)).unzip();
         let rows = self
             .database
@@ -75,12 +102,7 @@ impl App {
                 ],
             )
             .await?;
-        let mut items: Vec<Chatroom> = rows.iter().map(Chatroom::from).collect();
-        let next_cursor = cursor::cut(&mut items, limit, &list_name(user), |room| Position {
-            active_at: room.active_at,
-            id: room.id,
-        })?;
-        Ok(Page { items, next_cursor })
+        Ok(rows.iter().map(Chatroom::from).collect())
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use shared::{
     Error, Result,
     auth::TokenVerifier,
+    chatroom_cache::ChatroomCache,
     config::ConfigError,
     database::{Database, Type},
     domain::{Chatroom, ChatroomId, storable},
@@ -15,6 +16,7 @@ use shared::{
 struct App {
     tokens: TokenVerifier,
     database: Database,
+    cache: ChatroomCache,
 }
 
 impl App {
@@ -22,6 +24,7 @@ impl App {
         Ok(Self {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
+            cache: ChatroomCache::from_env()?,
         })
     }
 }
@@ -54,7 +57,9 @@ async fn update(app: &App, request: Request) -> Result<Response<Body>> {
             ],
         )
         .await?;
-    http::ok(&Chatroom::from(&row.ok_or(Error::NotFound("chatroom"))?))
+    let row = row.ok_or(Error::NotFound("chatroom"))?;
+    app.cache.forget(caller.user).await;
+    http::ok(&Chatroom::from(&row))
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use shared::{
     Error, Result,
     auth::TokenVerifier,
+    chatroom_cache::ChatroomCache,
     config::{ConfigError, DailyLimits},
     database::{self, Database, Type},
     domain::{ChatroomId, MessageId, Status, UserId, storable},
@@ -27,6 +28,7 @@ struct App {
     tokens: TokenVerifier,
     database: Database,
     queue: Queue,
+    cache: ChatroomCache,
     limits: DailyLimits,
 }
 
@@ -36,6 +38,7 @@ impl App {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
             queue: Queue::from_env()?,
+            cache: ChatroomCache::from_env()?,
             limits: DailyLimits::from_env()?,
         })
     }
@@ -113,7 +116,11 @@ async fn send(app: &App, request: Request) -> Result<Response<Body>> {
         Outcome::Accepted(message)
             if message.chatroom_id == room && message.content == draft.content =>
         {
-            app.queue.wake(room, caller.user).await;
+            // Both may fail; neither is part of the promise.
+            tokio::join!(
+                app.queue.wake(room, caller.user),
+                app.cache.forget(caller.user)
+            );
             let location = format!("/chatroom/{room}/message/{}", message.id);
             http::accepted(Some((&location, RETRY_AFTER)), &message)
         }
@@ -217,6 +224,7 @@ mod tests {
             tokens: TokenVerifier::from_env().unwrap(),
             database: testing::database().await,
             queue: Queue::from_env().unwrap(),
+            cache: ChatroomCache::from_env().unwrap(),
             limits: DailyLimits { basic, pro: 1_000 },
         }
     }
@@ -232,6 +240,7 @@ mod tests {
                 tokens: TokenVerifier::from_env().unwrap(),
                 database: app.database.another_connection(),
                 queue: Queue::from_env().unwrap(),
+                cache: ChatroomCache::from_env().unwrap(),
                 limits: app.limits,
             })
             .collect();

@@ -224,3 +224,251 @@ impl Lease {
         database.query(DEFER, parameters).await.map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! The protocol under races: many workers, each with a connection of its own, on one room.
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::{auth::Caller, testing};
+
+    const SETTINGS: Settings = Settings {
+        lease: Duration::from_secs(20),
+        deadline: Duration::from_mins(15),
+        history_tokens: 1_000_000,
+    };
+
+    async fn post(
+        database: &Database,
+        room: ChatroomId,
+        owner: Caller,
+        content: &str,
+    ) -> MessageId {
+        let sql = "
+            with place as (
+                update chatrooms set last_position = last_position + 1 where id = $2 returning last_position
+            ), usage as (
+                insert into daily_usage (user_id, day, used) values ($3, (now() at time zone 'utc')::date, 1)
+                on conflict (user_id, day) do update set used = daily_usage.used + 1
+            )
+            insert into messages (id, chatroom_id, user_id, position, content)
+            select $1, $2, $3, last_position, $4 from place";
+        let id = MessageId::new();
+        let parameters = &[
+            (&id as _, Type::UUID),
+            (&room as _, Type::UUID),
+            (&owner.user as _, Type::UUID),
+            (&content as _, Type::TEXT),
+        ];
+        database.query(sql, parameters).await.unwrap();
+        id
+    }
+
+    async fn claim(database: &Database, room: ChatroomId) -> Option<Lease> {
+        match Claim::attempt(database, room, &SETTINGS).await.unwrap() {
+            Claim::Held(lease) => Some(lease),
+            Claim::Nothing | Claim::Outdated => None,
+        }
+    }
+
+    fn answer(text: &str) -> Answer {
+        Answer {
+            text: text.into(),
+            finish_reason: "STOP".into(),
+            ..Answer::default()
+        }
+    }
+
+    async fn count(database: &Database, sql: &str) -> i64 {
+        database.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    const UNSETTLED: &str = "select count(*) from messages where settled_at is null";
+
+    #[tokio::test]
+    async fn sixteen_workers_on_one_room_answer_each_message_once_and_in_order() {
+        const MESSAGES: usize = 60;
+        let database = testing::database().await;
+        let owner = testing::user(&database).await;
+        let room = testing::chatroom(&database, owner).await;
+        for number in 0..MESSAGES {
+            post(&database, room, owner, &number.to_string()).await;
+        }
+
+        let work = async || {
+            let database = database.another_connection();
+            let mut settled = Vec::new();
+            while count(&database, UNSETTLED).await > 0 {
+                let Some(lease) = claim(&database, room).await else {
+                    continue;
+                };
+                let prompts: Vec<_> = lease
+                    .history
+                    .iter()
+                    .map(|turn| turn.prompt.clone())
+                    .collect();
+                let expected: Vec<_> = (0..lease.history.len())
+                    .map(|number| number.to_string())
+                    .collect();
+                assert_eq!(prompts, expected, "the history is complete and in order");
+                assert_eq!(
+                    lease.prompt,
+                    lease.history.len().to_string(),
+                    "it is the oldest one's turn"
+                );
+                lease
+                    .settle_answered(&database, &answer(&lease.prompt))
+                    .await
+                    .unwrap();
+                settled.push(lease.message);
+            }
+            settled
+        };
+        let settled = join_all((0..16).map(|_| work())).await.concat();
+
+        assert_eq!(settled.len(), MESSAGES, "no message was held twice");
+        assert_eq!(
+            count(
+                &database,
+                "select count(*) from messages where reply = content"
+            )
+            .await,
+            60
+        );
+        assert_eq!(
+            count(&database, "select max(asked)::int8 from messages").await,
+            1
+        );
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_lost_its_room_changes_nothing() {
+        let database = testing::database().await;
+        let owner = testing::user(&database).await;
+        let room = testing::chatroom(&database, owner).await;
+        post(&database, room, owner, "hello").await;
+        let stalled = claim(&database, room).await.unwrap();
+        let expire = "update chatrooms set answering_until = now() - interval '1 second'";
+        database.query(expire, &[]).await.unwrap();
+        let current = claim(&database, room).await.unwrap();
+        assert_eq!(current.message, stalled.message);
+
+        assert!(!stalled.renew(&database, SETTINGS.lease).await.unwrap());
+        stalled
+            .settle_answered(&database, &answer("late"))
+            .await
+            .unwrap();
+        stalled.settle_failed(&database, "LATE").await.unwrap();
+        stalled
+            .defer(&database, Duration::from_mins(1))
+            .await
+            .unwrap();
+        assert_eq!(
+            count(
+                &database,
+                "select count(*) from messages where status = 'answering'"
+            )
+            .await,
+            1
+        );
+        assert_eq!(
+            count(&database, "select sum(used)::int8 from daily_usage").await,
+            1
+        );
+
+        assert!(current.renew(&database, SETTINGS.lease).await.unwrap());
+        current
+            .settle_answered(&database, &answer("in time"))
+            .await
+            .unwrap();
+        assert_eq!(
+            count(
+                &database,
+                "select count(*) from messages where reply = 'in time'"
+            )
+            .await,
+            1
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failed_message_gives_its_quota_back_once() {
+        let database = testing::database().await;
+        let owner = testing::user(&database).await;
+        let room = testing::chatroom(&database, owner).await;
+        post(&database, room, owner, "hello").await;
+        let lease = claim(&database, room).await.unwrap();
+        for _ in 0..2 {
+            lease.settle_failed(&database, "SAFETY").await.unwrap();
+        }
+        assert_eq!(
+            count(&database, "select sum(used)::int8 from daily_usage").await,
+            0
+        );
+        assert_eq!(
+            count(
+                &database,
+                "select count(*) from messages where failure = 'SAFETY'"
+            )
+            .await,
+            1
+        );
+    }
+
+    #[tokio::test]
+    async fn a_deferred_message_holds_back_the_later_ones() {
+        let database = testing::database().await;
+        let owner = testing::user(&database).await;
+        let room = testing::chatroom(&database, owner).await;
+        let first = post(&database, room, owner, "first").await;
+        post(&database, room, owner, "second").await;
+        let lease = claim(&database, room).await.unwrap();
+        lease
+            .defer(&database, Duration::from_mins(1))
+            .await
+            .unwrap();
+        assert!(claim(&database, room).await.is_none());
+
+        database
+            .query(
+                "update messages set not_before = now() where not_before is not null",
+                &[],
+            )
+            .await
+            .unwrap();
+        let again = claim(&database, room).await.unwrap();
+        assert_eq!((again.message, again.asked), (first, 2));
+    }
+
+    #[tokio::test]
+    async fn history_keeps_whole_turns_within_its_budget_newest_first() {
+        let database = testing::database().await;
+        let owner = testing::user(&database).await;
+        let room = testing::chatroom(&database, owner).await;
+        for prompt in ["long".repeat(100), "short".to_owned(), "next".to_owned()] {
+            post(&database, room, owner, &prompt).await;
+        }
+        for _ in 0..2 {
+            let lease = claim(&database, room).await.unwrap();
+            lease
+                .settle_answered(&database, &answer("reply"))
+                .await
+                .unwrap();
+        }
+        // The short turn is three estimated tokens, the long one more than a hundred.
+        let settings = Settings {
+            history_tokens: 50,
+            ..SETTINGS
+        };
+        let Claim::Held(lease) = Claim::attempt(&database, room, &settings).await.unwrap() else {
+            panic!("there is a message to answer");
+        };
+        let turn = Turn {
+            prompt: "short".into(),
+            reply: "reply".into(),
+        };
+        assert_eq!(lease.history, [turn]);
+    }
+}

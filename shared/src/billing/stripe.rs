@@ -3,6 +3,8 @@
 //! Of every answer only the fields used here are read: the client's full objects would add 4 MB to a function, and
 //! break on what Stripe adds.
 
+mod answers;
+
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
 use ::stripe::{ApiErrors, ApiErrorsCode, ApiErrorsType, Client, ClientBuilder, StripeError};
@@ -19,7 +21,6 @@ use stripe_checkout::checkout_session::{
 use stripe_client_core::{IdempotencyKey, RequestBuilder, RequestStrategy, StripeRequest};
 use stripe_core::customer::{CreateCustomer, DeleteCustomer, RetrieveCustomer};
 use stripe_shared::CheckoutSessionMode;
-use time::OffsetDateTime;
 use tokio::time::sleep;
 
 use super::{CheckoutSession, CustomerId, Error, Offer, Subscription};
@@ -27,6 +28,7 @@ use crate::{
     config::{self, ConfigError},
     domain::UserId,
 };
+use answers::{Customer, Link, Listed, Named, Page, Session};
 
 /// How long one request may take. A checkout needs some of them within API Gateway's 30 s.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -42,60 +44,6 @@ pub(super) struct Stripe {
     key: SecretString,
     url: String,
     client: OnceLock<Client>,
-}
-
-/// An object of which only the id matters.
-#[derive(Deserialize)]
-struct Named {
-    id: String,
-}
-
-#[derive(Deserialize)]
-struct Customer {
-    deleted: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct Link {
-    url: String,
-}
-
-#[derive(Deserialize)]
-struct Session {
-    id: String,
-    status: Option<String>,
-    url: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Page<T> {
-    data: Vec<T>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    id: String,
-    status: String,
-    created: i64,
-    cancel_at: Option<i64>,
-    cancel_at_period_end: bool,
-    items: Page<Item>,
-    latest_invoice: Option<Invoice>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    current_period_end: Option<i64>,
-}
-
-#[derive(Deserialize)]
-struct Invoice {
-    status_transitions: Option<Transitions>,
-}
-
-#[derive(Deserialize)]
-struct Transitions {
-    finalized_at: Option<i64>,
 }
 
 impl Stripe {
@@ -156,8 +104,13 @@ impl Stripe {
     }
 
     pub async fn expire_checkout(&self, id: &str) -> Result<(), Error> {
-        // Stripe refuses to close a page that is not open.
-        if self.checkout(id).await?.url.is_some() {
+        let session: Session = match self.send(RetrieveCheckoutSession::new(id).build()).await {
+            Ok(session) => session,
+            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        // Stripe refuses to close one that is not open.
+        if CheckoutSession::from(session).url.is_some() {
             let _: Named = self.send(ExpireCheckoutSession::new(id).build()).await?;
         }
         Ok(())
@@ -257,65 +210,6 @@ fn metadata(user: UserId) -> HashMap<String, String> {
     HashMap::from([("user_id".to_owned(), user.to_string())])
 }
 
-fn instant(seconds: i64) -> Option<OffsetDateTime> {
-    OffsetDateTime::from_unix_timestamp(seconds).ok()
-}
-
-impl From<Session> for CheckoutSession {
-    fn from(session: Session) -> Self {
-        let is_open = session.status.as_deref() == Some("open");
-        Self {
-            id: session.id,
-            url: session.url.filter(|_| is_open),
-        }
-    }
-}
-
-impl Listed {
-    /// The better, the higher; among equals the newest.
-    fn rank(&self) -> (u8, i64) {
-        let rank = match self.status.as_str() {
-            "active" | "trialing" => 3,
-            "past_due" => 2,
-            "canceled" | "incomplete_expired" => 0,
-            _ => 1,
-        };
-        (rank, self.created)
-    }
-
-    fn current_period_end(&self) -> Option<i64> {
-        let items = self.items.data.iter();
-        items.filter_map(|item| item.current_period_end).max()
-    }
-
-    /// Stripe's portal sets the flag, or the date of the end, depending on how the account is billed.
-    fn ends_with_period(&self) -> bool {
-        self.cancel_at_period_end
-            || self.cancel_at.is_some_and(|cancelled| {
-                self.current_period_end().is_none_or(|end| cancelled <= end)
-            })
-    }
-}
-
-impl From<Listed> for Subscription {
-    fn from(listed: Listed) -> Self {
-        // A subscription is past due when its newest finalised invoice is not paid
-        // (https://docs.stripe.com/billing/subscriptions/overview#subscription-statuses).
-        let unpaid = listed.latest_invoice.as_ref();
-        let finalized_at =
-            unpaid.and_then(|invoice| invoice.status_transitions.as_ref()?.finalized_at);
-        Self {
-            current_period_end: listed.current_period_end().and_then(instant),
-            cancel_at_period_end: listed.ends_with_period(),
-            past_due_since: finalized_at
-                .filter(|_| listed.status == "past_due")
-                .and_then(instant),
-            id: listed.id,
-            status: listed.status,
-        }
-    }
-}
-
 /// Whether Stripe keeps this answer under the idempotency key. It does not keep what it never began: a request that is
 /// not valid, came too fast, or met its own key in use (<https://docs.stripe.com/api/idempotent_requests>).
 fn is_kept(error: &StripeError) -> bool {
@@ -335,12 +229,12 @@ fn is_in_use(error: &ApiErrors) -> bool {
 impl From<StripeError> for Error {
     fn from(error: StripeError) -> Self {
         match &error {
-            StripeError::Stripe(_, 409 | 429 | 500..) => Self::Unavailable(error.into()),
-            StripeError::Stripe(..) | StripeError::ConfigError(_) => Self::Refused(error.into()),
-            // What cannot be read comes from something in between.
-            StripeError::ClientError(_)
+            // An answer that cannot be read is most likely not Stripe's own, but of something in between.
+            StripeError::Stripe(_, 409 | 429 | 500..)
+            | StripeError::ClientError(_)
             | StripeError::JSONDeserialize(_)
             | StripeError::Timeout => Self::Unavailable(error.into()),
+            StripeError::Stripe(..) | StripeError::ConfigError(_) => Self::Refused(error.into()),
         }
     }
 }

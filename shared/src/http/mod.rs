@@ -14,7 +14,7 @@ pub use lambda_http::{Body, Request, Response};
 pub use request::{
     MAX_BODY_BYTES, client_address, idempotency_key, json, json_or_default, path, query,
 };
-pub use response::{accepted, created, no_content, ok};
+pub use response::{accepted, created, no_content, ok, ok_unless_known};
 
 use crate::{Error, Result, config::ConfigError, telemetry};
 

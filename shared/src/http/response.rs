@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use lambda_http::{
-    Body, Response,
+    Body, Request, Response,
     http::{StatusCode, header, response::Builder},
 };
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
@@ -16,6 +18,35 @@ use crate::{Error, Result};
 /// When the body cannot be serialised, which is a defect.
 pub fn ok(body: &impl Serialize) -> Result<Response<Body>> {
     json(Response::builder(), body)
+}
+
+/// 200 with a JSON body and its `ETag`, or 304 when the caller's `If-None-Match` has it already.
+///
+/// # Errors
+/// When the body cannot be serialised, which is a defect.
+pub fn ok_unless_known(request: &Request, body: &impl Serialize) -> Result<Response<Body>> {
+    let text = serde_json::to_string(body).map_err(Error::internal)?;
+    let hash = BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(&text)[..16]);
+    let etag = format!("\"{hash}\"");
+    let known = request
+        .headers()
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|tag| tag.trim().trim_start_matches("W/"))
+        .any(|tag| tag == etag || tag == "*");
+    let builder = Response::builder()
+        .header(header::ETAG, etag)
+        .header(header::CACHE_CONTROL, "private, no-cache");
+    let response = if known {
+        builder.status(StatusCode::NOT_MODIFIED).body(Body::Empty)
+    } else {
+        builder
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::Text(text))
+    };
+    response.map_err(Error::internal)
 }
 
 /// 201 with the address of what was made.

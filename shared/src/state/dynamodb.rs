@@ -108,6 +108,16 @@ impl DynamoDb {
         held(answer)
     }
 
+    pub async fn remove(&self, key: &str) -> Result<()> {
+        let request = self.client().delete_item().table_name(&self.table);
+        request
+            .key("key", text(key))
+            .send()
+            .await
+            .map_err(unavailable)?;
+        Ok(())
+    }
+
     /// Adds one inside a living window, or opens a new one. Whoever loses the race to open it adds to the winner's.
     pub async fn count(&self, key: &str, limit: u32, window: Duration) -> Result<Count> {
         loop {

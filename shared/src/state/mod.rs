@@ -136,6 +136,17 @@ impl StateStore {
         }
     }
 
+    /// Removes `key`, whatever its value.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn remove(&self, key: &str) -> Result<()> {
+        match &self.0 {
+            Backend::DynamoDb(store) => store.remove(key).await,
+            Backend::Redis(store) => store.remove(key).await,
+        }
+    }
+
     /// Counts one more time under `key`, unless that would exceed `limit`.
     ///
     /// # Errors

@@ -36,6 +36,8 @@ script!(
      return redis.call('DEL', KEYS[1])"
 );
 
+script!(REMOVE, "redis.call('DEL', KEYS[1])");
+
 script!(
     COUNT,
     "local times = tonumber(redis.call('GET', KEYS[1]) or 0)
@@ -82,6 +84,10 @@ impl Redis {
 
     pub async fn remove_if(&self, key: &str, expected: &str) -> Result<bool> {
         self.run(REMOVE_IF.key(name(key)).arg(expected)).await
+    }
+
+    pub async fn remove(&self, key: &str) -> Result<()> {
+        self.run(&REMOVE.key(name(key))).await
     }
 
     pub async fn count(&self, key: &str, limit: u32, window: Duration) -> Result<Count> {
