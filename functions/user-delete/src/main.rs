@@ -1,17 +1,27 @@
-//! `DELETE /user/me`: removes the account with its sessions, chatrooms and messages.
+//! `DELETE /user/me`: ends the subscription and removes the account with its sessions, chatrooms and messages.
+//!
+//! Stripe comes first, and nothing of the account is touched before it has answered: the customer is deleted there,
+//! which ends what is paid at once and cannot be undone. Whatever breaks off in between leaves an account that is
+//! whole and pays nothing, and asking again goes on from there. The other way round, a crash would leave somebody
+//! paying without an account to cancel with. Therefore there are two statements, with Stripe between them.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
-    Result,
-    auth::TokenVerifier,
+    Error, Result,
+    auth::{Caller, TokenVerifier},
+    billing::{CustomerId, Payments},
     config::ConfigError,
     database::{Database, Type},
     http,
 };
 
+/// How often it is worth starting over when a checkout makes a customer meanwhile.
+const ROUNDS: usize = 3;
+
 struct App {
     tokens: TokenVerifier,
     database: Database,
+    payments: Payments,
 }
 
 impl App {
@@ -19,19 +29,56 @@ impl App {
         Ok(Self {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
+            payments: Payments::from_env()?,
         })
     }
 }
 
-/// Everything that belongs to the user refers to this row and goes with it.
-const DELETE: &str = "delete from users where id = $1";
+const ACCOUNT: &str = "
+    select stripe_customer_id, checkout_session_id
+    from users left join subscriptions on subscriptions.user_id = users.id
+    where users.id = $1";
+
+/// Everything that belongs to the user refers to this row and goes with it. But the account stays when its customer is
+/// not the one that was closed: deleting the subscription's row waits for a checkout that is just storing a customer,
+/// and then looks at the row again. A row without a customer may come at any time; without its user, none is stored.
+const DELETE: &str = "
+    with closed as (
+        delete from subscriptions
+        where user_id = $1 and stripe_customer_id is not distinct from $2
+        returning user_id
+    )
+    delete from users
+    where id = $1
+      and (exists (select from closed) or not exists (select from subscriptions where user_id = $1))";
 
 async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
-    let caller = app.tokens.authenticate(&request)?;
-    app.database
-        .query(DELETE, &[(&caller.user, Type::UUID)])
-        .await?;
-    http::no_content()
+    let Caller { user, .. } = app.tokens.authenticate(&request)?;
+    for _ in 0..ROUNDS {
+        let parameters = &[(&user as _, Type::UUID)];
+        let Some(account) = app.database.query_opt(ACCOUNT, parameters).await? else {
+            return http::no_content();
+        };
+        let customer: Option<String> = account.get("stripe_customer_id");
+        app.close(customer.clone(), account.get("checkout_session_id"))
+            .await?;
+        let parameters = &[(&user as _, Type::UUID), (&customer as _, Type::TEXT)];
+        app.database.query(DELETE, parameters).await?;
+    }
+    Err(Error::unavailable("the account changed too often"))
+}
+
+impl App {
+    /// Sees to it that nothing is paid any more, and that nothing can be.
+    async fn close(&self, customer: Option<String>, page: Option<String>) -> Result<()> {
+        let Some(customer) = customer.map(CustomerId) else {
+            return Ok(());
+        };
+        if let Some(page) = page {
+            self.payments.expire_checkout(&page).await?;
+        }
+        Ok(self.payments.delete_customer(&customer).await?)
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,0 +1,223 @@
+//! `POST /subscribe/pro`: a page of Stripe's on which the caller can buy Pro.
+//!
+//! A user has one customer at Stripe, and at most one page that is open: two calls at once get the same one. Whoever
+//! has a subscription gets the portal instead, and it is Stripe who says so, because selling twice is worse than
+//! asking twice.
+//!
+//! There is more than one statement, since every one of them stands between two requests to Stripe: what Stripe made
+//! is stored before the next thing is made from it, and a call that breaks off is continued by the next one.
+
+use lambda_http::{Body, Request, Response};
+use serde::Serialize;
+use shared::{
+    Error, Result,
+    auth::TokenVerifier,
+    billing::{self, CheckoutSession, CustomerId, Offer, Payments},
+    config::ConfigError,
+    database::{Database, Type},
+    domain::UserId,
+    http,
+};
+use tracing::warn;
+
+/// How often it is worth starting over when others change what a call has seen.
+const ROUNDS: usize = 5;
+
+struct App {
+    tokens: TokenVerifier,
+    database: Database,
+    payments: Payments,
+    offer: Offer,
+    return_url: String,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            tokens: TokenVerifier::from_env()?,
+            database: Database::from_env()?,
+            payments: Payments::from_env()?,
+            offer: Offer::from_env()?,
+            return_url: billing::return_url()?,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Page {
+    session_id: String,
+    url: String,
+}
+
+impl Page {
+    fn open(session: CheckoutSession) -> Option<Self> {
+        Some(Self {
+            session_id: session.id,
+            url: session.url?,
+        })
+    }
+}
+
+/// How far a user's checkout is.
+struct Progress {
+    user: UserId,
+    attempt: i32,
+    customer: Option<CustomerId>,
+    page: Option<String>,
+    look: i64,
+}
+
+async fn subscribe(app: &App, request: Request) -> Result<Response<Body>> {
+    let caller = app.tokens.authenticate(&request)?;
+    for _ in 0..ROUNDS {
+        let progress = app.progress(caller.user).await?;
+        let Some(customer) = &progress.customer else {
+            app.make_customer(&progress).await?;
+            continue;
+        };
+        // The page first: when it was paid by then, the subscription is there after it.
+        let page = app.page(&progress).await?;
+        if app.is_subscribed(customer, progress.look).await? {
+            let portal_url = app.payments.portal(customer, &app.return_url).await?;
+            return Err(Error::AlreadySubscribed { portal_url });
+        }
+        let page = match page {
+            Some(page) => app.unless_closed(&progress, page).await?,
+            None => app.make_page(&progress, customer).await?,
+        };
+        if let Some(page) = page {
+            return http::ok(&page);
+        }
+    }
+    Err(Error::unavailable("the checkout changed too often"))
+}
+
+/// Begins a user's first attempt, or finds how far it is. The number is for the look at Stripe that follows.
+const PROGRESS: &str = "
+    insert into subscriptions as mine (user_id)
+    select id from users where id = $1
+    on conflict (user_id) do update set user_id = mine.user_id
+    returning checkout_attempt, stripe_customer_id, checkout_session_id, nextval('looks') as look";
+
+/// The customer that was there first stays.
+const KEEP_CUSTOMER: &str = "
+    update subscriptions set stripe_customer_id = coalesce(stripe_customer_id, $2)
+    where user_id = $1";
+
+/// Keeps nothing of an attempt that is over.
+const KEEP_PAGE: &str = "
+    update subscriptions set checkout_session_id = $3, checkout_at = now()
+    where user_id = $1 and checkout_attempt = $2
+    returning user_id";
+
+/// However many notice at the same time that an attempt is over, one begins the next.
+const BEGIN_NEXT: &str = "
+    update subscriptions set checkout_attempt = checkout_attempt + 1, checkout_session_id = null
+    where user_id = $1 and checkout_attempt = $2";
+
+impl App {
+    async fn progress(&self, user: UserId) -> Result<Progress> {
+        let parameters = &[(&user as _, Type::UUID)];
+        let row = self.database.query_opt(PROGRESS, parameters).await?;
+        let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
+        Ok(Progress {
+            user,
+            attempt: row.get("checkout_attempt"),
+            customer: row
+                .get::<_, Option<String>>("stripe_customer_id")
+                .map(CustomerId),
+            page: row.get("checkout_session_id"),
+            look: row.get("look"),
+        })
+    }
+
+    async fn make_customer(&self, progress: &Progress) -> Result<()> {
+        let Progress { user, attempt, .. } = progress;
+        let made = self.payments.create_customer(*user, *attempt).await;
+        if let Some(customer) = self.unless_over(progress, made).await? {
+            let parameters = &[(user as _, Type::UUID), (&customer.0 as _, Type::TEXT)];
+            self.database.query(KEEP_CUSTOMER, parameters).await?;
+        }
+        Ok(())
+    }
+
+    async fn make_page(&self, progress: &Progress, customer: &CustomerId) -> Result<Option<Page>> {
+        let Progress { user, attempt, .. } = progress;
+        let made = self
+            .payments
+            .create_checkout(&self.offer, *user, customer, *attempt)
+            .await;
+        let Some(session) = self.unless_over(progress, made).await? else {
+            return Ok(None);
+        };
+        let parameters = &[
+            (user as _, Type::UUID),
+            (attempt as _, Type::INT4),
+            (&session.id as _, Type::TEXT),
+        ];
+        let kept = self.database.query_opt(KEEP_PAGE, parameters).await?;
+        Ok(kept.and_then(|_| Page::open(session)))
+    }
+
+    /// The page that was made before, open or not.
+    async fn page(&self, progress: &Progress) -> Result<Option<CheckoutSession>> {
+        Ok(match &progress.page {
+            Some(id) => Some(self.payments.checkout(id).await?),
+            None => None,
+        })
+    }
+
+    /// Asks Stripe, and stores what it says on the occasion.
+    async fn is_subscribed(&self, customer: &CustomerId, look: i64) -> Result<bool> {
+        let subscription =
+            billing::refresh(&self.database, &self.payments, customer, look, None).await?;
+        Ok(subscription.is_some_and(|subscription| !subscription.has_ended()))
+    }
+
+    /// A page that was paid, or that expired, ends the attempt.
+    async fn unless_closed(
+        &self,
+        progress: &Progress,
+        session: CheckoutSession,
+    ) -> Result<Option<Page>> {
+        let page = Page::open(session);
+        if page.is_none() {
+            self.begin_next(progress).await?;
+        }
+        Ok(page)
+    }
+
+    /// What was made, unless the attempt is over because nothing more can come of it.
+    async fn unless_over<T>(
+        &self,
+        progress: &Progress,
+        made: Result<T, billing::Error>,
+    ) -> Result<Option<T>> {
+        match (made, &progress.customer) {
+            (Ok(made), _) => return Ok(Some(made)),
+            (Err(billing::Error::KeySpent(reason)), _) => {
+                warn!(%reason, attempt = progress.attempt, "a checkout is begun again");
+                self.begin_next(progress).await?;
+            }
+            (Err(billing::Error::CustomerGone), Some(customer)) => {
+                billing::forget_customer(&self.database, customer, None).await?;
+            }
+            (Err(error), _) => return Err(error.into()),
+        }
+        Ok(None)
+    }
+
+    async fn begin_next(&self, progress: &Progress) -> Result<()> {
+        let parameters = &[
+            (&progress.user as _, Type::UUID),
+            (&progress.attempt as _, Type::INT4),
+        ];
+        self.database.query(BEGIN_NEXT, parameters).await?;
+        Ok(())
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    shared::serve(App::from_env, subscribe).await
+}

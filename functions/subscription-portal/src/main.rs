@@ -1,0 +1,52 @@
+//! `POST /subscription/portal`: a page of Stripe's on which the caller can change, cancel or resume a subscription.
+
+use lambda_http::{Body, Request, Response};
+use serde_json::json;
+use shared::{
+    Error, Result,
+    auth::TokenVerifier,
+    billing::{self, CustomerId, Payments},
+    config::ConfigError,
+    database::{Database, Type},
+    http,
+};
+
+struct App {
+    tokens: TokenVerifier,
+    database: Database,
+    payments: Payments,
+    return_url: String,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            tokens: TokenVerifier::from_env()?,
+            database: Database::from_env()?,
+            payments: Payments::from_env()?,
+            return_url: billing::return_url()?,
+        })
+    }
+}
+
+const CUSTOMER: &str = "
+    select stripe_customer_id from subscriptions
+    where user_id = $1 and stripe_customer_id is not null";
+
+async fn open_portal(app: &App, request: Request) -> Result<Response<Body>> {
+    let caller = app.tokens.authenticate(&request)?;
+    let row = app
+        .database
+        .query_opt(CUSTOMER, &[(&caller.user, Type::UUID)])
+        .await?;
+    // Whoever never began to subscribe has nothing there to see.
+    let row = row.ok_or(Error::NotFound("subscription"))?;
+    let customer = CustomerId(row.get("stripe_customer_id"));
+    let url = app.payments.portal(&customer, &app.return_url).await?;
+    http::ok(&json!({ "url": url }))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    shared::serve(App::from_env, open_portal).await
+}

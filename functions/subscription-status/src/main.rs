@@ -1,0 +1,88 @@
+//! `GET /subscription/status`: the caller's plan, what Stripe last said about it, and how much of today is used up.
+
+use lambda_http::{Body, Request, Response};
+use serde::Serialize;
+use shared::{
+    Error, Result,
+    auth::TokenVerifier,
+    config::{ConfigError, DailyLimits},
+    database::{Database, Type},
+    domain::Plan,
+    http,
+};
+use time::OffsetDateTime;
+
+struct App {
+    tokens: TokenVerifier,
+    database: Database,
+    limits: DailyLimits,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            tokens: TokenVerifier::from_env()?,
+            database: Database::from_env()?,
+            limits: DailyLimits::from_env()?,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Subscription {
+    plan: Plan,
+    /// Stripe's word for it; none when there never was a subscription.
+    status: Option<String>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    current_period_end: Option<OffsetDateTime>,
+    cancel_at_period_end: bool,
+    usage: Usage,
+}
+
+#[derive(Serialize)]
+struct Usage {
+    used: i32,
+    limit: i32,
+    #[serde(with = "time::serde::rfc3339")]
+    resets_at: OffsetDateTime,
+}
+
+/// The database's clock says which day it is here, as it does where messages are accepted.
+const STATUS: &str = "
+    select plans.plan, status, current_period_end, coalesce(cancel_at_period_end, false) as cancel_at_period_end,
+           coalesce(used, 0) as used,
+           (today.day + 1)::timestamp at time zone 'utc' as resets_at
+    from plans
+    cross join (select (now() at time zone 'utc')::date as day) today
+    left join subscriptions on subscriptions.user_id = plans.user_id
+    left join daily_usage on daily_usage.user_id = plans.user_id and daily_usage.day = today.day
+    where plans.user_id = $1";
+
+async fn status(app: &App, request: Request) -> Result<Response<Body>> {
+    let caller = app.tokens.authenticate(&request)?;
+    let row = app
+        .database
+        .query_opt(STATUS, &[(&caller.user, Type::UUID)])
+        .await?;
+    let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
+    let plan = row.get("plan");
+    http::ok(&Subscription {
+        plan,
+        status: row.get("status"),
+        current_period_end: row.get("current_period_end"),
+        cancel_at_period_end: row.get("cancel_at_period_end"),
+        usage: Usage {
+            used: row.get("used"),
+            limit: match plan {
+                Plan::Basic => app.limits.basic,
+                Plan::Pro => app.limits.pro,
+            },
+            resets_at: row.get("resets_at"),
+        },
+    })
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    shared::serve(App::from_env, status).await
+}

@@ -1,0 +1,96 @@
+//! Every hour: asks Stripe about the subscriptions that nothing was heard of for a day, and about checkouts that never
+//! reported back, so that a lost event cannot last.
+
+use futures_util::{StreamExt, stream};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::{Value, json};
+use shared::{
+    billing::{self, CustomerId, Payments},
+    config::{self, ConfigError},
+    database::{Database, Type},
+    telemetry,
+};
+use tracing::{error, info};
+
+/// How many are looked at in one run, oldest look first, and how many at a time. Stripe allows 100 requests a second
+/// (<https://docs.stripe.com/rate-limits>), which are for users first.
+const BATCH: i64 = 2_000;
+const CONCURRENCY: usize = 4;
+
+struct App {
+    database: Database,
+    payments: Payments,
+    /// How old a look may get.
+    after_seconds: f64,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            database: Database::from_env()?,
+            payments: Payments::from_env()?,
+            after_seconds: config::or_default("SYNC_AFTER_SECONDS", 86_400.0)?,
+        })
+    }
+}
+
+/// A subscription that has not ended is due after a day, and when its period ended. A checkout may still be paid, or
+/// was paid and nobody said so, for as long as its page is open and some time longer.
+const DUE: &str = "
+    with due as (
+        select stripe_customer_id
+        from subscriptions
+        where stripe_customer_id is not null
+          and case when status is null or status in ('canceled', 'incomplete_expired')
+                   then checkout_at > now() - interval '2 days'
+                   else looked_at < now() - make_interval(secs => $1)
+                        or current_period_end between looked_at and now() end
+        order by looked_at nulls first
+        limit $2
+    )
+    select stripe_customer_id, nextval('looks') as look from due";
+
+async fn sync(app: &App) -> Result<Value, Error> {
+    let parameters = &[
+        (&app.after_seconds as _, Type::FLOAT8),
+        (&BATCH as _, Type::INT8),
+    ];
+    let due = app.database.query(DUE, parameters).await?;
+    let failed = stream::iter(&due)
+        .map(|row| app.look(CustomerId(row.get("stripe_customer_id")), row.get("look")))
+        .buffer_unordered(CONCURRENCY)
+        .filter(|looked| std::future::ready(!looked))
+        .count()
+        .await;
+    info!(
+        looked = due.len(),
+        failed, "asked Stripe about subscriptions"
+    );
+    if failed > 0 && failed == due.len() {
+        return Err("Stripe told nothing about any subscription".into());
+    }
+    Ok(json!({ "looked": due.len(), "failed": failed }))
+}
+
+impl App {
+    /// Whether it could be looked at. If not, the next run tries again.
+    async fn look(&self, customer: CustomerId, look: i64) -> bool {
+        let looked = billing::refresh(&self.database, &self.payments, &customer, look, None).await;
+        if let Err(reason) = &looked {
+            error!(
+                customer = customer.0,
+                error = reason as &dyn std::error::Error,
+                "a subscription was not looked at"
+            );
+        }
+        looked.is_ok()
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let app = &App::from_env()?;
+    let handler = service_fn(async |_: LambdaEvent<Value>| sync(app).await);
+    lambda_runtime::run(handler).await
+}
