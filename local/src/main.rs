@@ -1,0 +1,175 @@
+//! `cargo local`: see [`local`] and the README.
+
+use std::{
+    env, fs,
+    os::unix::process::ExitStatusExt,
+    process::{ExitCode, ExitStatus},
+};
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use local::{
+    Queue, Services, Settings, State, System, conversation, environment_file, keys::Keys, workspace::Workspace,
+};
+use tokio::{
+    process::Command,
+    select,
+    signal::unix::{SignalKind, signal},
+};
+
+/// The whole system on this machine. Without a command: starts it, has a conversation with it, and serves.
+#[derive(Parser)]
+#[command(name = "cargo local")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Task>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Args)]
+struct Options {
+    /// What carries wake-ups.
+    #[arg(long, value_enum, default_value_t, global = true)]
+    queue: Queue,
+    /// What carries codes, limits and caches.
+    #[arg(long, value_enum, default_value_t, global = true)]
+    state: State,
+    /// Runs the functions' release builds.
+    #[arg(long, global = true)]
+    release: bool,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs a command against a private system with empty data, and exits with its code.
+    Exec {
+        /// The command, which gets the system's addresses and settings as environment variables.
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<String>,
+    },
+    /// Runs `cargo test --workspace` against private services.
+    Test {
+        /// More arguments for `cargo test`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Prints a new pair of keys for access tokens.
+    Keys,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { command, options } = Cli::parse();
+    let interrupted = interrupted();
+    let task = async {
+        match command {
+            None => serve(&options).await.map(|()| ExitCode::SUCCESS),
+            Some(Task::Exec { command }) => exec(&options, &command).await,
+            Some(Task::Test { arguments }) => test(&arguments).await,
+            Some(Task::Keys) => print_keys(),
+        }
+    };
+    // Whatever is dropped on the way out ends what it started.
+    let outcome = select! {
+        outcome = task => outcome,
+        code = interrupted => code,
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Waits for Ctrl-C or a request to end.
+async fn interrupted() -> Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let signal = select! {
+        _ = terminate.recv() => SignalKind::terminate(),
+        _ = interrupt.recv() => SignalKind::interrupt(),
+    };
+    Ok(exit_code(ExitStatus::from_raw(signal.as_raw_value())))
+}
+
+/// That of a program, or as a shell says it when a signal ended it.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().unwrap_or(128 + status.signal().unwrap_or_default());
+    u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+impl Options {
+    /// Builds the functions and starts a system.
+    async fn start(&self, fixed_ports: bool) -> Result<(Workspace, Services, System)> {
+        let settings = Settings {
+            queue: self.queue,
+            state: self.state,
+            release: self.release,
+            real_gemini: env::var_os("GEMINI_API_KEY").is_some_and(|key| key != "local"),
+            fixed_ports,
+            ..Settings::default()
+        };
+        let workspace = Workspace { release: self.release, ..Workspace::find()? };
+        workspace.build().await?;
+        let services = Services::start(&workspace, fixed_ports, settings.uses_redis()).await?;
+        let system = System::start(&services, settings).await?;
+        Ok((workspace, services, system))
+    }
+}
+
+async fn serve(options: &Options) -> Result<()> {
+    let (workspace, _services, system) = options.start(true).await?;
+    conversation::print(&system).await?;
+    let file = workspace.target.join("local/env");
+    let variables = system.variables();
+    fs::write(&file, environment_file(&variables))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    for name in ["API_URL", "GEMINI_URL", "DATABASE_URL", "AWS_ENDPOINT_URL", "REDIS_URL"] {
+        if let Some(value) = variables.get(name) {
+            eprintln!("{name:17} {value}");
+        }
+    }
+    eprintln!("Every variable of the functions is in {}.", file.display());
+    eprintln!("Serving until Ctrl-C; a function that is saved is built again.");
+    system.show_logs();
+    workspace.build_on_save().await
+}
+
+async fn exec(options: &Options, command: &[String]) -> Result<ExitCode> {
+    let (_, services, system) = options.start(false).await?;
+    let [program, arguments @ ..] = command else {
+        unreachable!("clap requires a command");
+    };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .envs(system.variables())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))?;
+    let status = child.wait().await?;
+    system.stop(&services).await?;
+    Ok(exit_code(status))
+}
+
+async fn test(arguments: &[String]) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    workspace.build().await?;
+    let services = Services::start(&workspace, false, true).await?;
+    let mut child = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["test", "--workspace", "--target-dir"])
+        .arg(&workspace.target)
+        .args(arguments)
+        .envs(services.variables().await?)
+        .current_dir(&workspace.root)
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start cargo")?;
+    Ok(exit_code(child.wait().await?))
+}
+
+fn print_keys() -> Result<ExitCode> {
+    let keys = Keys::generate()?;
+    println!("JWT_PRIVATE_KEY='{}'", keys.private);
+    println!("JWT_PUBLIC_KEYS='{}'", keys.public);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,251 @@
+//! What calls functions on AWS without a client: the queue's event source mapping and EventBridge's schedules.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Result;
+use aws_sdk_sqs::{
+    Client,
+    types::{Message, MessageSystemAttributeName},
+};
+use serde_json::{Map, Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard, Semaphore},
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::gateway::Gateway;
+
+/// The function that gets the queue's messages.
+pub const CONSUMER: &str = "message-answer";
+
+/// The function that drains the queue when it is in Redis, which invokes nobody.
+pub const DRAIN: &str = "message-drain";
+
+/// As many batches at once as the consumer has environments, and as many messages in one as it asks for on AWS.
+const BATCHES: usize = 4;
+const BATCH_SIZE: i32 = 10;
+
+/// On AWS a failed message is seen again after the queue's visibility timeout; nobody wants to wait for that here.
+const RETRY_AFTER_SECONDS: i32 = 2;
+
+/// `MiniStack` looks for messages only ten times a second during a long poll. So for a while after the last message
+/// the queue is asked again and again instead.
+const LIVELY: Duration = Duration::from_secs(10);
+const LIVELY_PAUSE: Duration = Duration::from_millis(10);
+const LONG_POLL_SECONDS: i32 = 1;
+
+/// Called on a schedule: every minute on AWS, more often here, where people watch.
+pub const SCHEDULES: [(&str, Duration); 2] = [
+    ("message-sweep", Duration::from_secs(5)),
+    (DRAIN, Duration::from_secs(1)),
+];
+
+/// Something that can be held still. While the guard that [`Gate::pause`] gives is alive, nothing new begins.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<Mutex<()>>);
+
+impl Gate {
+    /// Waits until what it does now has been handed over, and pauses it until the guard is dropped.
+    pub async fn pause(&self) -> OwnedMutexGuard<()> {
+        self.0.clone().lock_owned().await
+    }
+}
+
+/// Receives messages and hands them to the consumer until it is dropped.
+pub async fn pump(
+    sqs: Client,
+    queue_url: String,
+    gateway: Arc<Gateway>,
+    timeout: Duration,
+    gate: Gate,
+) {
+    let mapping = Arc::new(Mapping { sqs, queue_url, gateway, timeout });
+    let free = Arc::new(Semaphore::new(BATCHES));
+    let mut batches = JoinSet::new();
+    let mut lively_until = Instant::now();
+    while let Ok(permit) = free.clone().acquire_owned().await {
+        let lively = Instant::now() < lively_until;
+        let open = gate.pause().await;
+        let received = mapping.receive(if lively { 0 } else { LONG_POLL_SECONDS }).await;
+        drop(open);
+        match received {
+            Ok(messages) if !messages.is_empty() => {
+                lively_until = Instant::now() + LIVELY;
+                let mapping = mapping.clone();
+                batches.spawn(async move {
+                    mapping.deliver(messages).await;
+                    drop(permit);
+                });
+            }
+            Ok(_) if lively => sleep(LIVELY_PAUSE).await,
+            Ok(_) => {}
+            Err(_) => sleep(Duration::from_millis(500)).await, // the queue is away: a test took it, or we are stopping
+        }
+        while batches.try_join_next().is_some() {}
+    }
+}
+
+/// Calls a function again and again until it is dropped.
+pub async fn schedule(gateway: Arc<Gateway>, function: &'static str, every: Duration, timeout: Duration, gate: Gate) {
+    loop {
+        sleep(every).await;
+        let open = gate.pause().await;
+        let called = gateway.invoke(function, &scheduled_event(function), timeout).await;
+        drop(open);
+        if let Err(error) = called {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// The event source mapping.
+struct Mapping {
+    sqs: Client,
+    queue_url: String,
+    gateway: Arc<Gateway>,
+    timeout: Duration,
+}
+
+impl Mapping {
+    async fn receive(&self, wait_seconds: i32) -> Result<Vec<Message>> {
+        let request = self.sqs.receive_message().queue_url(&self.queue_url);
+        let request = request.max_number_of_messages(BATCH_SIZE).wait_time_seconds(wait_seconds);
+        let request = request.message_system_attribute_names(MessageSystemAttributeName::All);
+        Ok(request.send().await?.messages.unwrap_or_default())
+    }
+
+    /// Deletes what the consumer dealt with, and lets the rest be seen again soon.
+    async fn deliver(&self, messages: Vec<Message>) {
+        let answer = self.gateway.invoke(CONSUMER, &sqs_event(&self.queue_url, &messages), self.timeout).await;
+        let failed = match &answer {
+            Ok(answer) => failures(answer, &messages),
+            Err(error) => {
+                eprintln!("{error:#}");
+                None
+            }
+        };
+        for message in &messages {
+            let id = message.message_id().unwrap_or_default();
+            let done = failed.as_ref().is_some_and(|failed| !failed.contains(&id));
+            let receipt = message.receipt_handle().unwrap_or_default();
+            // When the queue is away, the message comes again, and invariantly that changes nothing.
+            if done {
+                let delete = self.sqs.delete_message().queue_url(&self.queue_url);
+                let _ = delete.receipt_handle(receipt).send().await;
+            } else {
+                let change = self.sqs.change_message_visibility().queue_url(&self.queue_url);
+                let change = change.visibility_timeout(RETRY_AFTER_SECONDS);
+                let _ = change.receipt_handle(receipt).send().await;
+            }
+        }
+    }
+}
+
+/// Which messages of a batch failed; `None` when the answer does not say it properly, which fails the whole batch.
+///
+/// See <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>.
+fn failures<'a>(answer: &'a Value, messages: &[Message]) -> Option<Vec<&'a str>> {
+    let items = match answer.get("batchItemFailures") {
+        None | Some(Value::Null) => return Some(Vec::new()),
+        Some(items) => items.as_array()?,
+    };
+    let failed: Option<Vec<_>> = items.iter().map(|item| item.get("itemIdentifier")?.as_str()).collect();
+    let known = |id: &&str| messages.iter().any(|message| message.message_id() == Some(id));
+    failed.filter(|failed| failed.iter().all(known))
+}
+
+/// The event that Lambda makes of a batch.
+#[must_use]
+pub fn sqs_event(queue_url: &str, messages: &[Message]) -> Value {
+    let queue = queue_url.rsplit('/').next().unwrap_or_default();
+    let records = messages.iter().map(|message| {
+        let attributes = message.attributes().map_or_else(Map::new, |attributes| {
+            let text = |(name, value): (&MessageSystemAttributeName, &String)| {
+                (name.as_str().to_owned(), Value::from(value.as_str()))
+            };
+            attributes.iter().map(text).collect()
+        });
+        json!({
+            "messageId": message.message_id(),
+            "receiptHandle": message.receipt_handle(),
+            "body": message.body(),
+            "attributes": attributes,
+            "messageAttributes": {},
+            "md5OfBody": message.md5_of_body(),
+            "eventSource": "aws:sqs",
+            "eventSourceARN": format!("arn:aws:sqs:us-east-1:000000000000:{queue}"),
+            "awsRegion": "us-east-1",
+        })
+    });
+    json!({"Records": records.collect::<Vec<_>>()})
+}
+
+/// The event that EventBridge sends for a schedule.
+#[must_use]
+pub fn scheduled_event(rule: &str) -> Value {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = OffsetDateTime::from(SystemTime::now()).replace_nanosecond(0);
+    json!({
+        "version": "0",
+        "id": format!("{:032x}", now.as_nanos()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": "000000000000",
+        "time": time.ok().and_then(|time| time.format(&Rfc3339).ok()),
+        "region": "us-east-1",
+        "resources": [format!("arn:aws:events:us-east-1:000000000000:rule/{rule}")],
+        "detail": {},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch() -> [Message; 2] {
+        ["first", "second"].map(|id| {
+            let name = MessageSystemAttributeName::ApproximateReceiveCount;
+            Message::builder().message_id(id).body("{}").attributes(name, "3").build()
+        })
+    }
+
+    #[test]
+    fn only_a_proper_answer_spares_the_rest_of_the_batch() {
+        let failed = |answer| failures(&answer, &batch()).map(|ids| ids.join(","));
+        assert_eq!(failed(json!(null)), Some(String::new()));
+        assert_eq!(failed(json!({"batchItemFailures": []})), Some(String::new()));
+        let one = json!({"batchItemFailures": [{"itemIdentifier": "second"}]});
+        assert_eq!(failed(one), Some("second".into()));
+
+        let unknown = json!({"batchItemFailures": [{"itemIdentifier": "third"}]});
+        assert_eq!(failed(unknown), None, "an unknown id fails the batch");
+        assert_eq!(failed(json!({"batchItemFailures": [{"item": "first"}]})), None);
+        assert_eq!(failed(json!({"batchItemFailures": "first"})), None);
+    }
+
+    #[test]
+    fn a_record_carries_what_lambda_would_say() {
+        let event = sqs_event("http://127.0.0.1/000000000000/queue", &batch());
+        let record = &event["Records"][1];
+        assert_eq!(record["messageId"], "second");
+        assert_eq!(record["attributes"]["ApproximateReceiveCount"], "3");
+        assert_eq!(record["eventSourceARN"], "arn:aws:sqs:us-east-1:000000000000:queue");
+    }
+
+    #[tokio::test]
+    async fn a_paused_gate_lets_nothing_begin_until_the_guard_is_dropped() {
+        let gate = Gate::default();
+        let paused = gate.pause().await;
+        let other = gate.clone();
+        let begun = tokio::spawn(async move { other.pause().await });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!begun.is_finished());
+        drop(paused);
+        assert!(begun.await.is_ok());
+    }
+}

@@ -1,0 +1,218 @@
+//! The services below a system: Postgres, AWS and Redis. Each is taken from the environment when it names one
+//! (`DATABASE_URL`, `AWS_ENDPOINT_URL`, `REDIS_URL`), else started.
+
+use std::env;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::{
+    aws::{Aws, MiniStack},
+    postgres::{Postgres, connect},
+    process::Port,
+    progress::Step,
+    redis::Redis,
+    settings::{Settings, Variables},
+    tools::Tools,
+    workspace::Workspace,
+};
+
+/// The migrated database that a system's own is copied from.
+const TEMPLATE: &str = "local_template";
+
+/// The ports of `cargo local`, near that of its API.
+const PORTS: [u16; 3] = [9003, 9004, 9005];
+
+/// Running services. What we started stops when they are dropped.
+pub struct Services {
+    /// The migrated template database, for which other databases of the same server can be named.
+    template: String,
+    /// The queue and the state store.
+    pub aws: Aws,
+    /// Redis, when it was asked for.
+    pub redis_url: Option<String>,
+    postgres: Option<Postgres>,
+    _ministack: Option<MiniStack>,
+    _redis: Option<Redis>,
+}
+
+impl Services {
+    /// Starts what the environment does not name, on free ports or on those of `cargo local`.
+    ///
+    /// # Errors
+    /// When a service does not start or cannot be reached, or when a migration fails.
+    pub async fn start(workspace: &Workspace, fixed: bool, with_redis: bool) -> Result<Self> {
+        let tools = Tools::install(&workspace.target).await?;
+        let logs = workspace.logs()?;
+        let step = Step::begin("Starting Postgres and MiniStack");
+        let [postgres, ministack, redis] =
+            PORTS.map(|port| if fixed { Port::Fixed(port) } else { Port::Free });
+        let (postgres, ministack, redis) = tokio::try_join!(
+            unless_named("DATABASE_URL", true, Postgres::start(&tools, postgres, &logs)),
+            unless_named("AWS_ENDPOINT_URL", true, MiniStack::start(&tools, ministack, &logs)),
+            unless_named("REDIS_URL", with_redis, Redis::start(&tools, redis, &logs)),
+        )?;
+        let database = match &postgres {
+            Some(postgres) => postgres.url("postgres"),
+            None => env::var("DATABASE_URL")?,
+        };
+        let endpoint = match &ministack {
+            Some(ministack) => ministack.endpoint.clone(),
+            None => env::var("AWS_ENDPOINT_URL")?,
+        };
+        let redis_url = match &redis {
+            Some(redis) => Some(redis.url.clone()),
+            None => env::var("REDIS_URL").ok(),
+        };
+        let services = Self {
+            template: migrated(&database).await?,
+            aws: Aws::at(endpoint),
+            redis_url,
+            postgres,
+            _ministack: ministack,
+            _redis: redis,
+        };
+        step.done();
+        Ok(services)
+    }
+
+    /// The services of `cargo local test`, for tests.
+    ///
+    /// # Errors
+    /// When a variable is missing: then the tests were not started by `cargo local test`.
+    pub fn from_env() -> Result<Self> {
+        let variable = |name: &str| {
+            env::var(name).map_err(|_| anyhow!("{name} is missing: run the tests by `cargo local test`"))
+        };
+        Ok(Self {
+            template: variable("DATABASE_URL")?,
+            aws: Aws::at(variable("AWS_ENDPOINT_URL")?),
+            redis_url: env::var("REDIS_URL").ok(),
+            postgres: None,
+            _ministack: None,
+            _redis: None,
+        })
+    }
+
+    /// The same with a Postgres of its own, which a test can stop.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn with_own_postgres(self) -> Result<Self> {
+        let workspace = Workspace::find()?;
+        let tools = Tools::install(&workspace.target).await?;
+        let postgres = Postgres::start(&tools, Port::Free, &workspace.logs()?).await?;
+        Ok(Self {
+            template: migrated(&postgres.url("postgres")).await?,
+            postgres: Some(postgres),
+            ..self
+        })
+    }
+
+    /// The Postgres that was started for these services.
+    ///
+    /// # Errors
+    /// When it belongs to somebody else.
+    pub fn postgres(&self) -> Result<&Postgres> {
+        self.postgres.as_ref().context("this Postgres is shared; use `with_own_postgres`")
+    }
+
+    /// The migrated database. Nobody may be connected to it while a copy is made, so nobody should be.
+    #[must_use]
+    pub fn template_url(&self) -> &str {
+        &self.template
+    }
+
+    /// What `cargo test` gets: the template database, a queue and a table, and settings of the functions.
+    ///
+    /// # Errors
+    /// When the queue or the table cannot be made.
+    pub async fn variables(&self) -> Result<Variables> {
+        let (queue_url, _) = self.aws.create_queue("test").await?;
+        self.aws.create_table("test").await?;
+        let mut own: Variables = self.aws.variables().map(|(name, value)| (name.into(), value)).into();
+        own.insert("DATABASE_URL".into(), self.template.clone());
+        own.insert("QUEUE_URL".into(), queue_url);
+        own.insert("STATE_TABLE".into(), "test".into());
+        own.extend(self.redis_url.clone().map(|url| ("REDIS_URL".into(), url)));
+        Settings::default().variables(own)
+    }
+
+    /// Makes a database that is migrated and empty, and gives its URL.
+    ///
+    /// # Errors
+    /// When Postgres does not answer or refuses.
+    pub async fn create_database(&self, name: &str) -> Result<String> {
+        let admin = connect(&with_database(&self.template, "postgres")?).await?;
+        let template = split(&self.template)?.1;
+        let create = format!(r#"create database "{name}" template "{template}""#);
+        admin.batch_execute(&create).await.context("cannot make a database")?;
+        with_database(&self.template, name)
+    }
+
+    /// Removes it and ends its connections.
+    ///
+    /// # Errors
+    /// When Postgres does not answer or refuses.
+    pub async fn remove_database(&self, name: &str) -> Result<()> {
+        let admin = connect(&with_database(&self.template, "postgres")?).await?;
+        let remove = format!(r#"drop database if exists "{name}" with (force)"#);
+        Ok(admin.batch_execute(&remove).await?)
+    }
+}
+
+async fn unless_named<T>(
+    variable: &str,
+    wanted: bool,
+    start: impl Future<Output = Result<T>>,
+) -> Result<Option<T>> {
+    if !wanted || env::var_os(variable).is_some() {
+        return Ok(None);
+    }
+    start.await.map(Some)
+}
+
+/// Makes the template database unless it is there, and migrates it.
+async fn migrated(server: &str) -> Result<String> {
+    let client = connect(&with_database(server, "postgres")?)
+        .await
+        .context("cannot connect to Postgres; is the one that DATABASE_URL names running?")?;
+    let known = "select from pg_database where datname = $1";
+    if client.query(known, &[&TEMPLATE]).await?.is_empty() {
+        client.batch_execute(&format!("create database {TEMPLATE}")).await?;
+    }
+    let template = with_database(server, TEMPLATE)?;
+    shared::database::migrate(&template)
+        .await
+        .map_err(|error| anyhow!("the migrations fail: {error:?}"))?;
+    Ok(template)
+}
+
+/// The URL of another database of the same server.
+fn with_database(url: &str, name: &str) -> Result<String> {
+    let (server, _, parameters) = split(url)?;
+    Ok(format!("{server}/{name}{parameters}"))
+}
+
+/// Server, database and parameters of a URL.
+fn split(url: &str) -> Result<(&str, &str, &str)> {
+    let end = url.find('?').unwrap_or(url.len());
+    let (address, parameters) = url.split_at(end);
+    let (server, database) = address
+        .rsplit_once('/')
+        .filter(|(server, database)| server.contains("://") && !server.ends_with('/') && !database.is_empty())
+        .context("DATABASE_URL must be like postgres://user:password@host/database")?;
+    Ok((server, database, parameters))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_database_of_the_same_server_keeps_its_parameters() {
+        let url = with_database("postgres://me@host:1/first?sslmode=disable", "second").unwrap();
+        assert_eq!(url, "postgres://me@host:1/second?sslmode=disable");
+        assert!(with_database("postgres://me@host", "second").is_err());
+        assert!(with_database("host/database", "second").is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! The settings of the functions: made up here, unless the caller's environment or a test already says them.
+
+use std::{collections::BTreeMap, env, fmt::Write as _};
+
+use anyhow::{Result, anyhow};
+use clap::ValueEnum;
+
+use crate::keys::Keys;
+
+/// Environment variables by name.
+pub type Variables = BTreeMap<String, String>;
+
+/// What carries wake-ups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Queue {
+    /// An SQS queue, polled by the pump.
+    #[default]
+    Sqs,
+    /// Redis, drained by a scheduled function.
+    Redis,
+}
+
+/// What carries codes, limits and caches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum State {
+    /// A `DynamoDB` table.
+    #[default]
+    Dynamodb,
+    /// Redis.
+    Redis,
+}
+
+/// How one system differs from another.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `QUEUE`.
+    pub queue: Queue,
+    /// `STATE`.
+    pub state: State,
+    /// Whether the functions' release builds run.
+    pub release: bool,
+    /// Whether the functions ask the real Gemini, with the caller's `GEMINI_API_KEY`.
+    pub real_gemini: bool,
+    /// Whether the ports are those of `cargo local` instead of free ones.
+    pub fixed_ports: bool,
+    /// Variables of the functions that hold whatever the environment says.
+    pub overrides: Variables,
+}
+
+impl Settings {
+    /// Sets a variable of the functions, whatever the environment says.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.overrides.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Whether a part of it is in Redis.
+    #[must_use]
+    pub fn uses_redis(&self) -> bool {
+        self.queue == Queue::Redis || self.state == State::Redis
+    }
+
+    /// The functions' variables: defaults, then what the environment says, then what belongs to this system alone,
+    /// then what [`Settings::with`] set.
+    ///
+    /// # Errors
+    /// When secrets cannot be made up.
+    pub fn variables(&self, own: Variables) -> Result<Variables> {
+        let mut variables = defaults()?;
+        for (name, value) in &mut variables {
+            if let Ok(set) = env::var(name) {
+                *value = set;
+            }
+        }
+        let name = |value: Option<clap::builder::PossibleValue>| {
+            value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+        };
+        variables.insert("QUEUE".into(), name(self.queue.to_possible_value()));
+        variables.insert("STATE".into(), name(self.state.to_possible_value()));
+        variables.extend(own);
+        variables.extend(self.overrides.clone());
+        Ok(variables)
+    }
+}
+
+/// Settings that work on one machine, with fresh secrets.
+fn defaults() -> Result<Variables> {
+    let keys = Keys::generate()?;
+    let defaults = [
+        ("STAGE", "local".to_owned()),
+        ("JWT_PRIVATE_KEY", keys.private),
+        ("JWT_PUBLIC_KEYS", keys.public),
+        ("OTP_PEPPER", random_hex()?),
+        ("OTP_DELIVERY", "response".to_owned()),
+        // Every client of the local gateway has the address 127.0.0.1.
+        ("OTP_CODES_PER_ADDRESS_HOUR", "100000".to_owned()),
+        ("GEMINI_API_KEY", "local".to_owned()),
+    ];
+    Ok(defaults.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
+fn random_hex() -> Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no random numbers: {error}"))?;
+    Ok(bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}"); // writing to a string does not fail
+        hex
+    }))
+}
+
+/// A file that `cargo lambda watch --env-file` and a shell read alike.
+#[must_use]
+pub fn environment_file(variables: &Variables) -> String {
+    variables.iter().fold(String::new(), |mut file, (name, value)| {
+        let _ = writeln!(file, "{name}='{value}'");
+        file
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_for_one_system_wins_over_its_own_and_over_the_defaults() {
+        let own = Variables::from([("STAGE".into(), "own".into()), ("QUEUE_URL".into(), "own".into())]);
+        let settings = Settings { queue: Queue::Redis, ..Settings::default() };
+        let variables = settings.with("QUEUE_URL", "set").variables(own).unwrap();
+        assert_eq!(variables["QUEUE_URL"], "set");
+        assert_eq!(variables["STAGE"], "own");
+        assert_eq!(variables["QUEUE"], "redis");
+        assert_eq!(variables["STATE"], "dynamodb");
+        assert_eq!(variables["OTP_PEPPER"].len(), 64);
+    }
+}

@@ -1,0 +1,128 @@
+//! The programs of the local stack: Python packages in a virtual environment below `target/`, installed once.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
+
+use crate::{process, progress::Step};
+
+const REQUIREMENTS: &str = include_str!("../requirements.txt");
+
+/// Fails on a Python that is too old or comes without the modules that make a virtual environment.
+const CHECK: &str = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
+
+/// The installed programs.
+pub struct Tools {
+    directory: PathBuf,
+}
+
+impl Tools {
+    /// Installs what `requirements.txt` says, unless that was done. Two that start at once do it once.
+    ///
+    /// # Errors
+    /// When Python is missing, too old or incomplete, or when a package cannot be installed.
+    pub async fn install(target: &Path) -> Result<Self> {
+        let mut version = String::new();
+        for byte in &Sha256::digest(REQUIREMENTS)[..6] {
+            write!(version, "{byte:02x}")?;
+        }
+        let directory = target.join("local").join(format!("tools-{version}"));
+        let installed = directory.join("installed");
+        if !installed.exists() {
+            let lock = lock(&directory.with_extension("lock")).await?;
+            if !installed.exists() {
+                install(&directory).await?;
+                File::create(&installed)?;
+            }
+            drop(lock);
+        }
+        Ok(Self { directory })
+    }
+
+    /// A program of the virtual environment.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.directory.join("bin").join(name)
+    }
+
+    /// Where the packages' files are.
+    ///
+    /// # Errors
+    /// When the virtual environment is damaged.
+    pub fn packages(&self) -> Result<PathBuf> {
+        let lib = self.directory.join("lib");
+        let python = fs::read_dir(&lib)
+            .with_context(|| format!("cannot read {}", lib.display()))?
+            .flatten()
+            .map(|entry| entry.path().join("site-packages"))
+            .find(|packages| packages.is_dir());
+        python.with_context(|| {
+            let directory = self.directory.display();
+            format!("{directory} is damaged; remove it, and it is installed again")
+        })
+    }
+
+    /// A place for what is prepared once for these versions of the programs.
+    #[must_use]
+    pub fn cache(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+/// Waits for the lock without blocking the runtime; it is held until the file is dropped.
+async fn lock(path: &Path) -> Result<File> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    tokio::task::spawn_blocking(move || file.lock().map(|()| file))
+        .await?
+        .context("cannot lock the tools")
+}
+
+async fn install(directory: &Path) -> Result<()> {
+    let step = Step::begin("Installing Postgres, MiniStack and cargo-lambda (once)");
+    if let Err(error) = process::run(Command::new("python3").args(["-c", CHECK])).await {
+        bail!(
+            "the local stack needs `python3` 3.10 or newer with its modules `venv` and `ensurepip` \
+             (on Debian: apt install python3-venv): {error:#}"
+        );
+    }
+    if directory.exists() {
+        fs::remove_dir_all(directory)?; // was interrupted
+    }
+    process::run(Command::new("python3").args(["-m", "venv"]).arg(directory)).await?;
+
+    let requirements = directory.join("requirements.txt");
+    fs::write(&requirements, REQUIREMENTS)?;
+    let mut pip = Command::new(directory.join("bin/python"))
+        .args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "-r"])
+        .arg(&requirements)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let output = pip.stdout.take().context("pip has no output")?;
+    let mut lines = BufReader::new(output).lines();
+    while let Some(line) = lines.next_line().await? {
+        step.show(line.trim());
+    }
+    let end = pip.wait_with_output().await?;
+    if !end.status.success() {
+        let errors = String::from_utf8_lossy(&end.stderr);
+        bail!("pip cannot install the local stack ({}):\n{errors}", end.status);
+    }
+    step.done();
+    Ok(())
+}
