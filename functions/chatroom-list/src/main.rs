@@ -110,3 +110,117 @@ impl App {
 async fn main() -> Result<(), lambda_http::Error> {
     shared::serve(App::from_env, list).await
 }
+
+#[cfg(test)]
+mod tests {
+    //! Pages, and the cache that must never hide a room.
+
+    use lambda_http::http::{StatusCode, header};
+    use serde_json::{Value, json};
+    use shared::{
+        auth::Caller,
+        testing::{self, parts, request},
+    };
+
+    use super::*;
+
+    async fn app() -> App {
+        App {
+            tokens: TokenVerifier::from_env().unwrap(),
+            database: testing::database().await,
+            cache: ChatroomCache::from_env().unwrap(),
+        }
+    }
+
+    fn get(caller: Caller, query: &[(&str, &str)]) -> Request {
+        use lambda_http::RequestExt;
+        let query = query
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
+        request(caller, &[], &json!({}))
+            .with_query_string_parameters(query.collect::<std::collections::HashMap<_, _>>())
+    }
+
+    async fn page(app: &App, caller: Caller, query: &[(&str, &str)]) -> Value {
+        parts(&list(app, get(caller, query)).await.unwrap()).1
+    }
+
+    fn ids(page: &Value) -> Vec<String> {
+        let items = page["items"].as_array().unwrap().iter();
+        items
+            .map(|room| room["id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn pages_of_any_size_show_every_room_once_latest_first() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        let mut rooms = Vec::new();
+        for _ in 0..7 {
+            rooms.insert(
+                0,
+                testing::chatroom(&app.database, caller).await.to_string(),
+            );
+        }
+        for limit in ["1", "3", "7", "100"] {
+            let mut seen = Vec::new();
+            let mut current = page(&app, caller, &[("limit", limit)]).await;
+            seen.extend(ids(&current));
+            while let Some(cursor) = current["next_cursor"].as_str().map(str::to_owned) {
+                current = page(&app, caller, &[("limit", limit), ("cursor", &cursor)]).await;
+                seen.extend(ids(&current));
+            }
+            assert_eq!(seen, rooms, "pages of {limit}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_cache_is_used_until_it_is_told_of_a_change() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        assert_eq!(ids(&page(&app, caller, &[]).await).len(), 0);
+        testing::chatroom(&app.database, caller).await;
+        assert_eq!(
+            ids(&page(&app, caller, &[]).await).len(),
+            0,
+            "nobody told the cache"
+        );
+        app.cache.forget(caller.user).await;
+        assert_eq!(ids(&page(&app, caller, &[]).await).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_cannot_put_an_old_list_back() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        let slow = app.cache.list(caller.user, async {
+            let old = app.rooms(caller.user, LARGEST_PAGE, None).await;
+            // While its rows are on the way, a room is created.
+            testing::chatroom(&app.database, caller).await;
+            app.cache.forget(caller.user).await;
+            old
+        });
+        assert_eq!(slow.await.unwrap().len(), 0);
+        assert_eq!(ids(&page(&app, caller, &[]).await).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_the_caller_has_is_not_sent_again() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        let first = list(&app, get(caller, &[])).await.unwrap();
+        let etag = first.headers()[header::ETAG].clone();
+        let again = || {
+            let mut request = get(caller, &[]);
+            request
+                .headers_mut()
+                .insert(header::IF_NONE_MATCH, etag.clone());
+            list(&app, request)
+        };
+        assert_eq!(again().await.unwrap().status(), StatusCode::NOT_MODIFIED);
+        testing::chatroom(&app.database, caller).await;
+        app.cache.forget(caller.user).await;
+        assert_eq!(again().await.unwrap().status(), StatusCode::OK);
+    }
+}

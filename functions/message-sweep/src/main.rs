@@ -83,3 +83,115 @@ async fn main() -> Result<(), Error> {
     let handler = service_fn(async |_: LambdaEvent<Value>| sweep(app).await);
     lambda_runtime::run(handler).await
 }
+
+#[cfg(test)]
+mod tests {
+    //! Which rooms count as forgotten, and what is forgotten on purpose.
+
+    use shared::{
+        domain::{ChatroomId, MessageId},
+        testing,
+    };
+
+    use super::*;
+
+    async fn app() -> App {
+        App {
+            database: testing::database().await,
+            queue: Queue::from_env().unwrap(),
+            after_seconds: 30.0,
+        }
+    }
+
+    /// A room with a message that was posted `age` ago, in the state that `change` leaves it.
+    async fn room(app: &App, age: &str, change: &str) -> ChatroomId {
+        let owner = testing::user(&app.database).await;
+        let room = testing::chatroom(&app.database, owner).await;
+        let sql = "
+            insert into messages (id, chatroom_id, user_id, position, content, created_at)
+            values ($1, $2, $3, 1, 'hello', now() - $4::text::interval)";
+        let parameters = &[
+            (&MessageId::new() as _, Type::UUID),
+            (&room as _, Type::UUID),
+            (&owner.user as _, Type::UUID),
+            (&age as _, Type::TEXT),
+        ];
+        app.database.query(sql, parameters).await.unwrap();
+        if !change.is_empty() {
+            app.database
+                .query(change, &[(&room, Type::UUID)])
+                .await
+                .unwrap();
+        }
+        room
+    }
+
+    async fn forgotten(app: &App) -> Vec<ChatroomId> {
+        let rows = app
+            .database
+            .query(FORGOTTEN, &[(&app.after_seconds, Type::FLOAT8)])
+            .await;
+        rows.unwrap().iter().map(|row| row.get("id")).collect()
+    }
+
+    #[tokio::test]
+    async fn rooms_whose_work_nobody_does_are_woken_longest_waiting_first() {
+        let app = app().await;
+        let lost = room(&app, "1 minute", "").await;
+        let died = "with dead as (update chatrooms set answering_until = now() - interval '1 second' where id = $1)
+                    update messages set status = 'answering' where chatroom_id = $1";
+        let abandoned = room(&app, "2 minutes", died).await;
+        assert_eq!(forgotten(&app).await, [abandoned, lost]);
+        assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 2 }));
+    }
+
+    #[tokio::test]
+    async fn rooms_that_are_new_held_deferred_or_settled_are_left_alone() {
+        let app = app().await;
+        room(&app, "1 second", "").await;
+        room(
+            &app,
+            "1 hour",
+            "update chatrooms set answering_until = now() + interval '9 seconds' where id = $1",
+        )
+        .await;
+        room(
+            &app,
+            "1 hour",
+            "update messages set not_before = now() + interval '9 seconds' where chatroom_id = $1",
+        )
+        .await;
+        let settled =
+            "update messages set status = 'failed', failure = 'SAFETY', settled_at = now()
+                       where chatroom_id = $1";
+        room(&app, "1 hour", settled).await;
+        assert_eq!(forgotten(&app).await, []);
+    }
+
+    #[tokio::test]
+    async fn keys_are_forgotten_after_a_day_and_expired_sessions_with_their_tokens() {
+        let app = app().await;
+        let key = "update messages set idempotency_key = 'key' where chatroom_id = $1";
+        room(&app, "23 hours", key).await;
+        room(&app, "25 hours", key).await;
+        let tokens = "
+            insert into refresh_tokens (hash, session_id, expires_at)
+            select uuid_send(id), id, now() + (row_number() over () - 2) * interval '1 minute' from sessions";
+        app.database.query(tokens, &[]).await.unwrap();
+
+        sweep(&app).await.unwrap();
+
+        let left = "select (select count(*) from messages where idempotency_key is not null),
+                           (select count(*) from sessions), (select count(*) from refresh_tokens)";
+        // Of the two sessions' tokens, one expired a minute ago and one expires just now.
+        let row = app.database.query_one(left, &[]).await.unwrap();
+        assert_eq!(
+            (
+                row.get::<_, i64>(0),
+                row.get::<_, i64>(1),
+                row.get::<_, i64>(2)
+            ),
+            (1, 0, 0)
+        );
+    }
+}
