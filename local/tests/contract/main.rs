@@ -54,11 +54,9 @@ fn operations() -> BTreeMap<Route, &'static Value> {
 
 #[test]
 fn the_contract_has_an_operation_for_every_route_and_no_other() {
-    let operations = operations();
-    assert_eq!(
-        operations.keys().collect::<BTreeSet<_>>(),
-        WORKSPACE.routes.iter().collect()
-    );
+    let operations = operations().into_keys().collect::<BTreeSet<_>>();
+    let unequal: Vec<_> = WORKSPACE.routes.symmetric_difference(&operations).collect();
+    assert!(unequal.is_empty(), "only on one side: {unequal:#?}");
 }
 
 #[test]
@@ -83,13 +81,10 @@ fn every_function_has_one_route_unless_something_else_calls_it() {
 
 #[test]
 fn every_function_has_a_sample_event_and_every_event_a_function() {
-    let functions = WORKSPACE.functions.keys();
-    assert!(
-        functions.eq(WORKSPACE.events.keys()),
-        "functions: {:?}\nevents: {:?}",
-        WORKSPACE.functions.keys(),
-        WORKSPACE.events.keys()
-    );
+    let functions = WORKSPACE.functions.keys().collect::<BTreeSet<_>>();
+    let events = WORKSPACE.events.keys().collect();
+    let unequal: Vec<_> = functions.symmetric_difference(&events).collect();
+    assert!(unequal.is_empty(), "only on one side: {unequal:?}");
 }
 
 #[test]
@@ -140,7 +135,9 @@ fn whatever_needs_a_token_documents_401_and_every_operation_its_failures() {
             operation.get("security") == Some(&open) || documented("401"),
             "{route:?}"
         );
-        if operation.get("requestBody").is_some() {
+        // A webhook's body is authenticated before it is looked at, and is as large as it is.
+        let is_webhook = operation["tags"] == serde_json::json!(["webhook"]);
+        if operation.get("requestBody").is_some() && !is_webhook {
             let all = ["400", "413", "415", "422"].into_iter().all(documented);
             assert!(all, "{route:?} takes a body");
         }

@@ -56,13 +56,11 @@ fn routes(router: &Value) -> BTreeSet<Route> {
     let mut routes = BTreeSet::new();
     for (path, targets) in members(router) {
         for target in array(targets) {
-            for method in array(&target["methods"]) {
-                routes.insert(Route {
-                    method: text(method),
-                    path: path.clone(),
-                    function: text(&target["function"]),
-                });
-            }
+            routes.insert(Route {
+                method: text(&target["method"]),
+                path: path.clone(),
+                function: text(&target["function"]),
+            });
         }
     }
     routes
