@@ -44,7 +44,7 @@ fn accepted() -> Response {
 fn answered() -> Response {
     let mut response = Response {
         method: "GET",
-        path: format!("/chatroom/{ROOM}/message/019b0000-0000-7000-8000-000000000003?wait=5"),
+        path: format!("/chatroom/{ROOM}/message/019b0000-0000-7000-8000-000000000003"),
         status: 200,
         headers: headers(&[
             ("content-type", "application/json"),
@@ -171,7 +171,7 @@ fn a_header_that_is_missing_wrong_or_not_documented_is_a_breach() {
                 .insert("location", HeaderValue::from_static("/chatroom"));
         },
     );
-    breach_of(answered, "the Content-Type is text/html", |it| {
+    breach_of(answered, "the Content-Type is \"text/html\"", |it| {
         it.headers
             .insert("content-type", HeaderValue::from_static("text/html"));
     });

@@ -4,13 +4,13 @@ use aws_lambda_events::{
     apigw::ApiGatewayV2httpRequest, cloudformation::CloudFormationCustomResourceRequest,
     eventbridge::EventBridgeEvent, sqs::SqsEvent,
 };
+use local::contract::{matches, members, typed};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use shared::queue::WakeUp;
 
 use crate::{
     CONTRACT, WITHOUT_ROUTE, operations,
-    validator::{matches, members, typed},
     workspace::{Route, WORKSPACE, array, text},
 };
 

@@ -8,9 +8,8 @@ use std::{
     sync::LazyLock,
 };
 
+use local::contract::members;
 use serde_json::Value;
-
-use crate::validator::members;
 
 /// A method and a path that lead to a function.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
