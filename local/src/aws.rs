@@ -48,7 +48,13 @@ impl Aws {
         let key = variable("AWS_ACCESS_KEY_ID", "test");
         let secret = variable("AWS_SECRET_ACCESS_KEY", "test");
 
-        let credentials = Credentials::new(&key, &secret, env::var("AWS_SESSION_TOKEN").ok(), None, "local");
+        let credentials = Credentials::new(
+            &key,
+            &secret,
+            env::var("AWS_SESSION_TOKEN").ok(),
+            None,
+            "local",
+        );
         let sqs = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.clone()))
@@ -89,7 +95,11 @@ impl Aws {
     /// # Errors
     /// When the endpoint does not answer or refuses.
     pub async fn create_queue(&self, name: &str) -> Result<(String, String)> {
-        let dead = self.sqs.create_queue().queue_name(format!("{name}-dead")).send();
+        let dead = self
+            .sqs
+            .create_queue()
+            .queue_name(format!("{name}-dead"))
+            .send();
         let dead = dead.await.context("cannot make the dead-letter queue")?;
         let dead = dead.queue_url.context("the dead-letter queue has no URL")?;
         let arn = QueueAttributeName::QueueArn;
@@ -101,10 +111,17 @@ impl Aws {
             "maxReceiveCount": MAX_RECEIVES,
         });
         let attributes = HashMap::from([
-            (QueueAttributeName::VisibilityTimeout, VISIBILITY_TIMEOUT_SECONDS.to_string()),
+            (
+                QueueAttributeName::VisibilityTimeout,
+                VISIBILITY_TIMEOUT_SECONDS.to_string(),
+            ),
             (QueueAttributeName::RedrivePolicy, redrive.to_string()),
         ]);
-        let queue = self.sqs.create_queue().queue_name(name).set_attributes(Some(attributes));
+        let queue = self
+            .sqs
+            .create_queue()
+            .queue_name(name)
+            .set_attributes(Some(attributes));
         let queue = queue.send().await.context("cannot make the queue")?;
         Ok((queue.queue_url.context("the queue has no URL")?, dead))
     }
@@ -143,7 +160,11 @@ impl Aws {
         for queue in queues {
             self.sqs.delete_queue().queue_url(queue).send().await?;
         }
-        self.dynamodb.delete_table().table_name(table).send().await?;
+        self.dynamodb
+            .delete_table()
+            .table_name(table)
+            .send()
+            .await?;
         Ok(())
     }
 }

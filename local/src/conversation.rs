@@ -23,12 +23,22 @@ impl<'a> User<'a> {
     /// # Errors
     /// When an answer is not the expected one.
     pub async fn sign_up(system: &'a System, mobile: &str) -> Result<Self> {
-        let stranger = Self { system, token: String::new() };
+        let stranger = Self {
+            system,
+            token: String::new(),
+        };
         let signup = json!({"mobile": mobile, "name": "Ada"});
-        let code = stranger.call(Method::POST, "/auth/signup", Some(&signup), 202).await?;
+        let code = stranger
+            .call(Method::POST, "/auth/signup", Some(&signup), 202)
+            .await?;
         let verify = json!({"mobile": mobile, "otp": code["otp"]});
-        let session = stranger.call(Method::POST, "/auth/verify-otp", Some(&verify), 200).await?;
-        let token = session["access_token"].as_str().context("no access token")?.to_owned();
+        let session = stranger
+            .call(Method::POST, "/auth/verify-otp", Some(&verify), 200)
+            .await?;
+        let token = session["access_token"]
+            .as_str()
+            .context("no access token")?
+            .to_owned();
         Ok(Self { system, token })
     }
 
@@ -37,8 +47,18 @@ impl<'a> User<'a> {
     /// # Errors
     /// When the answer is not the expected one.
     pub async fn open_room(&self, title: &str) -> Result<String> {
-        let room = self.call(Method::POST, "/chatroom", Some(&json!({"title": title})), 201).await?;
-        Ok(room["id"].as_str().context("the chatroom has no id")?.to_owned())
+        let room = self
+            .call(
+                Method::POST,
+                "/chatroom",
+                Some(&json!({"title": title})),
+                201,
+            )
+            .await?;
+        Ok(room["id"]
+            .as_str()
+            .context("the chatroom has no id")?
+            .to_owned())
     }
 
     /// Posts a message and gives its id.
@@ -47,8 +67,13 @@ impl<'a> User<'a> {
     /// When the answer is not the expected one.
     pub async fn post(&self, room: &str, content: &str) -> Result<String> {
         let path = format!("/chatroom/{room}/message");
-        let message = self.call(Method::POST, &path, Some(&json!({"content": content})), 202).await?;
-        Ok(message["id"].as_str().context("the message has no id")?.to_owned())
+        let message = self
+            .call(Method::POST, &path, Some(&json!({"content": content})), 202)
+            .await?;
+        Ok(message["id"]
+            .as_str()
+            .context("the message has no id")?
+            .to_owned())
     }
 
     /// Waits until a message is settled.
@@ -59,32 +84,51 @@ impl<'a> User<'a> {
         let path = format!("/chatroom/{room}/message/{message}?wait=20");
         for _ in 0..3 {
             let message = self.call(Method::GET, &path, None, 200).await?;
-            if ["answered", "failed"].iter().any(|status| message["status"] == *status) {
+            if ["answered", "failed"]
+                .iter()
+                .any(|status| message["status"] == *status)
+            {
                 return Ok(message);
             }
         }
-        bail!("message {message} is not answered after a minute; see {}", self.system.logs().display());
+        bail!(
+            "message {message} is not answered after a minute; see {}",
+            self.system.logs().display()
+        );
     }
 
     /// Sends a request and expects a status.
     ///
     /// # Errors
     /// When the status is another one.
-    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>, expected: u16) -> Result<Value> {
-        let mut request = self.system.client().request(method.clone(), self.system.url(path));
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        expected: u16,
+    ) -> Result<Value> {
+        let mut request = self
+            .system
+            .client()
+            .request(method.clone(), self.system.url(path));
         if !self.token.is_empty() {
             request = request.bearer_auth(&self.token);
         }
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.with_context(|| format!("{method} {path}"))?;
+        let answer = request
+            .send()
+            .await
+            .with_context(|| format!("{method} {path}"))?;
         let status = answer.status();
         let text = answer.text().await?;
         if status.as_u16() != expected {
             bail!("{method} {path} answered {status} instead of {expected}: {text}");
         }
-        serde_json::from_str(&text).with_context(|| format!("{method} {path} did not answer JSON: {text}"))
+        serde_json::from_str(&text)
+            .with_context(|| format!("{method} {path} did not answer JSON: {text}"))
     }
 }
 
@@ -110,7 +154,10 @@ pub async fn print(system: &System) -> Result<()> {
         times.push(posted.elapsed());
         let reply = message["reply"]["content"].as_str();
         let reply = reply.with_context(|| format!("no reply: {message}"))?;
-        step(start, &format!("“{content}” (accepted in {:.0?}) → “{reply}”", accepted));
+        step(
+            start,
+            &format!("“{content}” (accepted in {:.0?}) → “{reply}”", accepted),
+        );
     }
     times.sort();
     let median: Duration = times[MESSAGES / 2];

@@ -95,7 +95,9 @@ impl Functions {
         let mut tasks = JoinSet::new();
         for name in workspace.functions()? {
             if !workspace.binary(&name).is_file() {
-                bail!("{name} is not built: `cargo local test` and `cargo local exec` build before they start");
+                bail!(
+                    "{name} is not built: `cargo local test` and `cargo local exec` build before they start"
+                );
             }
             let function = Arc::new(Function {
                 limits: Limits::of(&name),
@@ -112,7 +114,10 @@ impl Functions {
             tasks.spawn(function.clone().serve());
             functions.insert(name, function);
         }
-        Ok(Self { functions, _tasks: tasks })
+        Ok(Self {
+            functions,
+            _tasks: tasks,
+        })
     }
 
     /// Whether there is such a function.
@@ -130,7 +135,10 @@ impl Functions {
     /// The processes of a function, idle or busy. None before its first request.
     #[must_use]
     pub fn pids(&self, function: &str) -> Vec<u32> {
-        self.functions.get(function).map(|function| function.pids()).unwrap_or_default()
+        self.functions
+            .get(function)
+            .map(|function| function.pids())
+            .unwrap_or_default()
     }
 }
 
@@ -166,17 +174,25 @@ impl Function {
         let id = invocation.id.clone();
         let (kind, message) = match self.execute(invocation).await {
             Ok(()) => return,
-            Err(Failure::Exited(status)) => {
-                ("Runtime.ExitError", format!("RequestId: {id} Error: Runtime exited: {status}"))
-            }
+            Err(Failure::Exited(status)) => (
+                "Runtime.ExitError",
+                format!("RequestId: {id} Error: Runtime exited: {status}"),
+            ),
             Err(Failure::TimedOut(limit)) => {
                 let seconds = limit.as_secs_f32();
-                ("Sandbox.Timedout", format!("RequestId: {id} Error: Task timed out after {seconds:.2} seconds"))
+                (
+                    "Sandbox.Timedout",
+                    format!("RequestId: {id} Error: Task timed out after {seconds:.2} seconds"),
+                )
             }
             Err(Failure::NotStarted(error)) => ("Runtime.InvalidEntrypoint", format!("{error:#}")),
         };
         sleep(Duration::from_millis(20)).await; // its last words may still be on their way
-        eprintln!("{}: {message}\n{}", self.name, self.logs.last_lines(&self.name));
+        eprintln!(
+            "{}: {message}\n{}",
+            self.name,
+            self.logs.last_lines(&self.name)
+        );
         let _ = self.gateway.fail(&self.name, &id, kind, &message).await;
     }
 
@@ -203,7 +219,9 @@ impl Function {
     async fn environment(&self) -> Result<Idle> {
         let built = self.built();
         loop {
-            let Some(mut idle) = lock(&self.idle).pop() else { break };
+            let Some(mut idle) = lock(&self.idle).pop() else {
+                break;
+            };
             if idle.built == built && matches!(idle.environment.process.try_wait(), Ok(None)) {
                 return Ok(idle);
             }
@@ -215,7 +233,10 @@ impl Function {
             }
             started => started,
         };
-        Ok(Idle { environment: environment?, built: self.built() })
+        Ok(Idle {
+            environment: environment?,
+            built: self.built(),
+        })
     }
 
     fn start(&self) -> Result<Environment> {

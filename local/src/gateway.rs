@@ -47,7 +47,13 @@ impl Gateway {
     ///
     /// # Errors
     /// When its port is in use, or when it does not start.
-    pub async fn start(tools: &Tools, workspace: &Workspace, group: &Group, port: Port, logs: &Path) -> Result<Self> {
+    pub async fn start(
+        tools: &Tools,
+        workspace: &Workspace,
+        group: &Group,
+        port: Port,
+        logs: &Path,
+    ) -> Result<Self> {
         let port = port.number()?;
         let (path, log) = log_file(logs, "gateway")?;
         let mut process = group.spawn(
@@ -74,10 +80,16 @@ impl Gateway {
     /// # Errors
     /// When the gateway is gone.
     pub async fn next(&self, function: &str) -> Result<Invocation> {
-        let url = format!("{}/.rt/{function}/2018-06-01/runtime/invocation/next", self.url);
+        let url = format!(
+            "{}/.rt/{function}/2018-06-01/runtime/invocation/next",
+            self.url
+        );
         let answer = self.client.get(url).send().await?.error_for_status()?;
         let header = |name| {
-            let value = answer.headers().get(name).and_then(|value| value.to_str().ok());
+            let value = answer
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok());
             value.unwrap_or_default().to_owned()
         };
         Ok(Invocation {
@@ -92,8 +104,16 @@ impl Gateway {
     /// # Errors
     /// When the gateway is gone.
     pub async fn answer(&self, function: &str, id: &str, kind: &str, body: Bytes) -> Result<()> {
-        let url = format!("{}/.rt/{function}/2018-06-01/runtime/invocation/{id}/{kind}", self.url);
-        self.client.post(url).body(body).send().await?.error_for_status()?;
+        let url = format!(
+            "{}/.rt/{function}/2018-06-01/runtime/invocation/{id}/{kind}",
+            self.url
+        );
+        self.client
+            .post(url)
+            .body(body)
+            .send()
+            .await?
+            .error_for_status()?;
         Ok(())
     }
 
@@ -103,7 +123,8 @@ impl Gateway {
     /// When the gateway is gone.
     pub async fn fail(&self, function: &str, id: &str, kind: &str, message: &str) -> Result<()> {
         let error = json!({"errorType": kind, "errorMessage": message});
-        self.answer(function, id, "error", error.to_string().into()).await
+        self.answer(function, id, "error", error.to_string().into())
+            .await
     }
 
     /// Calls a function as Lambda's Invoke API does, and gives what it returns.
@@ -112,7 +133,13 @@ impl Gateway {
     /// When it fails, crashes, or takes longer than `timeout`; the message is the function's.
     pub async fn invoke(&self, function: &str, event: &Value, timeout: Duration) -> Result<Value> {
         let url = format!("{}/2015-03-31/functions/{function}/invocations", self.url);
-        let answer = self.client.post(url).json(event).timeout(timeout).send().await;
+        let answer = self
+            .client
+            .post(url)
+            .json(event)
+            .timeout(timeout)
+            .send()
+            .await;
         let answer = answer.with_context(|| format!("{function} does not answer"))?;
         let status = answer.status();
         let body = answer.text().await?;

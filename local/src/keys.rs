@@ -56,10 +56,19 @@ mod tests {
             .unwrap();
         let keys = Keys::from_seed(&seed.try_into().unwrap()).unwrap();
         for key in [&keys.private, &keys.public] {
-            assert!(key.contains("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"), "{key}");
-            assert!(key.contains("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"), "{key}");
+            assert!(
+                key.contains("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"),
+                "{key}"
+            );
+            assert!(
+                key.contains("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"),
+                "{key}"
+            );
             assert!(!key.contains('\n'));
         }
-        assert!(!keys.public.contains("nWGxne"), "the public set has the private key");
+        assert!(
+            !keys.public.contains("nWGxne"),
+            "the public set has the private key"
+        );
     }
 }

@@ -33,6 +33,7 @@ mod redis;
 mod runtime;
 mod services;
 mod settings;
+pub mod stripe;
 mod system;
 mod tools;
 pub mod workspace;
@@ -47,7 +48,7 @@ pub use aws::Aws;
 pub use postgres::{Postgres, connect};
 pub use pump::Gate;
 pub use services::Services;
-pub use settings::{Queue, Settings, State, Variables, environment_file};
+pub use settings::{Queue, STAND_IN_STRIPE_KEY, Settings, State, Variables, environment_file};
 pub use system::System;
 
 /// An HTTP client for this machine's servers: it trusts nobody else.

@@ -89,7 +89,9 @@ impl Logs {
     #[must_use]
     pub fn last_lines(&self, function: &str) -> String {
         let functions = lock(&self.functions);
-        let lines = functions.get(function).map(|log| log.last.iter().cloned().collect::<Vec<_>>());
+        let lines = functions
+            .get(function)
+            .map(|log| log.last.iter().cloned().collect::<Vec<_>>());
         lines.unwrap_or_default().join("\n")
     }
 

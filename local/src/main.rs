@@ -9,7 +9,9 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use local::{
-    Queue, Services, Settings, State, System, conversation, environment_file, keys::Keys, workspace::Workspace,
+    Queue, STAND_IN_STRIPE_KEY, Services, Settings, State, System, conversation, environment_file,
+    keys::Keys,
+    workspace::{Workspace, forget_cargo_run},
 };
 use tokio::{
     process::Command,
@@ -94,7 +96,9 @@ async fn interrupted() -> Result<ExitCode> {
 
 /// That of a program, or as a shell says it when a signal ended it.
 fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().unwrap_or(128 + status.signal().unwrap_or_default());
+    let code = status
+        .code()
+        .unwrap_or(128 + status.signal().unwrap_or_default());
     u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
@@ -106,10 +110,15 @@ impl Options {
             state: self.state,
             release: self.release,
             real_gemini: env::var_os("GEMINI_API_KEY").is_some_and(|key| key != "local"),
+            real_stripe: env::var_os("STRIPE_SECRET_KEY")
+                .is_some_and(|key| key != STAND_IN_STRIPE_KEY),
             fixed_ports,
             ..Settings::default()
         };
-        let workspace = Workspace { release: self.release, ..Workspace::find()? };
+        let workspace = Workspace {
+            release: self.release,
+            ..Workspace::find()?
+        };
         workspace.build().await?;
         let services = Services::start(&workspace, fixed_ports, settings.uses_redis()).await?;
         let system = System::start(&services, settings).await?;
@@ -124,7 +133,14 @@ async fn serve(options: &Options) -> Result<()> {
     let variables = system.variables();
     fs::write(&file, environment_file(&variables))
         .with_context(|| format!("cannot write {}", file.display()))?;
-    for name in ["API_URL", "GEMINI_URL", "DATABASE_URL", "AWS_ENDPOINT_URL", "REDIS_URL"] {
+    for name in [
+        "API_URL",
+        "GEMINI_URL",
+        "STRIPE_URL",
+        "DATABASE_URL",
+        "AWS_ENDPOINT_URL",
+        "REDIS_URL",
+    ] {
         if let Some(value) = variables.get(name) {
             eprintln!("{name:17} {value}");
         }
@@ -140,7 +156,9 @@ async fn exec(options: &Options, command: &[String]) -> Result<ExitCode> {
     let [program, arguments @ ..] = command else {
         unreachable!("clap requires a command");
     };
-    let mut child = Command::new(program)
+    let mut child = Command::new(program);
+    forget_cargo_run(&mut child);
+    let mut child = child
         .args(arguments)
         .envs(system.variables())
         .kill_on_drop(true)
@@ -155,12 +173,11 @@ async fn test(arguments: &[String]) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     workspace.build().await?;
     let services = Services::start(&workspace, false, true).await?;
-    let mut child = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["test", "--workspace", "--target-dir"])
-        .arg(&workspace.target)
+    let mut child = workspace
+        .cargo("test")
+        .arg("--workspace")
         .args(arguments)
         .envs(services.variables().await?)
-        .current_dir(&workspace.root)
         .kill_on_drop(true)
         .spawn()
         .context("cannot start cargo")?;

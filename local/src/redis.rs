@@ -30,7 +30,9 @@ impl Redis {
         let port = port.number()?;
         let path = env::var_os("PATH").unwrap_or_default();
         let installed = env::split_paths(&path)
-            .flat_map(|directory| ["redis-server", "valkey-server"].map(|name| directory.join(name)))
+            .flat_map(|directory| {
+                ["redis-server", "valkey-server"].map(|name| directory.join(name))
+            })
             .find(|program| program.is_file());
         let (log, file) = log_file(logs, "redis")?;
         let group = Group::new(None)?;

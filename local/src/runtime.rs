@@ -81,8 +81,14 @@ impl Runtime {
         });
         let routes = Router::new()
             .route("/{id}/2018-06-01/runtime/invocation/next", get(next))
-            .route("/{id}/2018-06-01/runtime/invocation/{request}/{kind}", post(answer))
-            .route("/{id}/2018-06-01/runtime/init/error", post(async || StatusCode::ACCEPTED))
+            .route(
+                "/{id}/2018-06-01/runtime/invocation/{request}/{kind}",
+                post(answer),
+            )
+            .route(
+                "/{id}/2018-06-01/runtime/init/error",
+                post(async || StatusCode::ACCEPTED),
+            )
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .with_state(Arc::downgrade(&runtime));
         let server = tokio::spawn(async move {
@@ -166,10 +172,16 @@ async fn next(server: Server, Path(id): Path<u64>) -> Response {
         return StatusCode::GONE.into_response();
     };
     let deadline = deadline.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:{}", door.function);
+    let arn = format!(
+        "arn:aws:lambda:us-east-1:000000000000:function:{}",
+        door.function
+    );
     let headers = [
         ("lambda-runtime-aws-request-id", invocation.id),
-        ("lambda-runtime-deadline-ms", deadline.as_millis().to_string()),
+        (
+            "lambda-runtime-deadline-ms",
+            deadline.as_millis().to_string(),
+        ),
         ("lambda-runtime-invoked-function-arn", arn),
         ("lambda-runtime-trace-id", invocation.trace),
         ("content-type", "application/json".to_owned()),
@@ -185,7 +197,10 @@ async fn answer(
     let Some((runtime, door)) = door(&server, id) else {
         return StatusCode::GONE;
     };
-    let passed = runtime.gateway.answer(&door.function, &request, &kind, body).await;
+    let passed = runtime
+        .gateway
+        .answer(&door.function, &request, &kind, body)
+        .await;
     let _ = door.answered.send(()); // nobody waits any more after a timeout
     passed.map_or(StatusCode::BAD_GATEWAY, |()| StatusCode::ACCEPTED)
 }

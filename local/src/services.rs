@@ -47,8 +47,16 @@ impl Services {
         let [postgres, ministack, redis] =
             PORTS.map(|port| if fixed { Port::Fixed(port) } else { Port::Free });
         let (postgres, ministack, redis) = tokio::try_join!(
-            unless_named("DATABASE_URL", true, Postgres::start(&tools, postgres, &logs)),
-            unless_named("AWS_ENDPOINT_URL", true, MiniStack::start(&tools, ministack, &logs)),
+            unless_named(
+                "DATABASE_URL",
+                true,
+                Postgres::start(&tools, postgres, &logs)
+            ),
+            unless_named(
+                "AWS_ENDPOINT_URL",
+                true,
+                MiniStack::start(&tools, ministack, &logs)
+            ),
             unless_named("REDIS_URL", with_redis, Redis::start(&tools, redis, &logs)),
         )?;
         let database = match &postgres {
@@ -81,7 +89,8 @@ impl Services {
     /// When a variable is missing: then the tests were not started by `cargo local test`.
     pub fn from_env() -> Result<Self> {
         let variable = |name: &str| {
-            env::var(name).map_err(|_| anyhow!("{name} is missing: run the tests by `cargo local test`"))
+            env::var(name)
+                .map_err(|_| anyhow!("{name} is missing: run the tests by `cargo local test`"))
         };
         Ok(Self {
             template: variable("DATABASE_URL")?,
@@ -113,7 +122,9 @@ impl Services {
     /// # Errors
     /// When it belongs to somebody else.
     pub fn postgres(&self) -> Result<&Postgres> {
-        self.postgres.as_ref().context("this Postgres is shared; use `with_own_postgres`")
+        self.postgres
+            .as_ref()
+            .context("this Postgres is shared; use `with_own_postgres`")
     }
 
     /// The migrated database. Nobody may be connected to it while a copy is made, so nobody should be.
@@ -129,7 +140,11 @@ impl Services {
     pub async fn variables(&self) -> Result<Variables> {
         let (queue_url, _) = self.aws.create_queue("test").await?;
         self.aws.create_table("test").await?;
-        let mut own: Variables = self.aws.variables().map(|(name, value)| (name.into(), value)).into();
+        let mut own: Variables = self
+            .aws
+            .variables()
+            .map(|(name, value)| (name.into(), value))
+            .into();
         own.insert("DATABASE_URL".into(), self.template.clone());
         own.insert("QUEUE_URL".into(), queue_url);
         own.insert("STATE_TABLE".into(), "test".into());
@@ -145,7 +160,10 @@ impl Services {
         let admin = connect(&with_database(&self.template, "postgres")?).await?;
         let template = split(&self.template)?.1;
         let create = format!(r#"create database "{name}" template "{template}""#);
-        admin.batch_execute(&create).await.context("cannot make a database")?;
+        admin
+            .batch_execute(&create)
+            .await
+            .context("cannot make a database")?;
         with_database(&self.template, name)
     }
 
@@ -178,7 +196,9 @@ async fn migrated(server: &str) -> Result<String> {
         .context("cannot connect to Postgres; is the one that DATABASE_URL names running?")?;
     let known = "select from pg_database where datname = $1";
     if client.query(known, &[&TEMPLATE]).await?.is_empty() {
-        client.batch_execute(&format!("create database {TEMPLATE}")).await?;
+        client
+            .batch_execute(&format!("create database {TEMPLATE}"))
+            .await?;
     }
     let template = with_database(server, TEMPLATE)?;
     shared::database::migrate(&template)
@@ -199,7 +219,9 @@ fn split(url: &str) -> Result<(&str, &str, &str)> {
     let (address, parameters) = url.split_at(end);
     let (server, database) = address
         .rsplit_once('/')
-        .filter(|(server, database)| server.contains("://") && !server.ends_with('/') && !database.is_empty())
+        .filter(|(server, database)| {
+            server.contains("://") && !server.ends_with('/') && !database.is_empty()
+        })
         .context("DATABASE_URL must be like postgres://user:password@host/database")?;
     Ok((server, database, parameters))
 }

@@ -7,6 +7,9 @@ use clap::ValueEnum;
 
 use crate::keys::Keys;
 
+/// `STRIPE_SECRET_KEY` for the stand-in. Any other one is the caller's, for the real Stripe.
+pub const STAND_IN_STRIPE_KEY: &str = "sk_test_local";
+
 /// Environment variables by name.
 pub type Variables = BTreeMap<String, String>;
 
@@ -41,6 +44,8 @@ pub struct Settings {
     pub release: bool,
     /// Whether the functions ask the real Gemini, with the caller's `GEMINI_API_KEY`.
     pub real_gemini: bool,
+    /// Whether the functions ask the real Stripe, with the caller's `STRIPE_SECRET_KEY` and what belongs to it.
+    pub real_stripe: bool,
     /// Whether the ports are those of `cargo local` instead of free ones.
     pub fixed_ports: bool,
     /// Variables of the functions that hold whatever the environment says.
@@ -74,7 +79,9 @@ impl Settings {
             }
         }
         let name = |value: Option<clap::builder::PossibleValue>| {
-            value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+            value
+                .map(|value| value.get_name().to_owned())
+                .unwrap_or_default()
         };
         variables.insert("QUEUE".into(), name(self.queue.to_possible_value()));
         variables.insert("STATE".into(), name(self.state.to_possible_value()));
@@ -96,8 +103,21 @@ fn defaults() -> Result<Variables> {
         // Every client of the local gateway has the address 127.0.0.1.
         ("OTP_CODES_PER_ADDRESS_HOUR", "100000".to_owned()),
         ("GEMINI_API_KEY", "local".to_owned()),
+        ("STRIPE_SECRET_KEY", STAND_IN_STRIPE_KEY.to_owned()),
+        ("STRIPE_WEBHOOK_SECRET", format!("whsec_{}", random_hex()?)),
+        ("STRIPE_PRO_PRICE_ID", "price_pro".to_owned()),
+        (
+            "CHECKOUT_SUCCESS_URL",
+            "http://127.0.0.1:9002/returned".to_owned(),
+        ),
+        (
+            "CHECKOUT_CANCEL_URL",
+            "http://127.0.0.1:9002/returned".to_owned(),
+        ),
     ];
-    Ok(defaults.map(|(name, value)| (name.to_owned(), value)).into())
+    Ok(defaults
+        .map(|(name, value)| (name.to_owned(), value))
+        .into())
 }
 
 fn random_hex() -> Result<String> {
@@ -112,10 +132,12 @@ fn random_hex() -> Result<String> {
 /// A file that `cargo lambda watch --env-file` and a shell read alike.
 #[must_use]
 pub fn environment_file(variables: &Variables) -> String {
-    variables.iter().fold(String::new(), |mut file, (name, value)| {
-        let _ = writeln!(file, "{name}='{value}'");
-        file
-    })
+    variables
+        .iter()
+        .fold(String::new(), |mut file, (name, value)| {
+            let _ = writeln!(file, "{name}='{value}'");
+            file
+        })
 }
 
 #[cfg(test)]
@@ -124,8 +146,14 @@ mod tests {
 
     #[test]
     fn what_is_set_for_one_system_wins_over_its_own_and_over_the_defaults() {
-        let own = Variables::from([("STAGE".into(), "own".into()), ("QUEUE_URL".into(), "own".into())]);
-        let settings = Settings { queue: Queue::Redis, ..Settings::default() };
+        let own = Variables::from([
+            ("STAGE".into(), "own".into()),
+            ("QUEUE_URL".into(), "own".into()),
+        ]);
+        let settings = Settings {
+            queue: Queue::Redis,
+            ..Settings::default()
+        };
         let variables = settings.with("QUEUE_URL", "set").variables(own).unwrap();
         assert_eq!(variables["QUEUE_URL"], "set");
         assert_eq!(variables["STAGE"], "own");

@@ -29,6 +29,7 @@ use crate::{
     runtime::Runtime,
     services::Services,
     settings::{Queue, Settings, Variables},
+    stripe::{Reserved, Stripe},
     tools::Tools,
     workspace::Workspace,
 };
@@ -36,6 +37,7 @@ use crate::{
 /// The ports of `cargo local`.
 const API: u16 = 9000;
 const GEMINI: u16 = 9001;
+const STRIPE: u16 = 9002;
 
 /// A running system. Everything it started ends when it is dropped; its data stays in the services until
 /// [`System::stop`].
@@ -50,6 +52,7 @@ pub struct System {
     deliveries: Gate,
     schedules: Gate,
     _gemini: Option<Gemini>,
+    stripe: Option<Stripe>,
     _tasks: JoinSet<()>,
     _group: Arc<Group>,
 }
@@ -61,11 +64,33 @@ impl System {
     /// When a part does not start; the message says which and why.
     pub async fn start(services: &Services, settings: Settings) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("local_{}_{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let workspace = Workspace { release: settings.release, ..Workspace::find()? };
+        let name = format!(
+            "local_{}_{}",
+            process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let workspace = Workspace {
+            release: settings.release,
+            ..Workspace::find()?
+        };
         let tools = Tools::install(&workspace.target).await?;
-        let port = |number| if settings.fixed_ports { Port::Fixed(number) } else { Port::Free };
-        let gemini = if settings.real_gemini { None } else { Some(Gemini::start(port(GEMINI))?) };
+        let port = |number| {
+            if settings.fixed_ports {
+                Port::Fixed(number)
+            } else {
+                Port::Free
+            }
+        };
+        let gemini = if settings.real_gemini {
+            None
+        } else {
+            Some(Gemini::start(port(GEMINI))?)
+        };
+        let stripe = if settings.real_stripe {
+            None
+        } else {
+            Some(Reserved::at(port(STRIPE))?)
+        };
 
         let logs = Logs::below(&workspace.logs()?.join(&name))?;
         let group = Arc::new(Group::new(None)?);
@@ -77,33 +102,68 @@ impl System {
             services.aws.create_table(&name),
         )?;
 
-        let mut own: Variables = services.aws.variables().map(|(name, value)| (name.into(), value)).into();
+        let mut own: Variables = services
+            .aws
+            .variables()
+            .map(|(name, value)| (name.into(), value))
+            .into();
         own.insert("DATABASE_URL".into(), database_url);
         own.insert("QUEUE_URL".into(), queue_url.clone());
         own.insert("STATE_TABLE".into(), name.clone());
-        own.extend(services.redis_url.clone().map(|url| ("REDIS_URL".into(), url)));
-        own.extend(gemini.as_ref().map(|gemini| ("GEMINI_URL".into(), gemini.url.clone())));
+        own.extend(
+            services
+                .redis_url
+                .clone()
+                .map(|url| ("REDIS_URL".into(), url)),
+        );
+        own.extend(
+            gemini
+                .as_ref()
+                .map(|gemini| ("GEMINI_URL".into(), gemini.url.clone())),
+        );
         if gemini.is_some() {
             own.insert("GEMINI_API_KEY".into(), "local".into());
         }
+        own.extend(
+            stripe
+                .as_ref()
+                .map(|stripe| ("STRIPE_URL".into(), stripe.url.clone())),
+        );
         let variables = settings.variables(own)?;
+        let webhook = format!("{}/webhook/stripe", gateway.url);
+        let stripe = stripe
+            .map(|stripe| stripe.serve(webhook, &variables))
+            .transpose()?;
 
         let gateway = Arc::new(gateway);
         let runtime = Runtime::start(gateway.clone())?;
-        let functions = Functions::start(&workspace, &variables, &gateway, &runtime, &group, &logs)?;
+        let functions =
+            Functions::start(&workspace, &variables, &gateway, &runtime, &group, &logs)?;
         let (deliveries, schedules) = (Gate::default(), Gate::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(gateway.clone().refuse_unknown_routes());
         if settings.queue == Queue::Sqs && functions.has(CONSUMER) {
             let timeout = functions.timeout(CONSUMER) + Duration::from_secs(5);
             let sqs = services.aws.sqs.clone();
-            tasks.spawn(pump(sqs, queue_url.clone(), gateway.clone(), timeout, deliveries.clone()));
+            tasks.spawn(pump(
+                sqs,
+                queue_url.clone(),
+                gateway.clone(),
+                timeout,
+                deliveries.clone(),
+            ));
         }
         for (function, every) in SCHEDULES {
             let wanted = function != pump::DRAIN || settings.queue == Queue::Redis;
             if wanted && functions.has(function) {
                 let timeout = functions.timeout(function) + Duration::from_secs(5);
-                tasks.spawn(schedule(gateway.clone(), function, every, timeout, schedules.clone()));
+                tasks.spawn(schedule(
+                    gateway.clone(),
+                    function,
+                    every,
+                    timeout,
+                    schedules.clone(),
+                ));
             }
         }
         Ok(Self {
@@ -117,6 +177,7 @@ impl System {
             deliveries,
             schedules,
             _gemini: gemini,
+            stripe,
             _tasks: tasks,
             _group: group,
         })
@@ -173,6 +234,15 @@ impl System {
         Ok(self.client.get(url).send().await?.json().await?)
     }
 
+    /// The Stripe stand-in's address, for its controls. The real one's has none.
+    ///
+    /// # Errors
+    /// When this system asks the real Stripe.
+    pub fn stripe_url(&self) -> Result<&str> {
+        let url = self.stripe.as_ref().map(|stripe| stripe.url.as_str());
+        url.context("this system asks the real Stripe")
+    }
+
     /// A connection to this system's database.
     ///
     /// # Errors
@@ -194,7 +264,10 @@ impl System {
     /// When the system refuses.
     pub fn kill(&self, function: &str) -> Result<usize> {
         let pids = self.pids(function);
-        for pid in pids.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+        for pid in pids
+            .iter()
+            .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
+        {
             kill_process(pid, Signal::KILL)?;
         }
         Ok(pids.len())
@@ -217,7 +290,9 @@ impl System {
     /// # Errors
     /// When it fails.
     pub async fn invoke(&self, function: &str, event: &Value) -> Result<Value> {
-        self.gateway.invoke(function, event, self.functions.timeout(function)).await
+        self.gateway
+            .invoke(function, event, self.functions.timeout(function))
+            .await
     }
 
     /// Calls a scheduled function now.
@@ -225,7 +300,8 @@ impl System {
     /// # Errors
     /// When it fails.
     pub async fn run_schedule(&self, function: &str) -> Result<Value> {
-        self.invoke(function, &pump::scheduled_event(function)).await
+        self.invoke(function, &pump::scheduled_event(function))
+            .await
     }
 
     /// Delivers message bodies as one batch, past the queue, and gives what the consumer returns. Their ids are their
@@ -235,10 +311,14 @@ impl System {
     /// When the consumer fails.
     pub async fn deliver(&self, bodies: &[String]) -> Result<Value> {
         let message = |(number, body): (usize, &String)| {
-            Message::builder().message_id(number.to_string()).body(body).build()
+            Message::builder()
+                .message_id(number.to_string())
+                .body(body)
+                .build()
         };
         let messages: Vec<_> = bodies.iter().enumerate().map(message).collect();
-        self.invoke(CONSUMER, &sqs_event(&self.queues[0], &messages)).await
+        self.invoke(CONSUMER, &sqs_event(&self.queues[0], &messages))
+            .await
     }
 
     /// Delivers one wake-up for a chatroom, past the queue.
@@ -246,7 +326,8 @@ impl System {
     /// # Errors
     /// When the consumer fails.
     pub async fn wake(&self, chatroom: &str) -> Result<Value> {
-        self.deliver(&[json!({"chatroom_id": chatroom}).to_string()]).await
+        self.deliver(&[json!({"chatroom_id": chatroom}).to_string()])
+            .await
     }
 
     /// The queue's URL and that of its dead-letter queue.

@@ -106,7 +106,14 @@ async fn install(directory: &Path) -> Result<()> {
     let requirements = directory.join("requirements.txt");
     fs::write(&requirements, REQUIREMENTS)?;
     let mut pip = Command::new(directory.join("bin/python"))
-        .args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "-r"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--no-input",
+            "--disable-pip-version-check",
+            "-r",
+        ])
         .arg(&requirements)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -121,7 +128,10 @@ async fn install(directory: &Path) -> Result<()> {
     let end = pip.wait_with_output().await?;
     if !end.status.success() {
         let errors = String::from_utf8_lossy(&end.stderr);
-        bail!("pip cannot install the local stack ({}):\n{errors}", end.status);
+        bail!(
+            "pip cannot install the local stack ({}):\n{errors}",
+            end.status
+        );
     }
     step.done();
     Ok(())

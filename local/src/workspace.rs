@@ -82,12 +82,31 @@ impl Workspace {
         let own = all.join(std::process::id().to_string());
         fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
         for entry in fs::read_dir(&all)?.flatten() {
-            let process = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            if process.and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid).is_err()) {
+            let process = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            if process
+                .and_then(Pid::from_raw)
+                .is_some_and(|pid| test_kill_process(pid).is_err())
+            {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
         Ok(own)
+    }
+
+    /// A command of cargo.
+    #[must_use]
+    pub fn cargo(&self, command: &str) -> Command {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .arg(command)
+            .arg("--target-dir")
+            .arg(&self.target)
+            .current_dir(&self.root);
+        forget_cargo_run(&mut cargo);
+        cargo
     }
 
     /// Builds every function and shows what is being compiled.
@@ -98,12 +117,10 @@ impl Workspace {
         let step = Step::begin("Compiling the functions");
         // `--workspace` although `local` is running: any other selection of packages would make cargo resolve other
         // features and compile the dependencies again.
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--workspace", "--bins"])
+        let mut cargo = self
+            .cargo("build")
+            .args(["--workspace", "--bins"])
             .args(self.release.then_some("--release"))
-            .arg("--target-dir")
-            .arg(&self.target)
-            .current_dir(&self.root)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -135,7 +152,9 @@ impl Workspace {
             move |events: DebounceEventResult| {
                 let source = |path: &Path| {
                     path.extension().is_some_and(|extension| {
-                        ["rs", "toml", "sql", "txt"].iter().any(|source| extension == *source)
+                        ["rs", "toml", "sql", "txt"]
+                            .iter()
+                            .any(|source| extension == *source)
                     })
                 };
                 if events.is_ok_and(|events| events.iter().any(|event| source(&event.path))) {
@@ -158,6 +177,20 @@ impl Workspace {
     }
 }
 
+/// Removes what `cargo run` sets for us. Build scripts of dependencies look at some of it, so another cargo below would
+/// build them again, and everything that depends on them.
+pub fn forget_cargo_run(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        let set_by_run = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if name
+            .to_str()
+            .is_some_and(|name| set_by_run.iter().any(|prefix| name.starts_with(prefix)))
+        {
+            command.env_remove(name);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,7 +201,10 @@ mod tests {
         assert!(workspace.root.join("Cargo.lock").is_file());
         assert!(workspace.target.join("debug/deps").is_dir());
         let functions = workspace.functions().unwrap();
-        assert!(functions.contains(&"message-send".to_owned()), "{functions:?}");
+        assert!(
+            functions.contains(&"message-send".to_owned()),
+            "{functions:?}"
+        );
         assert!(functions.is_sorted());
     }
 }

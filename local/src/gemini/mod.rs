@@ -49,7 +49,12 @@ impl Gemini {
         let url = format!("http://{}", listener.local_addr()?);
         let routes = Router::new()
             .route("/v1beta/models/{call}", post(generate))
-            .route("/_script", post(extend_script).get(rest_of_script).delete(forget_script))
+            .route(
+                "/_script",
+                post(extend_script)
+                    .get(rest_of_script)
+                    .delete(forget_script),
+            )
             .route("/_calls", get(calls).delete(forget_calls))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .with_state(Arc::<Model>::default());
@@ -107,13 +112,21 @@ async fn generate(
     body: Result<Json<Value>, JsonRejection>,
 ) -> Response {
     let Some(name) = call.strip_suffix(":streamGenerateContent") else {
-        return error(404, &format!("{call} is not found for API version v1beta."), None);
+        return error(
+            404,
+            &format!("{call} is not found for API version v1beta."),
+            None,
+        );
     };
     if parameters.alt.as_deref() != Some("sse") {
         return error(400, "The stand-in only streams: ask with `?alt=sse`.", None);
     }
-    if headers.get("x-goog-api-key").is_none_or(|key| key.is_empty()) {
-        let message = "Method doesn't allow unregistered callers (callers without established identity).";
+    if headers
+        .get("x-goog-api-key")
+        .is_none_or(|key| key.is_empty())
+    {
+        let message =
+            "Method doesn't allow unregistered callers (callers without established identity).";
         return error(403, message, None);
     }
     let Ok(Json(body)) = body else {
@@ -127,19 +140,31 @@ async fn generate(
     let outcome = lock(&model.script).next(&prompt);
     if let Some(status) = outcome.status {
         stream::wait(&outcome).await;
-        return error(status, "The script says so.", outcome.retry_delay.as_deref());
+        return error(
+            status,
+            "The script says so.",
+            outcome.retry_delay.as_deref(),
+        );
     }
     stream::answer(name, &prompt, &body, outcome)
 }
 
 /// The text of the last turn, in a body that Gemini would accept.
 fn prompt(body: &Value) -> Result<String, String> {
-    let contents = body["contents"].as_array().filter(|contents| !contents.is_empty());
-    let contents = contents.ok_or("* GenerateContentRequest.contents: contents is not specified")?;
+    let contents = body["contents"]
+        .as_array()
+        .filter(|contents| !contents.is_empty());
+    let contents =
+        contents.ok_or("* GenerateContentRequest.contents: contents is not specified")?;
     for (index, content) in contents.iter().enumerate() {
         let field = format!("* GenerateContentRequest.contents[{index}]");
-        if !content["role"].as_str().is_some_and(|role| ["user", "model"].contains(&role)) {
-            return Err(format!("{field}.role: Please use a valid role: user, model."));
+        if !content["role"]
+            .as_str()
+            .is_some_and(|role| ["user", "model"].contains(&role))
+        {
+            return Err(format!(
+                "{field}.role: Please use a valid role: user, model."
+            ));
         }
         if text(content).is_empty() {
             return Err(format!("{field}.parts: contents.parts must not be empty."));

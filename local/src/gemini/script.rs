@@ -38,7 +38,10 @@ pub struct Outcome {
     pub hang: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -54,12 +57,19 @@ impl Script {
     /// When one of them says nothing or cannot happen; then none is added.
     pub fn extend(&mut self, outcomes: Vec<Outcome>) -> Result<(), String> {
         for (index, outcome) in outcomes.iter().enumerate() {
-            let nothing = Outcome { matching: outcome.matching.clone(), ..Outcome::default() };
+            let nothing = Outcome {
+                matching: outcome.matching.clone(),
+                ..Outcome::default()
+            };
             if *outcome == nothing {
                 return Err(format!("outcome {index} says nothing"));
             }
             let codes = [outcome.status, outcome.error_in_stream];
-            if let Some(code) = codes.into_iter().flatten().find(|code| !(400..600).contains(code)) {
+            if let Some(code) = codes
+                .into_iter()
+                .flatten()
+                .find(|code| !(400..600).contains(code))
+            {
                 return Err(format!("outcome {index}: {code} is not an error's status"));
             }
             if outcome.retry_delay.is_some() && outcome.status.is_none() {
@@ -72,7 +82,12 @@ impl Script {
 
     /// Takes the first outcome that is for any prompt or for this one.
     pub fn next(&mut self, prompt: &str) -> Outcome {
-        let fits = |outcome: &Outcome| outcome.matching.as_ref().is_none_or(|part| prompt.contains(part));
+        let fits = |outcome: &Outcome| {
+            outcome
+                .matching
+                .as_ref()
+                .is_none_or(|part| prompt.contains(part))
+        };
         match self.0.iter().position(fits) {
             Some(index) => self.0.remove(index),
             None => Outcome::default(),

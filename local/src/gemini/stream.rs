@@ -20,11 +20,21 @@ pub(super) async fn wait(outcome: &Outcome) {
 
 /// Streams what the outcome says.
 pub(super) fn answer(model: &str, prompt: &str, request: &Value, outcome: Outcome) -> Response {
-    let events: Vec<_> = events(model, prompt, request, &outcome).iter().map(data).collect();
+    let events: Vec<_> = events(model, prompt, request, &outcome)
+        .iter()
+        .map(data)
+        .collect();
     let hang = outcome.hang;
     let delay = stream::once(async move { wait(&outcome).await }).filter_map(async |()| None);
-    let body = delay.chain(stream::iter(events)).chain(end(hang)).map(Ok::<_, Infallible>);
-    ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(body)).into_response()
+    let body = delay
+        .chain(stream::iter(events))
+        .chain(end(hang))
+        .map(Ok::<_, Infallible>);
+    (
+        [(CONTENT_TYPE, "text/event-stream")],
+        Body::from_stream(body),
+    )
+        .into_response()
 }
 
 /// The connection ends after the last event, or never.
@@ -42,7 +52,10 @@ fn data(response: &Value) -> Bytes {
 }
 
 fn events(model: &str, prompt: &str, request: &Value, outcome: &Outcome) -> Vec<Value> {
-    let text = outcome.text.clone().unwrap_or_else(|| format!("echo: {prompt}"));
+    let text = outcome
+        .text
+        .clone()
+        .unwrap_or_else(|| format!("echo: {prompt}"));
     let prompt_tokens = tokens(&request.to_string());
     let response = |mut members: Value, answer_tokens: usize| {
         members["usageMetadata"] = json!({
@@ -55,7 +68,8 @@ fn events(model: &str, prompt: &str, request: &Value, outcome: &Outcome) -> Vec<
         members
     };
     let candidate = |text: &str, finish: Option<&str>| {
-        let mut candidate = json!({"content": {"parts": [{"text": text}], "role": "model"}, "index": 0});
+        let mut candidate =
+            json!({"content": {"parts": [{"text": text}], "role": "model"}, "index": 0});
         if let Some(finish) = finish {
             candidate["finishReason"] = finish.into();
         }
@@ -63,7 +77,10 @@ fn events(model: &str, prompt: &str, request: &Value, outcome: &Outcome) -> Vec<
     };
 
     if let Some(reason) = &outcome.block {
-        return vec![response(json!({"promptFeedback": {"blockReason": reason}}), 0)];
+        return vec![response(
+            json!({"promptFeedback": {"blockReason": reason}}),
+            0,
+        )];
     }
     let (first, second) = text.split_at(text.floor_char_boundary(text.len().div_ceil(2)));
     let beginning = response(candidate(first, None), tokens(first));
@@ -74,7 +91,10 @@ fn events(model: &str, prompt: &str, request: &Value, outcome: &Outcome) -> Vec<
         return vec![beginning, error_body(code, "The script says so.", None)];
     }
     let finish = outcome.finish.as_deref().unwrap_or("STOP");
-    vec![beginning, response(candidate(second, Some(finish)), tokens(&text))]
+    vec![
+        beginning,
+        response(candidate(second, Some(finish)), tokens(&text)),
+    ]
 }
 
 /// About as many as Gemini would count.
@@ -93,8 +113,13 @@ mod tests {
     #[test]
     fn a_whole_answer_comes_in_pieces_and_says_why_it_ended() {
         let events = made(Outcome::default());
-        let parts = events.iter().map(|event| &event["candidates"][0]["content"]["parts"][0]["text"]);
-        assert_eq!(parts.filter_map(Value::as_str).collect::<String>(), "echo: grüße");
+        let parts = events
+            .iter()
+            .map(|event| &event["candidates"][0]["content"]["parts"][0]["text"]);
+        assert_eq!(
+            parts.filter_map(Value::as_str).collect::<String>(),
+            "echo: grüße"
+        );
         assert!(events[0]["candidates"][0].get("finishReason").is_none());
         assert_eq!(events[1]["candidates"][0]["finishReason"], "STOP");
         assert!(events[1]["usageMetadata"]["totalTokenCount"].as_u64() > Some(0));
@@ -103,14 +128,26 @@ mod tests {
     #[test]
     fn what_breaks_off_has_no_finish_reason() {
         for outcome in [
-            Outcome { cut: true, ..Outcome::default() },
-            Outcome { hang: true, ..Outcome::default() },
-            Outcome { error_in_stream: Some(503), ..Outcome::default() },
+            Outcome {
+                cut: true,
+                ..Outcome::default()
+            },
+            Outcome {
+                hang: true,
+                ..Outcome::default()
+            },
+            Outcome {
+                error_in_stream: Some(503),
+                ..Outcome::default()
+            },
         ] {
             let events = made(outcome);
             assert!(!format!("{events:?}").contains("finishReason"));
         }
-        let blocked = made(Outcome { block: Some("SAFETY".into()), ..Outcome::default() });
+        let blocked = made(Outcome {
+            block: Some("SAFETY".into()),
+            ..Outcome::default()
+        });
         assert_eq!(blocked[0]["promptFeedback"]["blockReason"], "SAFETY");
         assert!(blocked[0].get("candidates").is_none());
     }
