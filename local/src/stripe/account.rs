@@ -1,0 +1,189 @@
+//! What the account holds: objects in Stripe's form, and the events about them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{failure::Failure, parameters::Parameters};
+
+/// The version of the API, which is that of the client the functions use.
+pub const API_VERSION: &str = "2026-09-30.endive";
+
+/// The result of a call.
+pub type Answer = Result<Value, Failure>;
+
+/// An account of Stripe's.
+pub struct Account {
+    /// Where this stand-in is.
+    pub url: String,
+    objects: BTreeMap<String, Value>,
+    /// The events in their order, each as it was first sent.
+    pub events: Vec<(String, String)>,
+    /// What was answered to idempotency keys.
+    pub kept: HashMap<String, super::idempotency::Kept>,
+    /// What was called, in order.
+    pub calls: Vec<Value>,
+    /// What tests laid down for coming calls.
+    pub script: Vec<super::script::Outcome>,
+    /// What a checkout session sells: a price, and the metadata of the subscription.
+    pub carts: HashMap<String, (String, Value)>,
+    /// While deliveries are held, the ids of the events that wait.
+    pub held: Option<Vec<String>>,
+    new_events: UnboundedSender<String>,
+    count: u32,
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    time::OffsetDateTime::now_utc().unix_timestamp()
+}
+
+impl Account {
+    /// An account that sells one price, and says the id of every event.
+    pub fn new(url: String, price: &str, new_events: UnboundedSender<String>) -> Self {
+        let price_object = json!({
+            "id": price, "object": "price", "active": true, "billing_scheme": "per_unit", "created": now(),
+            "currency": "usd", "livemode": false, "lookup_key": null, "metadata": {}, "nickname": "Pro",
+            "product": "prod_pro", "recurring": {
+                "interval": "month", "interval_count": 1, "meter": null, "trial_period_days": null,
+                "usage_type": "licensed",
+            },
+            "tax_behavior": "unspecified", "tiers_mode": null, "transform_quantity": null, "type": "recurring",
+            "unit_amount": 1000, "unit_amount_decimal": "1000",
+        });
+        Self {
+            url,
+            objects: [(price.to_owned(), price_object)].into(),
+            events: Vec::new(),
+            kept: HashMap::new(),
+            calls: Vec::new(),
+            script: Vec::new(),
+            carts: HashMap::new(),
+            held: None,
+            new_events,
+            count: 0,
+        }
+    }
+
+    /// A new id. Later ones sort behind earlier ones.
+    pub fn new_id(&mut self, prefix: &str) -> String {
+        self.count += 1;
+        format!("{prefix}_{:08}", self.count)
+    }
+
+    /// Keeps an object under its id.
+    pub fn put(&mut self, object: Value) -> Value {
+        let id = object["id"].as_str().unwrap_or_default().to_owned();
+        self.objects.insert(id, object.clone());
+        object
+    }
+
+    /// An object of a kind, to look at or to change. `param` is what named it.
+    pub fn find(&mut self, object: &str, id: &str, param: &str) -> Result<&mut Value, Failure> {
+        let found = self
+            .objects
+            .get_mut(id)
+            .filter(|found| found["object"] == object);
+        found.ok_or_else(|| Failure::missing(object, id, param))
+    }
+
+    /// A customer that was not deleted.
+    pub fn customer(&mut self, id: &str, param: &str) -> Result<&mut Value, Failure> {
+        let customer = self.find("customer", id, param)?;
+        if customer["deleted"] == true {
+            return Err(Failure::missing("customer", id, param));
+        }
+        Ok(customer)
+    }
+
+    /// The objects of a kind, newest first.
+    pub fn all(&self, object: &str) -> Vec<&Value> {
+        let mut all: Vec<_> = self
+            .objects
+            .values()
+            .filter(|found| found["object"] == object)
+            .collect();
+        all.sort_by_key(|found| {
+            std::cmp::Reverse((found["created"].as_i64(), found["id"].as_str()))
+        });
+        all
+    }
+
+    /// A page of the objects that `wanted` picks.
+    pub fn list(
+        &self,
+        object: &str,
+        path: &str,
+        parameters: &Parameters,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Answer {
+        let all: Vec<_> = self
+            .all(object)
+            .into_iter()
+            .filter(|found| wanted(found))
+            .cloned()
+            .collect();
+        let limit = parameters.limit()?;
+        let mut page = json!({
+            "object": "list", "url": path, "has_more": all.len() > limit,
+            "data": all.into_iter().take(limit).collect::<Vec<_>>(),
+        });
+        for name in parameters.expand() {
+            let Some(member) = name.strip_prefix("data.") else {
+                return Err(cannot_expand(name));
+            };
+            for item in page["data"].as_array_mut().into_iter().flatten() {
+                self.expand(item, member)?;
+            }
+        }
+        Ok(page)
+    }
+
+    /// One object as an answer.
+    pub fn show(&self, object: &Value, parameters: &Parameters) -> Answer {
+        let mut object = object.clone();
+        for name in parameters.expand() {
+            self.expand(&mut object, name)?;
+        }
+        Ok(object)
+    }
+
+    fn expand(&self, object: &mut Value, member: &str) -> Result<(), Failure> {
+        match object.get_mut(member) {
+            Some(Value::Null) => Ok(()),
+            Some(id) if id.as_str().is_some_and(|id| self.objects.contains_key(id)) => {
+                *id = self.objects[id.as_str().unwrap_or_default()].clone();
+                Ok(())
+            }
+            _ => Err(cannot_expand(member)),
+        }
+    }
+
+    /// Says that something happened to `object`.
+    pub fn emit(&mut self, kind: &str, object: &Value) {
+        let id = self.new_id("evt");
+        let event = json!({
+            "id": id, "object": "event", "api_version": API_VERSION, "created": now(),
+            "data": { "object": object }, "livemode": false, "pending_webhooks": 1,
+            "request": { "id": null, "idempotency_key": null }, "type": kind,
+        });
+        self.events.push((id.clone(), event.to_string()));
+        self.put(event);
+        match &mut self.held {
+            Some(held) => held.push(id),
+            None => self.deliver(id),
+        }
+    }
+
+    /// Has an event delivered, until that succeeds.
+    pub fn deliver(&self, id: String) {
+        let _ = self.new_events.send(id); // nobody listens any more when the stand-in stops
+    }
+}
+
+fn cannot_expand(name: &str) -> Failure {
+    let message =
+        format!("This property cannot be expanded ({name}), or the stand-in does not know it.");
+    Failure::invalid("expand", &message)
+}

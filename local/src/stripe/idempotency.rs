@@ -1,0 +1,74 @@
+//! Idempotency keys (<https://docs.stripe.com/api/idempotent_requests>): the first answer is repeated, errors of a call
+//! that began included; other parameters are refused; and so is a key that another call is using.
+
+use axum::http::HeaderValue;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::{account::Account, failure::Failure, respond};
+
+/// What is known of a key.
+pub struct Kept {
+    request: (String, Vec<(String, String)>),
+    answer: Option<(u16, Value)>,
+}
+
+/// What to do with a call that carries a key.
+pub enum Before {
+    /// Do it, and then say what came of it.
+    New,
+    /// It was done, or cannot be done.
+    Answered(Box<Response>),
+}
+
+impl Account {
+    /// Looks a key up, and takes it for a call that is new.
+    pub fn take_key(
+        &mut self,
+        key: &str,
+        path: &str,
+        fingerprint: Vec<(String, String)>,
+    ) -> Before {
+        let request = (path.to_owned(), fingerprint);
+        let Some(kept) = self.kept.get(key) else {
+            self.kept.insert(
+                key.to_owned(),
+                Kept {
+                    request,
+                    answer: None,
+                },
+            );
+            return Before::New;
+        };
+        let answer = if kept.request != request {
+            let message = format!(
+                "Keys for idempotent requests can only be used with the same parameters they were first used with. \
+                 Try using a key other than '{key}' if you meant to execute a different request."
+            );
+            Failure::new(400, "idempotency_error", &message).into_response()
+        } else if let Some((status, body)) = &kept.answer {
+            let mut repeated = respond(*status, body.clone());
+            repeated
+                .headers_mut()
+                .insert("idempotent-replayed", HeaderValue::from_static("true"));
+            repeated
+        } else {
+            let message = format!(
+                "There is currently another in-progress request using this Idempotent Key: {key}. Please try again later."
+            );
+            Failure::new(409, "idempotency_error", &message)
+                .code("idempotency_key_in_use")
+                .into_response()
+        };
+        Before::Answered(Box::new(answer))
+    }
+
+    /// Keeps an answer, unless the call never began because it was not valid.
+    pub fn keep_answer(&mut self, key: &str, status: u16, body: &Value) {
+        if matches!(status, 400..500) {
+            self.kept.remove(key);
+        } else if let Some(kept) = self.kept.get_mut(key) {
+            kept.answer = Some((status, body.clone()));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The parameters of a request, as Stripe takes them: `line_items[0][price]=price_1&mode=subscription`.
+
+use reqwest::Url;
+use serde_json::{Map, Value};
+
+use super::failure::Failure;
+
+/// The parameters of one request, in their order.
+#[derive(Debug, Default)]
+pub struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Reads a query, or a body of a form.
+    pub fn parse(encoded: &str) -> Self {
+        let mut url = Url::parse("form:/").ok();
+        if let Some(url) = &mut url {
+            url.set_query(Some(encoded));
+        }
+        let pairs = url.iter().flat_map(Url::query_pairs);
+        Self(
+            pairs
+                .map(|(name, value)| (name.into_owned(), value.into_owned()))
+                .collect(),
+        )
+    }
+
+    /// A parameter, unless it is absent or empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(candidate, _)| candidate == name);
+        found
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// A parameter that must be there.
+    pub fn required(&self, name: &str) -> Result<&str, Failure> {
+        self.get(name).ok_or_else(|| {
+            Failure::invalid(name, &format!("Missing required param: {name}."))
+                .code("parameter_missing")
+        })
+    }
+
+    /// A boolean.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>, Failure> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(other) => Err(Failure::invalid(name, &format!("Invalid boolean: {other}"))),
+        }
+    }
+
+    /// How many a list may have.
+    pub fn limit(&self) -> Result<usize, Failure> {
+        match self.get("limit").map_or(Ok(10), str::parse) {
+            Ok(limit) if (1..=100).contains(&limit) => Ok(limit),
+            _ => Err(Failure::invalid(
+                "limit",
+                "This value must be between 1 and 100.",
+            )),
+        }
+    }
+
+    /// What was given as `metadata[…]`, below `prefix`.
+    pub fn metadata(&self, prefix: &str) -> Value {
+        let prefix = format!("{prefix}[");
+        let entries = self.0.iter().filter_map(|(name, value)| {
+            let key = name.strip_prefix(&prefix)?.strip_suffix(']')?;
+            Some((key.to_owned(), Value::from(value.as_str())))
+        });
+        Value::Object(entries.collect::<Map<_, _>>())
+    }
+
+    /// Refuses what is not in `known`, as Stripe does; a name stands for everything in it, too.
+    pub fn only(&self, known: &[&str]) -> Result<(), Failure> {
+        for (name, _) in &self.0 {
+            let is_known = known.iter().any(|known| {
+                name.strip_prefix(known)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+            });
+            if !is_known {
+                let message = format!(
+                    "Received unknown parameter: {name} (the stand-in knows {})",
+                    known.join(", ")
+                );
+                return Err(Failure::invalid(name, &message).code("parameter_unknown"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of what to expand.
+    pub fn expand(&self) -> impl Iterator<Item = &str> {
+        let expand = self
+            .0
+            .iter()
+            .filter(|(name, _)| name.starts_with("expand["));
+        expand.map(|(_, value)| value.as_str())
+    }
+
+    /// The same for the same parameters in any order.
+    pub fn fingerprint(&self) -> Vec<(String, String)> {
+        let mut pairs = self.0.clone();
+        pairs.sort();
+        pairs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_parameters_are_found_by_their_full_name() {
+        let parameters = Parameters::parse(
+            "mode=subscription&line_items%5B0%5D%5Bprice%5D=p+1&metadata[a]=b%20c&empty=",
+        );
+        assert_eq!(parameters.get("line_items[0][price]"), Some("p 1"));
+        assert_eq!(parameters.get("empty"), None);
+        assert_eq!(
+            parameters.metadata("metadata"),
+            serde_json::json!({"a": "b c"})
+        );
+        assert!(
+            parameters
+                .only(&["mode", "line_items", "metadata", "empty"])
+                .is_ok()
+        );
+        let error = parameters
+            .only(&["mode", "line", "metadata", "empty"])
+            .unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("line_items[0][price]"));
+    }
+}
