@@ -10,6 +10,9 @@ use crate::keys::Keys;
 /// `STRIPE_SECRET_KEY` for the stand-in. Any other one is the caller's, for the real Stripe.
 pub const STAND_IN_STRIPE_KEY: &str = "sk_test_local";
 
+/// Where Stripe's pages lead back to, unless the environment names a place: a page of the stand-in of `cargo local`.
+pub const RETURN_URL: &str = "http://127.0.0.1:9002/returned";
+
 /// Environment variables by name.
 pub type Variables = BTreeMap<String, String>;
 
@@ -106,14 +109,8 @@ fn defaults() -> Result<Variables> {
         ("STRIPE_SECRET_KEY", STAND_IN_STRIPE_KEY.to_owned()),
         ("STRIPE_WEBHOOK_SECRET", format!("whsec_{}", random_hex()?)),
         ("STRIPE_PRO_PRICE_ID", "price_pro".to_owned()),
-        (
-            "CHECKOUT_SUCCESS_URL",
-            "http://127.0.0.1:9002/returned".to_owned(),
-        ),
-        (
-            "CHECKOUT_CANCEL_URL",
-            "http://127.0.0.1:9002/returned".to_owned(),
-        ),
+        ("CHECKOUT_SUCCESS_URL", RETURN_URL.to_owned()),
+        ("CHECKOUT_CANCEL_URL", RETURN_URL.to_owned()),
     ];
     Ok(defaults
         .map(|(name, value)| (name.to_owned(), value))

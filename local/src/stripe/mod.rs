@@ -30,7 +30,10 @@ mod parameters;
 pub mod script;
 pub mod subscriptions;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    env,
+    sync::{Arc, Mutex},
+};
 
 use anyhow::Result;
 use axum::{
@@ -46,7 +49,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{process::Port, settings::Variables};
+use crate::{
+    process::Port,
+    settings::{RETURN_URL, Variables},
+};
 use account::Account;
 use deliveries::{Deliveries, deliver_all};
 
@@ -81,6 +87,18 @@ impl Reserved {
             url: format!("http://{}", listener.local_addr()?),
             listener,
         })
+    }
+
+    /// The variables of the functions that follow from the port. A place to lead back to that the environment names
+    /// stays as it is.
+    pub fn variables(&self) -> impl Iterator<Item = (String, String)> {
+        let named = |name: &str| env::var(name).is_ok_and(|url| url != RETURN_URL);
+        let returns = ["CHECKOUT_SUCCESS_URL", "CHECKOUT_CANCEL_URL"].into_iter();
+        let returns = returns
+            .filter(move |name| !named(name))
+            .map(|name| (name, "/returned"));
+        let all = returns.chain([("STRIPE_URL", "")]);
+        all.map(|(name, path)| (name.to_owned(), format!("{}{path}", self.url)))
     }
 
     /// Serves, with an empty account that sells `STRIPE_PRO_PRICE_ID` and tells `webhook` what happens, signed with
