@@ -3,20 +3,31 @@
 //! Its schemas are closed, so a field, header or status that it does not name is as much a breach as one that is
 //! missing.
 
-use std::{fmt::Write, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use anyhow::{Context, Result};
+use jsonschema::Validator;
 use reqwest::{
     RequestBuilder,
     header::{CONTENT_TYPE, HeaderMap},
 };
 use serde_json::Value;
 
+use crate::functions::lock;
+
 /// The contract.
 #[derive(Debug)]
 pub struct Contract {
     /// All of `openapi.yaml`.
     pub document: Value,
+    /// By the text of their schemas.
+    validators: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
 /// A response that the contract allows.
@@ -42,6 +53,7 @@ impl Contract {
         let document = serde_saphyr::from_str(&text);
         Ok(Self {
             document: document.with_context(|| format!("{} is not YAML", path.display()))?,
+            validators: Mutex::default(),
         })
     }
 
@@ -149,10 +161,7 @@ impl Contract {
     /// What of `value` breaks `schema`, which is a schema of the contract.
     #[must_use]
     pub fn errors(&self, schema: &Value, value: &Value) -> Vec<String> {
-        let mut schema = schema.clone();
-        schema["components"] = self.document["components"].clone(); // what its references refer to
-        let options = jsonschema::options().should_validate_formats(true);
-        match options.build(&schema) {
+        match self.validator(schema) {
             Ok(validator) => {
                 let errors = validator.iter_errors(value);
                 errors
@@ -161,6 +170,21 @@ impl Contract {
             }
             Err(error) => vec![format!("the schema is wrong: {error}")],
         }
+    }
+
+    /// Compiling takes longer than validating, and there are few schemas.
+    fn validator(&self, schema: &Value) -> Result<Arc<Validator>, String> {
+        let mut validators = lock(&self.validators);
+        let text = schema.to_string();
+        if let Some(validator) = validators.get(&text) {
+            return Ok(validator.clone());
+        }
+        let mut schema = schema.clone();
+        schema["components"] = self.document["components"].clone(); // what its references refer to
+        let options = jsonschema::options().should_validate_formats(true);
+        let validator = Arc::new(options.build(&schema).map_err(|error| error.to_string())?);
+        validators.insert(text, validator.clone());
+        Ok(validator)
     }
 
     /// What `value` refers to, if it is a reference into the contract, or else itself. Null, if it refers to nothing.

@@ -1,0 +1,246 @@
+//! Bodies that are not the JSON object they should be. Every endpoint that takes one treats them alike.
+
+use std::path::Path;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use crate::stack::{INVALID, MALFORMED, NOT_JSON, TOO_LARGE, fields, problem, run};
+
+const LIMIT: usize = 64 * 1024;
+
+#[test]
+fn what_is_not_json_is_malformed_at_every_endpoint() {
+    run(async |stack| {
+        for (endpoint, _, example) in stack.json_endpoints() {
+            let field = example.as_object().unwrap().keys().next().unwrap();
+            let with = |value: &[u8]| [b"{\"", field.as_bytes(), b"\":", value, b"}"].concat();
+            let example = example.to_string();
+            let cut = &example[..example.len() - 1];
+            let bodies = [
+                b"{".to_vec(),
+                b"not json".to_vec(),
+                b"{'a': 'b'}".to_vec(),
+                b"\xef\xbb\xbf{}".to_vec(),
+                with(b"NaN"),
+                with(b"\"\\ud800\""),
+                with(b"\"\\x\""),
+                with(b"\"a\0b\""),
+                cut.into(),
+                format!("{cut},}}").into(),
+                format!("{example} x").into(),
+                format!("{example}{example}").into(),
+            ];
+            for body in bodies {
+                let answer = stack.send_body(&endpoint, body.clone()).await;
+                let body = String::from_utf8_lossy(&body);
+                assert_eq!(problem(&answer), MALFORMED, "{}: {body}", endpoint.path);
+            }
+        }
+    });
+}
+
+#[test]
+fn an_empty_body_is_malformed_unless_every_field_has_a_default() {
+    run(async |stack| {
+        for (endpoint, schema, _) in stack.json_endpoints() {
+            let answer = stack.send_body(&endpoint, "").await;
+            let expected = if schema.get("required").is_some() {
+                MALFORMED
+            } else {
+                (204, "")
+            };
+            assert_eq!(problem(&answer), expected, "{}", endpoint.path);
+        }
+    });
+}
+
+#[test]
+fn json_that_is_no_object_is_invalid_at_every_endpoint() {
+    run(async |stack| {
+        for (endpoint, schema, example) in stack.json_endpoints() {
+            // The fields' values in their order could be taken for the object.
+            let properties = schema["properties"].as_object().unwrap().keys();
+            let values: Value = properties.map(|name| example[name].clone()).collect();
+            for body in [
+                values,
+                json!([]),
+                json!([example]),
+                json!("text"),
+                json!(7),
+                json!(null),
+                json!(true),
+            ] {
+                let answer = stack.send_body(&endpoint, body.to_string()).await;
+                assert_eq!(problem(&answer), INVALID, "{}: {body}", endpoint.path);
+                assert_eq!(fields(&answer), ["body"], "{}: {body}", endpoint.path);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_field_that_is_unknown_missing_or_given_twice_is_named() {
+    run(async |stack| {
+        for (endpoint, schema, example) in stack.json_endpoints() {
+            let mut surplus = example.clone();
+            surplus["surplus"] = json!(1);
+            let answer = stack.send_body(&endpoint, surplus.to_string()).await;
+            assert_eq!(
+                (problem(&answer), fields(&answer)),
+                (INVALID, vec!["surplus"]),
+                "{}",
+                endpoint.path
+            );
+
+            let required = schema["required"].as_array();
+            for name in required
+                .into_iter()
+                .flatten()
+                .map(|name| name.as_str().unwrap())
+            {
+                let mut lacking = example.clone();
+                lacking.as_object_mut().unwrap().remove(name);
+                let answer = stack.send_body(&endpoint, lacking.to_string()).await;
+                assert_eq!(
+                    (problem(&answer), fields(&answer)),
+                    (INVALID, vec![name]),
+                    "{}",
+                    endpoint.path
+                );
+            }
+            for (name, value) in example.as_object().unwrap() {
+                let example = example.to_string();
+                let twice = format!("{},\"{name}\":{value}}}", &example[..example.len() - 1]);
+                let answer = stack.send_body(&endpoint, twice).await;
+                assert_eq!(
+                    (problem(&answer), fields(&answer)),
+                    (INVALID, vec![name.as_str()]),
+                    "{}",
+                    endpoint.path
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn nesting_and_numbers_of_any_size_are_refused() {
+    run(async |stack| {
+        let deep = 30_000;
+        let arrays = format!("{}{}", "[".repeat(deep), "]".repeat(deep));
+        let objects = format!("{}1{}", "{\"a\":".repeat(9_000), "}".repeat(9_000));
+        let digits = "7".repeat(60_000);
+        let exponent = format!("1e{}", "9".repeat(60_000));
+        for (endpoint, _, example) in stack.json_endpoints() {
+            let field = example.as_object().unwrap().keys().next().unwrap();
+            for value in [&arrays, &objects, &digits, &exponent] {
+                for name in [field, "surplus"] {
+                    let body = format!("{{\"{name}\":{value}}}");
+                    let answer = stack.send_body(&endpoint, body).await;
+                    let context = format!("{} {name}: {}…", endpoint.path, &value[..9]);
+                    assert!(
+                        [MALFORMED, INVALID].contains(&problem(&answer)),
+                        "{context}"
+                    );
+                }
+            }
+            let million = format!("{{\"{field}\":{}}}", "7".repeat(1_000_000));
+            let answer = stack.send_body(&endpoint, million).await;
+            assert_eq!(problem(&answer), TOO_LARGE, "{}", endpoint.path);
+        }
+    });
+}
+
+#[test]
+fn a_body_may_have_64_kib_and_not_a_byte_more() {
+    run(async |stack| {
+        for (endpoint, ..) in stack.json_endpoints() {
+            let answer = stack.send_body(&endpoint, " ".repeat(LIMIT)).await;
+            assert_eq!(problem(&answer), MALFORMED, "{}", endpoint.path);
+            let answer = stack.send_body(&endpoint, " ".repeat(LIMIT + 1)).await;
+            assert_eq!(problem(&answer), TOO_LARGE, "{}", endpoint.path);
+        }
+        let room = json!({ "title": "a" }).to_string();
+        let padding = " ".repeat(LIMIT - room.len());
+        let request = stack
+            .request(reqwest::Method::POST, "/chatroom")
+            .bearer_auth(&stack.user.token);
+        let request = request.header("content-type", "application/json");
+        let answer = stack.send(request.body(room + &padding)).await;
+        assert_eq!(answer.status, 201);
+    });
+}
+
+#[test]
+fn a_body_must_be_declared_to_be_json() {
+    run(async |stack| {
+        for (endpoint, _, example) in stack.json_endpoints() {
+            for content_type in [
+                "",
+                "text/plain",
+                "text/json",
+                "application/jsonx",
+                "application/problem+json",
+                "application/x-www-form-urlencoded",
+                "multipart/form-data; boundary=application/json",
+            ] {
+                let request = stack.request(endpoint.method.clone(), &endpoint.path);
+                let request = request
+                    .bearer_auth(&stack.user.token)
+                    .body(example.to_string());
+                let request = match content_type {
+                    "" => request,
+                    content_type => request.header("content-type", content_type),
+                };
+                let answer = stack.send(request).await;
+                assert_eq!(
+                    problem(&answer),
+                    NOT_JSON,
+                    "{}: {content_type}",
+                    endpoint.path
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn json_is_declared_in_any_case_and_with_any_parameters() {
+    run(async |stack| {
+        for content_type in [
+            "application/json; charset=utf-8",
+            "Application/JSON",
+            "application/json ;x=y",
+        ] {
+            let request = stack
+                .request(reqwest::Method::POST, "/chatroom")
+                .bearer_auth(&stack.user.token);
+            let request = request.header("content-type", content_type);
+            let answer = stack.send(request.body(r#"{"title":"a"}"#)).await;
+            assert_eq!(answer.status, 201, "{content_type}");
+        }
+    });
+}
+
+/// By an event, since the local gateway itself refuses to pass such a body or header on.
+#[test]
+fn bytes_that_are_no_text_are_malformed() {
+    run(async |stack| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("events");
+        let event = std::fs::read(root.join("message-send.json")).unwrap();
+        let mut event: Value = serde_json::from_slice(&event).unwrap();
+        event["headers"]["authorization"] = json!(format!("Bearer {}", stack.user.token));
+        event["pathParameters"]["id"] = json!(stack.user.room);
+
+        let mut bad_key = event.clone();
+        bad_key["headers"]["idempotency-key"] = json!("ключ");
+        let mut bad_body = event.clone();
+        bad_body["body"] = json!(STANDARD.encode(b"{\"content\":\"a\xffb\"}"));
+        bad_body["isBase64Encoded"] = json!(true);
+        for (event, expected) in [(event, 202), (bad_key, 400), (bad_body, 400)] {
+            let answer = stack.system.invoke("message-send", &event).await.unwrap();
+            assert_eq!(answer["statusCode"], expected, "{answer}");
+        }
+    });
+}

@@ -1,0 +1,213 @@
+//! What each field accepts: its type, its length and its form, at the limit and one beyond.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::stack::{INVALID, Stack, fields, new_mobile, problem, run, text};
+
+/// Sends the example of every endpoint that has the field, with this value instead.
+pub async fn refused_everywhere(stack: &'static Stack, field: &str, values: &[Value]) {
+    let mut endpoints = 0;
+    for (endpoint, schema, example) in stack.json_endpoints() {
+        if schema["properties"].get(field).is_none() {
+            continue;
+        }
+        for value in values {
+            let mut body = example.clone();
+            body[field] = value.clone();
+            let answer = stack.send_body(&endpoint, body.to_string()).await;
+            let context = format!("{} {field}: {value}", endpoint.path);
+            assert_eq!(
+                (problem(&answer), fields(&answer)),
+                (INVALID, vec![field]),
+                "{context}"
+            );
+        }
+        endpoints += 1;
+    }
+    assert!(endpoints > 0, "no endpoint has {field}");
+}
+
+#[test]
+fn a_value_of_another_type_is_refused_with_the_field_named() {
+    run(async |stack| {
+        for (endpoint, schema, example) in stack.json_endpoints() {
+            for (name, expected) in schema["properties"].as_object().unwrap() {
+                for value in [
+                    json!(null),
+                    json!(true),
+                    json!(7),
+                    json!(0.5),
+                    json!("no"),
+                    json!([]),
+                    json!({}),
+                ] {
+                    let right_type =
+                        value.is_string() && !expected_type(stack, expected).contains("boolean");
+                    if right_type || stack.contract.errors(expected, &value).is_empty() {
+                        continue;
+                    }
+                    let mut body = example.clone();
+                    body[name] = value.clone();
+                    let answer = stack.send_body(&endpoint, body.to_string()).await;
+                    let context = format!("{} {name}: {value}", endpoint.path);
+                    assert_eq!(
+                        (problem(&answer), fields(&answer)),
+                        (INVALID, vec![name.as_str()]),
+                        "{context}"
+                    );
+                }
+            }
+        }
+    });
+}
+
+fn expected_type(stack: &Stack, schema: &Value) -> String {
+    stack.contract.resolve(schema)["type"].to_string()
+}
+
+#[test]
+fn what_is_no_mobile_number_is_refused_wherever_one_is_asked_for() {
+    run(async |stack| {
+        let values = [
+            "",
+            "+",
+            "15550109999",
+            "+05550109999",
+            "+123456",
+            "+1234567890123456",
+            "+1555O109999",
+            "++15550109999",
+            "+1.555.010.9999",
+            "+1 555 010 9999 ext 1",
+            "+1555\u{661}109999",
+            "+1555\u{0}109999",
+            "+1555\n0109999",
+        ];
+        refused_everywhere(stack, "mobile", &values.map(Value::from)).await;
+    });
+}
+
+#[test]
+fn a_number_in_any_usual_writing_is_the_same_number() {
+    run(async |stack| {
+        let mobile = new_mobile();
+        let (country, rest) = mobile.split_at(2);
+        let (area, line) = rest.split_at(3);
+        let typed = format!(" {country} ({area}) [{}]-{} ", &line[..3], &line[3..]);
+        let code = stack
+            .post("/auth/signup", &json!({ "mobile": typed }))
+            .await;
+        assert_eq!(code.status, 202, "{typed}");
+        let proof = json!({ "mobile": mobile, "otp": code.body["otp"] });
+        let session = stack.post("/auth/verify-otp", &proof).await;
+        assert_eq!(
+            (session.status, &session.body["user"]["mobile"]),
+            (200, &json!(mobile))
+        );
+    });
+}
+
+#[test]
+fn what_is_no_code_of_six_digits_is_refused_wherever_one_is_asked_for() {
+    run(async |stack| {
+        let values = [
+            "",
+            "12345",
+            "1234567",
+            "12345a",
+            "12 345",
+            " 12345",
+            "+12345",
+            "١٢٣٤٥٦",
+        ];
+        refused_everywhere(stack, "otp", &values.map(Value::from)).await;
+    });
+}
+
+#[test]
+fn a_title_has_1_to_100_characters_of_any_script() {
+    run(async |stack| {
+        let refused = [
+            String::new(),
+            "a".repeat(101),
+            "ж".repeat(101),
+            "a\0b".into(),
+        ];
+        refused_everywhere(stack, "title", &refused.map(Value::from)).await;
+
+        for title in [
+            "a".into(),
+            " ".into(),
+            "ж".repeat(100),
+            "👩".repeat(100),
+            "\u{1}\u{202e}\n".into(),
+        ] {
+            let created = stack.post("/chatroom", &json!({ "title": title })).await;
+            assert_eq!(
+                (created.status, text(&created.body["title"])),
+                (201, title.clone())
+            );
+            let path = format!("/chatroom/{}", text(&created.body["id"]));
+            let update = stack
+                .request(Method::PATCH, &path)
+                .bearer_auth(&stack.user.token);
+            let updated = stack.send(update.json(&json!({ "title": title }))).await;
+            assert_eq!((updated.status, text(&updated.body["title"])), (200, title));
+        }
+    });
+}
+
+#[test]
+fn a_message_has_1_to_16000_characters_of_any_script() {
+    run(async |stack| {
+        let refused = [
+            String::new(),
+            "a".repeat(16_001),
+            "𝕏".repeat(16_001),
+            "a\0b".into(),
+        ];
+        refused_everywhere(stack, "content", &refused.map(Value::from)).await;
+
+        let path = format!("/chatroom/{}/message", stack.user.room);
+        for content in [
+            "a".into(),
+            " ".into(),
+            "a".repeat(16_000),
+            "𝕏".repeat(16_000),
+        ] {
+            let accepted = stack.post(&path, &json!({ "content": content })).await;
+            assert_eq!(
+                (accepted.status, text(&accepted.body["content"])),
+                (202, content)
+            );
+        }
+    });
+}
+
+#[test]
+fn a_name_has_1_to_100_characters_and_an_address_an_at_sign() {
+    run(async |stack| {
+        let names = [String::new(), "a".repeat(101), "a\0b".into()];
+        refused_everywhere(stack, "name", &names.map(Value::from)).await;
+        let long = format!("{}@example.com", "a".repeat(243));
+        let addresses = [
+            "".into(),
+            "a@".into(),
+            "ada.example.com".into(),
+            "a\0@b".into(),
+            long.clone(),
+        ];
+        refused_everywhere(stack, "email", &addresses.map(Value::from)).await;
+
+        for (name, email) in [
+            (json!("ж".repeat(100)), json!(long[1..])),
+            (json!("a"), json!("a@b")),
+            (json!(null), json!(null)),
+        ] {
+            let signup = json!({ "mobile": new_mobile(), "name": name, "email": email });
+            let answer = stack.post("/auth/signup", &signup).await;
+            assert_eq!(answer.status, 202, "{signup}");
+        }
+    });
+}

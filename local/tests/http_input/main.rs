@@ -1,0 +1,19 @@
+//! Bad input over HTTP: whatever is sent, the answer is the documented problem, never a 500.
+//!
+//! The tests share one running system. Every answer is held to `openapi.yaml`, and where a test says "every endpoint",
+//! the endpoints are those of `openapi.yaml`, so a new one is covered from its first day.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on must stop"
+)]
+
+mod bodies;
+mod fields;
+mod ids;
+mod queries;
+mod secrets;
+mod stack;
+mod tokens;
+mod variables;
