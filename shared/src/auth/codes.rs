@@ -101,6 +101,8 @@ impl TryFrom<SecretString> for Guess {
 pub struct Codes {
     store: StateStore,
     pepper: SecretString,
+    lifetime: Duration,
+    resend: Limit,
     per_address: Limit,
 }
 
@@ -114,6 +116,8 @@ impl Codes {
         Ok(Self {
             store: StateStore::from_env()?,
             pepper: config::secret("OTP_PEPPER")?,
+            lifetime: LIFETIME,
+            resend: RESEND,
             per_address: Limit {
                 times: config::or_default("OTP_CODES_PER_ADDRESS_HOUR", PER_ADDRESS.times)?,
                 ..PER_ADDRESS
@@ -138,7 +142,7 @@ impl Codes {
             .count(&format!("codes-from:{address}"), &self.per_address)
             .await?;
         let resend = format!("resend:{}:{number}", purpose.name());
-        store.count(&resend, &RESEND).await?;
+        store.count(&resend, &self.resend).await?;
         store
             .count(&format!("codes-to:{number}"), &PER_NUMBER)
             .await?;
@@ -148,8 +152,12 @@ impl Codes {
         let key = key(purpose, mobile);
         loop {
             let done = match store.get(&key).await? {
-                Some(before) => store.replace_if(&key, &before, &stored, LIFETIME).await?,
-                None => store.put_if_absent(&key, &stored, LIFETIME).await?,
+                Some(before) => {
+                    store
+                        .replace_if(&key, &before, &stored, self.lifetime)
+                        .await?
+                }
+                None => store.put_if_absent(&key, &stored, self.lifetime).await?,
             };
             if done {
                 return Ok(code.into());
@@ -221,5 +229,244 @@ fn random_code() -> Result<String> {
         if number < u32::MAX - u32::MAX % CODES {
             return Ok(format!("{:06}", number % CODES));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Random conversations with the code flow never sign in where a simple model does not.
+
+    use futures_util::future::join_all;
+    use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::{domain::UserId, state::Choice};
+
+    const SHORT: Duration = Duration::from_secs(2);
+
+    /// A state store may round up to whole seconds.
+    const PAST_SHORT: Duration = Duration::from_millis(3_200);
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Ask,
+        Wrong {
+            at_once: usize,
+        },
+        Right {
+            at_once: usize,
+        },
+        /// The code before the last.
+        Replaced,
+        Wait,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let at_once = prop_oneof![3 => Just(1), 1 => 2_usize..8];
+        prop_oneof![
+            4 => Just(Step::Ask),
+            3 => at_once.clone().prop_map(|at_once| Step::Wrong { at_once }),
+            4 => at_once.prop_map(|at_once| Step::Right { at_once }),
+            1 => Just(Step::Replaced),
+            1 => Just(Step::Wait),
+        ]
+    }
+
+    /// What must hold, without any store or hash.
+    #[derive(Default)]
+    struct Model {
+        asked: u32,
+        guessed: u32,
+        /// How often the living code was guessed at.
+        code: Option<u32>,
+    }
+
+    impl Model {
+        fn ask(&mut self) -> bool {
+            let allowed = self.asked < 5;
+            if allowed {
+                self.asked += 1;
+                self.code = Some(0);
+            }
+            allowed
+        }
+
+        fn guess(&mut self, right: bool) -> bool {
+            if self.guessed == 10 {
+                return false;
+            }
+            self.guessed += 1;
+            let Some(guesses) = self.code.as_mut().filter(|guesses| **guesses < 5) else {
+                return false;
+            };
+            *guesses += 1;
+            if right {
+                self.code = None;
+            }
+            right
+        }
+    }
+
+    fn codes(choice: Choice) -> Codes {
+        Codes {
+            store: StateStore::open(choice).expect("run the tests with `cargo local test`"),
+            pepper: "pepper".to_owned().into(),
+            lifetime: SHORT,
+            resend: Limit {
+                times: 1_000,
+                ..RESEND
+            },
+            per_address: Limit {
+                times: 1_000_000,
+                ..PER_ADDRESS
+            },
+        }
+    }
+
+    fn guess(code: &str) -> Guess {
+        Guess::try_from(SecretString::from(code.to_owned())).unwrap()
+    }
+
+    fn other_than(code: &str) -> String {
+        format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
+    }
+
+    async fn taken(codes: &Codes, mobile: &Mobile, code: &str, at_once: usize) -> usize {
+        let guess = &guess(code);
+        let takes =
+            join_all((0..at_once).map(|_| codes.take(Purpose::SignIn, mobile, guess))).await;
+        takes.iter().filter(|take| take.is_ok()).count()
+    }
+
+    /// Plays the steps with a number of their own and says how often they signed in.
+    async fn play(codes: &Codes, mobile: Mobile, steps: &[Step]) -> usize {
+        let mut model = Model::default();
+        let (mut current, mut replaced) = ("000000".to_owned(), "000000".to_owned());
+        let mut total = 0;
+        for (number, step) in steps.iter().enumerate() {
+            let (signed_in, allowed) = match *step {
+                Step::Ask => {
+                    let issued = codes.issue(Purpose::SignIn, &mobile, "test").await;
+                    assert_eq!(issued.is_ok(), model.ask(), "step {number} of {steps:?}");
+                    if let Ok(code) = issued {
+                        replaced = std::mem::replace(&mut current, code.expose_secret().to_owned());
+                    }
+                    (0, 0)
+                }
+                Step::Wrong { at_once } => {
+                    (0..at_once).for_each(|_| drop(model.guess(false)));
+                    (
+                        taken(codes, &mobile, &other_than(&current), at_once).await,
+                        0,
+                    )
+                }
+                Step::Replaced if replaced != current => {
+                    model.guess(false);
+                    (taken(codes, &mobile, &replaced, 1).await, 0)
+                }
+                Step::Replaced => (0, 0),
+                Step::Right { at_once } => {
+                    let allowed = (0..at_once).filter(|_| model.guess(true)).count();
+                    (taken(codes, &mobile, &current, at_once).await, allowed)
+                }
+                Step::Wait => {
+                    model.code = None;
+                    sleep(PAST_SHORT).await;
+                    (0, 0)
+                }
+            };
+            // On a slow machine a code may expire before its time in the model, never after.
+            assert!(signed_in <= allowed, "step {number} of {steps:?}");
+            total += signed_in;
+        }
+        total
+    }
+
+    async fn never_signs_in_where_the_model_does_not(choice: Choice) {
+        let codes = &codes(choice);
+        let mut runner = TestRunner::default();
+        let stories = vec(vec(step(), 1..20), 60)
+            .new_tree(&mut runner)
+            .unwrap()
+            .current();
+        let plays = stories.iter().map(|steps| {
+            let digits = UserId::new()
+                .to_string()
+                .bytes()
+                .fold(0_u64, |number, byte| {
+                    number.wrapping_mul(31).wrapping_add(byte.into())
+                });
+            let mobile =
+                Mobile::try_from(format!("+1{:013}", digits % 10_000_000_000_000)).unwrap();
+            play(codes, mobile, steps)
+        });
+        let signed_in: usize = join_all(plays).await.into_iter().sum();
+        assert!(signed_in > 0, "no story got as far as signing in");
+    }
+
+    #[tokio::test]
+    async fn random_stories_with_dynamodb_follow_the_model() {
+        never_signs_in_where_the_model_does_not(Choice::DynamoDb).await;
+    }
+
+    #[tokio::test]
+    async fn random_stories_with_redis_follow_the_model() {
+        never_signs_in_where_the_model_does_not(Choice::Redis).await;
+    }
+
+    #[tokio::test]
+    async fn of_a_hundred_right_guesses_at_once_one_takes_the_code() {
+        for choice in [Choice::DynamoDb, Choice::Redis] {
+            let codes = Codes {
+                lifetime: LIFETIME,
+                ..codes(choice)
+            };
+            let mobile = Mobile::try_from(format!("+1{:013}", getrandom::u32().unwrap())).unwrap();
+            let code = codes.issue(Purpose::SignIn, &mobile, "test").await.unwrap();
+            assert_eq!(taken(&codes, &mobile, code.expose_secret(), 100).await, 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_code_for_one_purpose_or_number_is_worth_nothing_for_another() {
+        let codes = Codes {
+            lifetime: LIFETIME,
+            ..codes(Choice::Redis)
+        };
+        let mobile = |_| Mobile::try_from(format!("+1{:013}", getrandom::u32().unwrap())).unwrap();
+        let [mine, other] = [(), ()].map(mobile);
+        let code = codes
+            .issue(Purpose::ResetPassword, &mine, "test")
+            .await
+            .unwrap();
+        codes.issue(Purpose::SignIn, &other, "test").await.unwrap();
+        let guess = guess(code.expose_secret());
+        for (purpose, mobile) in [(Purpose::SignIn, &mine), (Purpose::ResetPassword, &other)] {
+            let taken = codes.take(purpose, mobile, &guess).await;
+            assert!(matches!(taken, Err(Error::WrongCode)), "{taken:?}");
+        }
+        codes
+            .take(Purpose::ResetPassword, &mine, &guess)
+            .await
+            .unwrap();
+    }
+
+    #[test]
+    fn codes_are_six_digits_and_spread_evenly() {
+        let mut tens = [0_u32; 10];
+        for _ in 0..10_000 {
+            let code = random_code().unwrap();
+            assert!(
+                Guess::try_from(SecretString::from(code.clone())).is_ok(),
+                "{code}"
+            );
+            tens[usize::from(code.as_bytes()[0] - b'0')] += 1;
+        }
+        // Ten standard deviations from the expected thousand.
+        assert!(
+            tens.iter().all(|count| (700..1_300).contains(count)),
+            "{tens:?}"
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt::Display, ops::RangeInclusive, str::FromStr};
 
 use garde::Validate;
 use lambda_http::{Request, RequestExt, http::header, request::RequestContext};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use crate::{Error, Result, error::InvalidField};
@@ -29,6 +29,11 @@ where
     }
     if !is_json(request) {
         return Err(Error::NotJson);
+    }
+    if !body.trim_ascii_start().starts_with(b"{") {
+        // An array of its fields' values would otherwise be taken for a struct.
+        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
+        return Err(Error::invalid("body", "must be a JSON object"));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value: T = serde_path_to_error::deserialize(&mut deserializer).map_err(unreadable)?;
@@ -74,7 +79,17 @@ fn unreadable(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
     // serde_json appends the position, which says nothing about a field.
     let message = inner.to_string();
     let message = message.split(" at line ").next().unwrap_or_default();
-    Error::invalid(if path == "." { "body" } else { &path }, message)
+    Error::invalid(named_field(message).unwrap_or(&path), message)
+}
+
+/// The field in "missing field `title`", "unknown field `titel`, expected …" or "duplicate field `title`": these errors
+/// lie with the object, so their path does not name it.
+fn named_field(message: &str) -> Option<&str> {
+    let kinds = ["missing", "unknown", "duplicate"];
+    let rest = kinds
+        .iter()
+        .find_map(|kind| message.strip_prefix(kind)?.strip_prefix(" field `"));
+    rest?.split('`').next()
 }
 
 fn malformed(error: &serde_json::Error) -> Error {

@@ -28,7 +28,11 @@ pub async fn a_killed_workers_room_is_taken_over(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
     let prompt = format!("killed {}", user.id);
-    stack.system.script(&json!([{ "match": prompt, "hang": true }])).await.unwrap();
+    stack
+        .system
+        .script(&json!([{ "match": prompt, "hang": true }]))
+        .await
+        .unwrap();
     let message = user.post(&room, &prompt).await;
     stack.called(&prompt).await;
     assert!(stack.system.kill(stack.worker).unwrap() > 0);
@@ -51,7 +55,14 @@ pub async fn a_message_whose_wake_up_was_lost_is_swept(stack: &Stack) {
          values ('{message}', '{id}', '{}', 1, 'lost', now() - interval '40 seconds')",
         user.id
     );
-    stack.system.database().await.unwrap().execute(&sql, &[]).await.unwrap();
+    stack
+        .system
+        .database()
+        .await
+        .unwrap()
+        .execute(&sql, &[])
+        .await
+        .unwrap();
     let settled = user.settled(&format!("{room}/message/{message}")).await;
     assert_eq!(settled["reply"]["content"], "echo: lost");
 }
@@ -61,7 +72,11 @@ pub async fn a_storm_of_503_ends_answered(stack: &Stack) {
     let room = user.room().await;
     let prompt = format!("storm {}", user.id);
     let overloaded = json!({ "match": prompt, "status": 503 });
-    stack.system.script(&json!([overloaded, overloaded, overloaded])).await.unwrap();
+    stack
+        .system
+        .script(&json!([overloaded, overloaded, overloaded]))
+        .await
+        .unwrap();
     let message = user.post(&room, &prompt).await;
     assert_eq!(user.settled(&message).await["status"], "answered");
     assert_eq!(stack.calls(&prompt).await.len(), 4);
@@ -72,7 +87,11 @@ pub async fn the_delay_that_gemini_asks_for_is_kept(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
     let prompt = format!("busy {}", user.id);
-    stack.system.script(&json!([{ "match": prompt, "status": 429, "retry_delay": "4s" }])).await.unwrap();
+    stack
+        .system
+        .script(&json!([{ "match": prompt, "status": 429, "retry_delay": "4s" }]))
+        .await
+        .unwrap();
     let start = Instant::now();
     let message = user.post(&room, &prompt).await;
     assert_eq!(user.settled(&message).await["status"], "answered");
@@ -85,10 +104,17 @@ pub async fn a_permanent_error_ends_failed_and_gives_the_quota_back(stack: &Stac
     let room = user.room().await;
     for status in [400, 401, 403, 404] {
         let prompt = format!("rejected {status} {}", user.id);
-        stack.system.script(&json!([{ "match": prompt, "status": status }])).await.unwrap();
+        stack
+            .system
+            .script(&json!([{ "match": prompt, "status": status }]))
+            .await
+            .unwrap();
         let message = user.post(&room, &prompt).await;
         let settled = user.settled(&message).await;
-        assert_eq!((&settled["status"], &settled["failure"]["reason"]), (&json!("failed"), &json!("REJECTED")));
+        assert_eq!(
+            (&settled["status"], &settled["failure"]["reason"]),
+            (&json!("failed"), &json!("REJECTED"))
+        );
         assert_eq!(stack.calls(&prompt).await.len(), 1);
     }
     assert_eq!(user.used().await, 0);
@@ -108,7 +134,10 @@ pub async fn a_refusal_is_settled_with_its_reason_and_not_repeated(stack: &Stack
         stack.system.script(&json!([outcome])).await.unwrap();
         let message = user.post(&room, &prompt).await;
         let settled = user.settled(&message).await;
-        assert_eq!((&settled["status"], &settled["failure"]["reason"]), (&json!("failed"), &json!(reason)));
+        assert_eq!(
+            (&settled["status"], &settled["failure"]["reason"]),
+            (&json!("failed"), &json!(reason))
+        );
         assert_eq!(stack.calls(&prompt).await.len(), 1);
     }
     assert_eq!(user.used().await, 0);
@@ -118,7 +147,8 @@ pub async fn a_broken_stream_is_never_an_answer(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
     let prompt = format!("broken {}", user.id);
-    let outcomes = json!([{ "match": prompt, "cut": true }, { "match": prompt, "error_in_stream": 503 }]);
+    let outcomes =
+        json!([{ "match": prompt, "cut": true }, { "match": prompt, "error_in_stream": 503 }]);
     stack.system.script(&outcomes).await.unwrap();
     let message = user.post(&room, &prompt).await;
     let settled = user.settled(&message).await;
@@ -134,5 +164,8 @@ pub async fn an_answer_that_is_cut_at_the_limit_says_so(stack: &Stack) {
     stack.system.script(&outcome).await.unwrap();
     let message = user.post(&room, &prompt).await;
     let reply = user.settled(&message).await["reply"].clone();
-    assert_eq!((&reply["content"], &reply["finish_reason"]), (&json!("Once upon"), &json!("MAX_TOKENS")));
+    assert_eq!(
+        (&reply["content"], &reply["finish_reason"]),
+        (&json!("Once upon"), &json!("MAX_TOKENS"))
+    );
 }

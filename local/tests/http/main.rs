@@ -1,4 +1,4 @@
-//! Chatting over HTTP, from the post to the reply, on both kinds of queue and state store.
+//! The system over HTTP, from signing up to the reply, on both kinds of queue and state store.
 //!
 //! Each kind has one running system that its tests share. What Gemini does is laid down for one prompt at a time, so the
 //! tests do not disturb each other.
@@ -10,8 +10,12 @@
 )]
 
 mod answers;
+mod codes;
+mod limits;
 mod lists;
+mod passwords;
 mod posts;
+mod sessions;
 mod stack;
 
 use stack::Stack;
@@ -29,6 +33,27 @@ macro_rules! on_every_kind {
 }
 
 on_every_kind!(
+    codes::a_code_works_once,
+    codes::a_code_allows_five_guesses,
+    codes::ten_guesses_an_hour_lock_a_number_across_codes_and_no_other_number,
+    codes::a_new_code_comes_after_thirty_seconds,
+    codes::a_hundred_right_guesses_at_once_sign_in_once,
+    codes::unknown_numbers_get_the_same_answers,
+    codes::a_number_is_the_same_however_it_is_written,
+    codes::an_unverified_number_owns_nothing,
+    limits::a_number_gets_five_codes_an_hour_and_others_are_not_affected,
+    limits::an_address_gets_twenty_codes_an_hour_whatever_its_headers_say,
+    limits::sms_go_to_known_numbers_only,
+    limits::without_the_state_store_chat_goes_on_and_codes_do_not,
+    passwords::a_password_signs_in_and_a_wrong_one_or_an_unknown_number_does_not,
+    passwords::weak_passwords_are_refused,
+    passwords::a_reset_ends_every_session,
+    passwords::a_change_needs_the_current_password_and_ends_the_other_sessions,
+    passwords::guessing_passwords_is_limited_and_codes_still_work,
+    sessions::a_spent_refresh_token_ends_the_session_for_both_holders,
+    sessions::a_hundred_refreshes_at_once_leave_one_session_and_an_honest_client,
+    sessions::logging_out_ends_this_session_or_all,
+    sessions::a_deleted_account_is_gone_with_everything,
     posts::a_conversation_goes_from_sign_up_to_its_second_reply,
     posts::of_forty_parallel_posts_with_five_left_exactly_five_are_accepted,
     posts::twenty_equal_idempotency_keys_make_one_message,
