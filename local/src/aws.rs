@@ -90,11 +90,11 @@ impl Aws {
         ]
     }
 
-    /// Makes a queue with its dead-letter queue, and gives both URLs.
+    /// Makes a queue and gives its URL. That of its dead-letter queue is the same with `-dead` at its end.
     ///
     /// # Errors
     /// When the endpoint does not answer or refuses.
-    pub async fn create_queue(&self, name: &str) -> Result<(String, String)> {
+    pub async fn create_queue(&self, name: &str) -> Result<String> {
         let dead = self
             .sqs
             .create_queue()
@@ -123,7 +123,7 @@ impl Aws {
             .queue_name(name)
             .set_attributes(Some(attributes));
         let queue = queue.send().await.context("cannot make the queue")?;
-        Ok((queue.queue_url.context("the queue has no URL")?, dead))
+        queue.queue_url.context("the queue has no URL")
     }
 
     /// Makes the state store's table.
@@ -156,8 +156,8 @@ impl Aws {
     ///
     /// # Errors
     /// When the endpoint does not answer or refuses.
-    pub async fn remove(&self, queues: &[String], table: &str) -> Result<()> {
-        for queue in queues {
+    pub async fn remove(&self, queue_url: &str, table: &str) -> Result<()> {
+        for queue in [queue_url, &format!("{queue_url}-dead")] {
             self.sqs.delete_queue().queue_url(queue).send().await?;
         }
         self.dynamodb

@@ -156,7 +156,7 @@ pub async fn print(system: &System) -> Result<()> {
         let reply = reply.with_context(|| format!("no reply: {message}"))?;
         step(
             start,
-            &format!("“{content}” (accepted in {:.0?}) → “{reply}”", accepted),
+            &format!("“{content}” (accepted in {accepted:.0?}) → “{reply}”"),
         );
     }
     times.sort();

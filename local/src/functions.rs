@@ -53,6 +53,12 @@ impl Limits {
     }
 }
 
+/// How long a function may take.
+#[must_use]
+pub fn timeout_of(function: &str) -> Duration {
+    Limits::of(function).timeout
+}
+
 /// What a function was started with and what its environments share.
 struct Function {
     name: String,
@@ -93,6 +99,7 @@ impl Functions {
     ) -> Result<Self> {
         let mut functions = BTreeMap::new();
         let mut tasks = JoinSet::new();
+        tasks.spawn(gateway.clone().refuse_unknown_routes());
         for name in workspace.functions()? {
             if !workspace.binary(&name).is_file() {
                 bail!(
@@ -124,12 +131,6 @@ impl Functions {
     #[must_use]
     pub fn has(&self, function: &str) -> bool {
         self.functions.contains_key(function)
-    }
-
-    /// How long a function may take.
-    #[must_use]
-    pub fn timeout(&self, function: &str) -> Duration {
-        Limits::of(function).timeout
     }
 
     /// The processes of a function, idle or busy. None before its first request.
@@ -188,11 +189,9 @@ impl Function {
             Err(Failure::NotStarted(error)) => ("Runtime.InvalidEntrypoint", format!("{error:#}")),
         };
         sleep(Duration::from_millis(20)).await; // its last words may still be on their way
-        eprintln!(
-            "{}: {message}\n{}",
-            self.name,
-            self.logs.last_lines(&self.name)
-        );
+        let last_words = self.logs.last_lines(&self.name);
+        self.logs
+            .announce(&format!("{}: {message}\n{last_words}", self.name));
         let _ = self.gateway.fail(&self.name, &id, kind, &message).await;
     }
 

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    functions::timeout_of,
     process::{Group, Port, log_file, wait_until_ready},
     tools::Tools,
     workspace::Workspace,
@@ -23,6 +24,9 @@ use crate::{
 
 /// The function that gets requests without a route.
 const NO_ROUTE: &str = "_";
+
+/// A function's end is told in time by who runs it; this is for when nobody does.
+const SLACK: Duration = Duration::from_secs(5);
 
 /// The running gateway.
 pub struct Gateway {
@@ -130,14 +134,14 @@ impl Gateway {
     /// Calls a function as Lambda's Invoke API does, and gives what it returns.
     ///
     /// # Errors
-    /// When it fails, crashes, or takes longer than `timeout`; the message is the function's.
-    pub async fn invoke(&self, function: &str, event: &Value, timeout: Duration) -> Result<Value> {
+    /// When it fails, crashes or takes too long; the message is the function's.
+    pub async fn invoke(&self, function: &str, event: &Value) -> Result<Value> {
         let url = format!("{}/2015-03-31/functions/{function}/invocations", self.url);
         let answer = self
             .client
             .post(url)
             .json(event)
-            .timeout(timeout)
+            .timeout(timeout_of(function) + SLACK)
             .send()
             .await;
         let answer = answer.with_context(|| format!("{function} does not answer"))?;

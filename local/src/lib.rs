@@ -20,6 +20,7 @@
 mod aws;
 pub mod contract;
 pub mod conversation;
+mod events;
 mod functions;
 mod gateway;
 pub mod gemini;
@@ -46,6 +47,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 pub use aws::Aws;
 pub use postgres::{Postgres, connect};
+pub use process::Ports;
 pub use pump::Gate;
 pub use services::Services;
 pub use settings::{Queue, STAND_IN_STRIPE_KEY, Settings, State, Variables, environment_file};

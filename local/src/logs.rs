@@ -27,6 +27,7 @@ const LAST_LINES: usize = 15;
 pub struct Logs {
     directory: PathBuf,
     shown: AtomicBool,
+    silent: AtomicBool,
     functions: Mutex<HashMap<String, Log>>,
 }
 
@@ -45,6 +46,7 @@ impl Logs {
         Ok(Arc::new(Self {
             directory: directory.to_owned(),
             shown: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
             functions: Mutex::default(),
         }))
     }
@@ -52,6 +54,19 @@ impl Logs {
     /// Whether lines are also printed.
     pub fn show(&self, shown: bool) {
         self.shown.store(shown, Ordering::Relaxed);
+    }
+
+    /// Says what the stack noticed.
+    pub fn announce(&self, text: &str) {
+        if !self.silent.load(Ordering::Relaxed) {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Prints nothing any more.
+    pub fn silence(&self) {
+        self.shown.store(false, Ordering::Relaxed);
+        self.silent.store(true, Ordering::Relaxed);
     }
 
     /// Where the files are.

@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use local::{
-    Queue, STAND_IN_STRIPE_KEY, Services, Settings, State, System, conversation, environment_file,
+    Ports, Queue, STAND_IN_STRIPE_KEY, Services, Settings, State, System, conversation,
+    environment_file,
     keys::Keys,
     workspace::{Workspace, forget_cargo_run},
 };
@@ -104,7 +105,7 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 
 impl Options {
     /// Builds the functions and starts a system.
-    async fn start(&self, fixed_ports: bool) -> Result<(Workspace, Services, System)> {
+    async fn start(&self, ports: Ports) -> Result<(Workspace, Services, System)> {
         let settings = Settings {
             queue: self.queue,
             state: self.state,
@@ -112,7 +113,7 @@ impl Options {
             real_gemini: env::var_os("GEMINI_API_KEY").is_some_and(|key| key != "local"),
             real_stripe: env::var_os("STRIPE_SECRET_KEY")
                 .is_some_and(|key| key != STAND_IN_STRIPE_KEY),
-            fixed_ports,
+            ports,
             ..Settings::default()
         };
         let workspace = Workspace {
@@ -120,14 +121,14 @@ impl Options {
             ..Workspace::find()?
         };
         workspace.build().await?;
-        let services = Services::start(&workspace, fixed_ports, settings.uses_redis()).await?;
+        let services = Services::start(&workspace, ports, settings.uses_redis()).await?;
         let system = System::start(&services, settings).await?;
         Ok((workspace, services, system))
     }
 }
 
 async fn serve(options: &Options) -> Result<()> {
-    let (workspace, _services, system) = options.start(true).await?;
+    let (workspace, _services, system) = options.start(Ports::Fixed).await?;
     conversation::print(&system).await?;
     let file = workspace.target.join("local/env");
     let variables = system.variables();
@@ -152,7 +153,7 @@ async fn serve(options: &Options) -> Result<()> {
 }
 
 async fn exec(options: &Options, command: &[String]) -> Result<ExitCode> {
-    let (_, services, system) = options.start(false).await?;
+    let (_, services, system) = options.start(Ports::Free).await?;
     let [program, arguments @ ..] = command else {
         unreachable!("clap requires a command");
     };
@@ -172,12 +173,12 @@ async fn exec(options: &Options, command: &[String]) -> Result<ExitCode> {
 async fn test(arguments: &[String]) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     workspace.build().await?;
-    let services = Services::start(&workspace, false, true).await?;
+    let services = Services::start(&workspace, Ports::Free, true).await?;
     let mut child = workspace
         .cargo("test")
         .arg("--workspace")
         .args(arguments)
-        .envs(services.variables().await?)
+        .envs(services.test_variables().await?)
         .kill_on_drop(true)
         .spawn()
         .context("cannot start cargo")?;

@@ -60,17 +60,20 @@ impl Group {
                 format!("cannot start {}", program.display())
             })
     }
+
+    /// Kills every process of the group now, whoever still holds it.
+    pub fn kill(&self) {
+        if let Some(group) = Pid::from_raw(self.leader.id().cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL); // fails when it is gone
+        }
+    }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Closing the leader's input makes it clean up and kill the group; `wait` closes it.
+        // The end of its input makes the leader clean up and kill the group.
         drop(self.leader.stdin.take());
-        if self.leader.wait().is_err()
-            && let Some(group) = Pid::from_raw(self.leader.id().cast_signed())
-        {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+        let _ = self.leader.wait();
     }
 }
 
@@ -84,7 +87,7 @@ pub async fn wait_until_ready(
     log: &Path,
     ready: impl AsyncFn() -> bool,
 ) -> Result<()> {
-    let limit = Instant::now() + Duration::from_secs(60);
+    let limit = Instant::now() + Duration::from_mins(1);
     while !ready().await {
         if let Some(status) = child.try_wait()? {
             bail!("{name} ended at start ({status}):\n{}", last_lines(log));
@@ -115,6 +118,26 @@ pub async fn run(command: &mut Command) -> Result<String> {
         bail!("{program} failed ({}):\n{text}{errors}", output.status);
     }
     Ok(text)
+}
+
+/// Which ports the parts of a stack take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ports {
+    /// Any that are free.
+    #[default]
+    Free,
+    /// Always the same, those of `cargo local`.
+    Fixed,
+}
+
+impl Ports {
+    /// The port of the part whose fixed port is `number`.
+    pub(crate) fn port(self, number: u16) -> Port {
+        match self {
+            Self::Free => Port::Free,
+            Self::Fixed => Port::Fixed(number),
+        }
+    }
 }
 
 /// A port of this machine.

@@ -56,7 +56,7 @@ impl Drop for Step {
 }
 
 fn time(elapsed: Duration) -> String {
-    if elapsed < Duration::from_secs(60) {
+    if elapsed < Duration::from_mins(1) {
         format!("{:.1} s", elapsed.as_secs_f32())
     } else {
         HumanDuration(elapsed).to_string()

@@ -1,24 +1,25 @@
 //! What calls functions on AWS without a client: the queue's event source mapping and EventBridge's schedules.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use aws_sdk_sqs::{
     Client,
     types::{Message, MessageSystemAttributeName},
 };
-use serde_json::{Map, Value, json};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use serde_json::Value;
 use tokio::{
     sync::{Mutex, OwnedMutexGuard, Semaphore},
     task::JoinSet,
     time::{Instant, sleep},
 };
 
-use crate::gateway::Gateway;
+use crate::{
+    events::{scheduled_event, sqs_event},
+    functions::Functions,
+    gateway::Gateway,
+    settings::Queue,
+};
 
 /// The function that gets the queue's messages.
 pub const CONSUMER: &str = "message-answer";
@@ -57,65 +58,61 @@ impl Gate {
     }
 }
 
-/// Receives messages and hands them to the consumer until it is dropped.
-pub async fn pump(
-    sqs: Client,
-    queue_url: String,
-    gateway: Arc<Gateway>,
-    timeout: Duration,
-    gate: Gate,
-) {
-    let mapping = Arc::new(Mapping {
-        sqs,
-        queue_url,
-        gateway,
-        timeout,
-    });
-    let free = Arc::new(Semaphore::new(BATCHES));
-    let mut batches = JoinSet::new();
-    let mut lively_until = Instant::now();
-    while let Ok(permit) = free.clone().acquire_owned().await {
-        let lively = Instant::now() < lively_until;
-        let open = gate.pause().await;
-        let received = mapping
-            .receive(if lively { 0 } else { LONG_POLL_SECONDS })
-            .await;
-        drop(open);
-        match received {
-            Ok(messages) if !messages.is_empty() => {
-                lively_until = Instant::now() + LIVELY;
-                let mapping = mapping.clone();
-                batches.spawn(async move {
-                    mapping.deliver(messages).await;
-                    drop(permit);
-                });
-            }
-            Ok(_) if lively => sleep(LIVELY_PAUSE).await,
-            Ok(_) => {}
-            Err(_) => sleep(Duration::from_millis(500)).await, // the queue is away: a test took it, or we are stopping
+/// What is running. It ends when this is dropped.
+pub struct Pump {
+    /// Delivers the queue's messages.
+    pub deliveries: Gate,
+    /// Calls the scheduled functions.
+    pub schedules: Gate,
+    _tasks: JoinSet<()>,
+}
+
+impl Pump {
+    /// Starts what the functions that exist are for.
+    #[must_use]
+    pub fn start(
+        functions: &Functions,
+        gateway: &Arc<Gateway>,
+        sqs: Client,
+        queue_url: &str,
+        queue: Queue,
+    ) -> Self {
+        let (deliveries, schedules) = (Gate::default(), Gate::default());
+        let mut tasks = JoinSet::new();
+        if queue == Queue::Sqs && functions.has(CONSUMER) {
+            let mapping = Mapping {
+                sqs,
+                queue_url: queue_url.to_owned(),
+                gateway: gateway.clone(),
+            };
+            tasks.spawn(Arc::new(mapping).serve(deliveries.clone()));
         }
-        while batches.try_join_next().is_some() {}
+        for (function, every) in SCHEDULES {
+            if functions.has(function) && (function != DRAIN || queue == Queue::Redis) {
+                tasks.spawn(schedule(
+                    gateway.clone(),
+                    function,
+                    every,
+                    schedules.clone(),
+                ));
+            }
+        }
+        Self {
+            deliveries,
+            schedules,
+            _tasks: tasks,
+        }
     }
 }
 
-/// Calls a function again and again until it is dropped.
-pub async fn schedule(
-    gateway: Arc<Gateway>,
-    function: &'static str,
-    every: Duration,
-    timeout: Duration,
-    gate: Gate,
-) {
+/// Calls a function again and again.
+async fn schedule(gateway: Arc<Gateway>, function: &'static str, every: Duration, gate: Gate) {
     loop {
         sleep(every).await;
         let open = gate.pause().await;
-        let called = gateway
-            .invoke(function, &scheduled_event(function), timeout)
-            .await;
+        // Why it failed is in its log, and the next call comes anyway.
+        let _ = gateway.invoke(function, &scheduled_event(function)).await;
         drop(open);
-        if let Err(error) = called {
-            eprintln!("{error:#}");
-        }
     }
 }
 
@@ -124,10 +121,38 @@ struct Mapping {
     sqs: Client,
     queue_url: String,
     gateway: Arc<Gateway>,
-    timeout: Duration,
 }
 
 impl Mapping {
+    /// Receives messages and hands them to the consumer.
+    async fn serve(self: Arc<Self>, gate: Gate) {
+        let free = Arc::new(Semaphore::new(BATCHES));
+        let mut batches = JoinSet::new();
+        let mut lively_until = Instant::now();
+        while let Ok(permit) = free.clone().acquire_owned().await {
+            let lively = Instant::now() < lively_until;
+            let open = gate.pause().await;
+            let received = self
+                .receive(if lively { 0 } else { LONG_POLL_SECONDS })
+                .await;
+            drop(open);
+            match received {
+                Ok(messages) if !messages.is_empty() => {
+                    lively_until = Instant::now() + LIVELY;
+                    let mapping = self.clone();
+                    batches.spawn(async move {
+                        mapping.deliver(messages).await;
+                        drop(permit);
+                    });
+                }
+                Ok(_) if lively => sleep(LIVELY_PAUSE).await,
+                Ok(_) => {}
+                Err(_) => sleep(Duration::from_millis(500)).await, // the queue is away
+            }
+            while batches.try_join_next().is_some() {}
+        }
+    }
+
     async fn receive(&self, wait_seconds: i32) -> Result<Vec<Message>> {
         let request = self.sqs.receive_message().queue_url(&self.queue_url);
         let request = request
@@ -139,20 +164,11 @@ impl Mapping {
 
     /// Deletes what the consumer dealt with, and lets the rest be seen again soon.
     async fn deliver(&self, messages: Vec<Message>) {
-        let answer = self
-            .gateway
-            .invoke(
-                CONSUMER,
-                &sqs_event(&self.queue_url, &messages),
-                self.timeout,
-            )
-            .await;
+        let event = sqs_event(&self.queue_url, &messages);
+        let answer = self.gateway.invoke(CONSUMER, &event).await;
         let failed = match &answer {
             Ok(answer) => failures(answer, &messages),
-            Err(error) => {
-                eprintln!("{error:#}");
-                None
-            }
+            Err(_) => None, // why is in the consumer's log
         };
         for message in &messages {
             let id = message.message_id().unwrap_or_default();
@@ -194,65 +210,14 @@ fn failures<'a>(answer: &'a Value, messages: &[Message]) -> Option<Vec<&'a str>>
     failed.filter(|failed| failed.iter().all(known))
 }
 
-/// The event that Lambda makes of a batch.
-#[must_use]
-pub fn sqs_event(queue_url: &str, messages: &[Message]) -> Value {
-    let queue = queue_url.rsplit('/').next().unwrap_or_default();
-    let records = messages.iter().map(|message| {
-        let attributes = message.attributes().map_or_else(Map::new, |attributes| {
-            let text = |(name, value): (&MessageSystemAttributeName, &String)| {
-                (name.as_str().to_owned(), Value::from(value.as_str()))
-            };
-            attributes.iter().map(text).collect()
-        });
-        json!({
-            "messageId": message.message_id(),
-            "receiptHandle": message.receipt_handle(),
-            "body": message.body(),
-            "attributes": attributes,
-            "messageAttributes": {},
-            "md5OfBody": message.md5_of_body(),
-            "eventSource": "aws:sqs",
-            "eventSourceARN": format!("arn:aws:sqs:us-east-1:000000000000:{queue}"),
-            "awsRegion": "us-east-1",
-        })
-    });
-    json!({"Records": records.collect::<Vec<_>>()})
-}
-
-/// The event that EventBridge sends for a schedule.
-#[must_use]
-pub fn scheduled_event(rule: &str) -> Value {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let time = OffsetDateTime::from(SystemTime::now()).replace_nanosecond(0);
-    json!({
-        "version": "0",
-        "id": format!("{:032x}", now.as_nanos()),
-        "detail-type": "Scheduled Event",
-        "source": "aws.events",
-        "account": "000000000000",
-        "time": time.ok().and_then(|time| time.format(&Rfc3339).ok()),
-        "region": "us-east-1",
-        "resources": [format!("arn:aws:events:us-east-1:000000000000:rule/{rule}")],
-        "detail": {},
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn batch() -> [Message; 2] {
-        ["first", "second"].map(|id| {
-            let name = MessageSystemAttributeName::ApproximateReceiveCount;
-            Message::builder()
-                .message_id(id)
-                .body("{}")
-                .attributes(name, "3")
-                .build()
-        })
+        ["first", "second"].map(|id| Message::builder().message_id(id).build())
     }
 
     #[test]
@@ -273,18 +238,6 @@ mod tests {
             None
         );
         assert_eq!(failed(json!({"batchItemFailures": "first"})), None);
-    }
-
-    #[test]
-    fn a_record_carries_what_lambda_would_say() {
-        let event = sqs_event("http://127.0.0.1/000000000000/queue", &batch());
-        let record = &event["Records"][1];
-        assert_eq!(record["messageId"], "second");
-        assert_eq!(record["attributes"]["ApproximateReceiveCount"], "3");
-        assert_eq!(
-            record["eventSourceARN"],
-            "arn:aws:sqs:us-east-1:000000000000:queue"
-        );
     }
 
     #[tokio::test]

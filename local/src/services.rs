@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::{
     aws::{Aws, MiniStack},
     postgres::{Postgres, connect},
-    process::Port,
+    process::{Port, Ports},
     progress::Step,
     redis::Redis,
     settings::{Settings, Variables},
@@ -40,17 +40,16 @@ impl Services {
     ///
     /// # Errors
     /// When a service does not start or cannot be reached, or when a migration fails.
-    pub async fn start(workspace: &Workspace, fixed: bool, with_redis: bool) -> Result<Self> {
+    pub async fn start(workspace: &Workspace, ports: Ports, with_redis: bool) -> Result<Self> {
         let tools = Tools::install(&workspace.target).await?;
         let logs = workspace.logs()?;
         let step = Step::begin("Starting Postgres and MiniStack");
-        let [postgres, ministack, redis] =
-            PORTS.map(|port| if fixed { Port::Fixed(port) } else { Port::Free });
+        let [postgres, ministack, redis] = PORTS.map(|number| ports.port(number));
         let (postgres, ministack, redis) = tokio::try_join!(
             unless_named(
                 "DATABASE_URL",
                 true,
-                Postgres::start(&tools, postgres, &logs)
+                Box::pin(Postgres::start(&tools, postgres, &logs))
             ),
             unless_named(
                 "AWS_ENDPOINT_URL",
@@ -137,19 +136,27 @@ impl Services {
     ///
     /// # Errors
     /// When the queue or the table cannot be made.
-    pub async fn variables(&self) -> Result<Variables> {
-        let (queue_url, _) = self.aws.create_queue("test").await?;
+    pub async fn test_variables(&self) -> Result<Variables> {
+        let queue_url = self.aws.create_queue("test").await?;
         self.aws.create_table("test").await?;
-        let mut own: Variables = self
-            .aws
-            .variables()
-            .map(|(name, value)| (name.into(), value))
-            .into();
-        own.insert("DATABASE_URL".into(), self.template.clone());
-        own.insert("QUEUE_URL".into(), queue_url);
-        own.insert("STATE_TABLE".into(), "test".into());
-        own.extend(self.redis_url.clone().map(|url| ("REDIS_URL".into(), url)));
-        Settings::default().variables(own)
+        Settings::default().variables(self.variables(&self.template, &queue_url, "test"))
+    }
+
+    /// The variables that name these services.
+    #[must_use]
+    pub fn variables(&self, database_url: &str, queue_url: &str, table: &str) -> Variables {
+        let names = [
+            ("DATABASE_URL", database_url),
+            ("QUEUE_URL", queue_url),
+            ("STATE_TABLE", table),
+        ];
+        let redis = self.redis_url.as_deref().map(|url| ("REDIS_URL", url));
+        let names = names.into_iter().chain(redis);
+        names
+            .map(|(name, value)| (name, value.to_owned()))
+            .chain(self.aws.variables())
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 
     /// Makes a database that is migrated and empty, and gives its URL.

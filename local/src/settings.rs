@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, env, fmt::Write as _};
 use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 
-use crate::keys::Keys;
+use crate::{keys::Keys, process::Ports};
 
 /// `STRIPE_SECRET_KEY` for the stand-in. Any other one is the caller's, for the real Stripe.
 pub const STAND_IN_STRIPE_KEY: &str = "sk_test_local";
@@ -49,8 +49,8 @@ pub struct Settings {
     pub real_gemini: bool,
     /// Whether the functions ask the real Stripe, with the caller's `STRIPE_SECRET_KEY` and what belongs to it.
     pub real_stripe: bool,
-    /// Whether the ports are those of `cargo local` instead of free ones.
-    pub fixed_ports: bool,
+    /// Which ports the parts take.
+    pub ports: Ports,
     /// Variables of the functions that hold whatever the environment says.
     pub overrides: Variables,
 }
@@ -58,6 +58,7 @@ pub struct Settings {
 impl Settings {
     /// Sets a variable of the functions, whatever the environment says.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.overrides.insert(name.to_owned(), value.to_string());
         self

@@ -1,14 +1,12 @@
 //! The programs of the local stack: Python packages in a virtual environment below `target/`, installed once.
 
 use std::{
-    fmt::Write as _,
     fs::{self, File},
     path::{Path, PathBuf},
     process::Stdio,
 };
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
@@ -17,6 +15,9 @@ use tokio::{
 use crate::{process, progress::Step};
 
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
+
+/// A copy of the requirements, written when everything is installed.
+const INSTALLED: &str = "installed.txt";
 
 /// Fails on a Python that is too old or comes without the modules that make a virtual environment.
 const CHECK: &str = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
@@ -32,17 +33,14 @@ impl Tools {
     /// # Errors
     /// When Python is missing, too old or incomplete, or when a package cannot be installed.
     pub async fn install(target: &Path) -> Result<Self> {
-        let mut version = String::new();
-        for byte in &Sha256::digest(REQUIREMENTS)[..6] {
-            write!(version, "{byte:02x}")?;
-        }
-        let directory = target.join("local").join(format!("tools-{version}"));
-        let installed = directory.join("installed");
-        if !installed.exists() {
+        let directory = target.join("local/tools");
+        let installed = || {
+            fs::read_to_string(directory.join(INSTALLED)).is_ok_and(|known| known == REQUIREMENTS)
+        };
+        if !installed() {
             let lock = lock(&directory.with_extension("lock")).await?;
-            if !installed.exists() {
+            if !installed() {
                 install(&directory).await?;
-                File::create(&installed)?;
             }
             drop(lock);
         }
@@ -99,7 +97,7 @@ async fn install(directory: &Path) -> Result<()> {
         );
     }
     if directory.exists() {
-        fs::remove_dir_all(directory)?; // was interrupted
+        fs::remove_dir_all(directory)?; // of other versions, or interrupted
     }
     process::run(Command::new("python3").args(["-m", "venv"]).arg(directory)).await?;
 
@@ -133,6 +131,7 @@ async fn install(directory: &Path) -> Result<()> {
             end.status
         );
     }
+    fs::write(directory.join(INSTALLED), REQUIREMENTS)?;
     step.done();
     Ok(())
 }

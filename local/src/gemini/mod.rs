@@ -12,7 +12,7 @@ use anyhow::Result;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, Query, State, rejection::JsonRejection},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -62,6 +62,18 @@ impl Gemini {
             let _ = axum::serve(listener, routes).await; // serves until it is aborted
         });
         Ok(Self { url, server })
+    }
+}
+
+impl Gemini {
+    /// The settings that name it.
+    #[must_use]
+    pub fn variables(&self) -> [(String, String); 2] {
+        [
+            ("GEMINI_URL", self.url.as_str()),
+            ("GEMINI_API_KEY", "local"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
     }
 }
 
@@ -123,7 +135,7 @@ async fn generate(
     }
     if headers
         .get("x-goog-api-key")
-        .is_none_or(|key| key.is_empty())
+        .is_none_or(HeaderValue::is_empty)
     {
         let message =
             "Method doesn't allow unregistered callers (callers without established identity).";

@@ -106,13 +106,13 @@ fn tokens(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn made(outcome: Outcome) -> Vec<Value> {
-        events("gemini", "grüße", &json!({"contents": []}), &outcome)
+    fn made(outcome: &Outcome) -> Vec<Value> {
+        events("gemini", "grüße", &json!({"contents": []}), outcome)
     }
 
     #[test]
     fn a_whole_answer_comes_in_pieces_and_says_why_it_ended() {
-        let events = made(Outcome::default());
+        let events = made(&Outcome::default());
         let parts = events
             .iter()
             .map(|event| &event["candidates"][0]["content"]["parts"][0]["text"]);
@@ -141,10 +141,10 @@ mod tests {
                 ..Outcome::default()
             },
         ] {
-            let events = made(outcome);
+            let events = made(&outcome);
             assert!(!format!("{events:?}").contains("finishReason"));
         }
-        let blocked = made(Outcome {
+        let blocked = made(&Outcome {
             block: Some("SAFETY".into()),
             ..Outcome::default()
         });

@@ -1,0 +1,156 @@
+//! One running system: gateway, functions, queue and Gemini, with data of its own.
+
+mod controls;
+
+use std::{
+    fs, process,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use anyhow::Result;
+use reqwest::Client;
+
+use crate::{
+    functions::Functions,
+    gateway::Gateway,
+    gemini::Gemini,
+    logs::Logs,
+    process::Group,
+    pump::Pump,
+    runtime::Runtime,
+    services::Services,
+    settings::{Settings, Variables},
+    stripe::{Reserved, Stripe},
+    tools::Tools,
+    workspace::Workspace,
+};
+
+/// The ports of `cargo local`.
+const API: u16 = 9000;
+const GEMINI: u16 = 9001;
+const STRIPE: u16 = 9002;
+
+/// A running system. Everything it started ends when it is dropped; its data stays in the services until
+/// [`System::stop`].
+pub struct System {
+    name: String,
+    variables: Variables,
+    client: Client,
+    logs: Arc<Logs>,
+    pump: Pump,
+    functions: Functions,
+    gateway: Arc<Gateway>,
+    gemini: Option<Gemini>,
+    stripe: Option<Stripe>,
+    group: Arc<Group>,
+}
+
+impl System {
+    /// Starts a system with empty data. The functions must be built.
+    ///
+    /// # Errors
+    /// When a part does not start; the message says which and why.
+    pub async fn start(services: &Services, settings: Settings) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("local_{}_{count}", process::id());
+        let workspace = Workspace {
+            release: settings.release,
+            ..Workspace::find()?
+        };
+        let tools = Tools::install(&workspace.target).await?;
+        let gemini_port = settings.ports.port(GEMINI);
+        let gemini = (!settings.real_gemini).then(|| Gemini::start(gemini_port));
+        let gemini = gemini.transpose()?;
+        let stripe_port = settings.ports.port(STRIPE);
+        let stripe = (!settings.real_stripe).then(|| Reserved::at(stripe_port));
+        let stripe = stripe.transpose()?;
+
+        let logs = Logs::below(&workspace.logs()?.join(&name))?;
+        let group = Arc::new(Group::new(None)?);
+        let api = settings.ports.port(API);
+        let (gateway, mut own) = tokio::try_join!(
+            Gateway::start(&tools, &workspace, &group, api, logs.directory()),
+            Box::pin(make_data(services, &name)),
+        )?;
+        own.extend(gemini.iter().flat_map(Gemini::variables));
+        own.extend(stripe.iter().flat_map(Reserved::variables));
+        let variables = settings.variables(own)?;
+        let webhook = format!("{}/webhook/stripe", gateway.url);
+        let stripe = stripe.map(|stripe| stripe.serve(webhook, &variables));
+
+        let gateway = Arc::new(gateway);
+        let runtime = Runtime::start(gateway.clone())?;
+        let functions =
+            Functions::start(&workspace, &variables, &gateway, &runtime, &group, &logs)?;
+        let sqs = services.aws.sqs.clone();
+        let queue_url = &variables["QUEUE_URL"];
+        Ok(Self {
+            pump: Pump::start(&functions, &gateway, sqs, queue_url, settings.queue),
+            name,
+            variables,
+            client: crate::client()?,
+            logs,
+            functions,
+            gateway,
+            gemini,
+            stripe: stripe.transpose()?,
+            group,
+        })
+    }
+
+    /// Where the API is, for example `system.url("/chatroom")`.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.gateway.url)
+    }
+
+    /// A client for it.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The functions' variables and `API_URL`.
+    #[must_use]
+    pub fn variables(&self) -> Variables {
+        let mut variables = self.variables.clone();
+        variables.insert("API_URL".into(), self.gateway.url.clone());
+        variables
+    }
+
+    /// Stops the system and removes its data from the services.
+    ///
+    /// # Errors
+    /// When a service does not answer.
+    pub async fn stop(self, services: &Services) -> Result<()> {
+        let (name, queue_url) = (self.name.clone(), self.variables["QUEUE_URL"].clone());
+        drop(self);
+        services.aws.remove(&queue_url, &name).await?;
+        services.remove_database(&name).await
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        // Tasks end later than this, so they may still hold processes.
+        self.logs.silence();
+        self.group.kill();
+        if !std::thread::panicking() {
+            let _ = fs::remove_dir_all(self.logs.directory()); // a failed test keeps them
+        }
+    }
+}
+
+/// Makes the system's own database, queue and table, and gives the variables that name them.
+async fn make_data(services: &Services, name: &str) -> Result<Variables> {
+    let (database_url, queue_url, ()) = tokio::try_join!(
+        services.create_database(name),
+        services.aws.create_queue(name),
+        services.aws.create_table(name),
+    )?;
+    Ok(services.variables(&database_url, &queue_url, name))
+}
