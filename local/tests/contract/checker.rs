@@ -136,13 +136,13 @@ fn an_allowed_response_passes() {
 #[test]
 fn a_response_of_an_unknown_operation_or_status_is_a_breach() {
     breach_of(accepted, "there is no path /chat", |it| {
-        it.path = "/chat".into()
+        it.path = "/chat".into();
     });
     breach_of(accepted, "there is no PUT /chatroom", |it| {
-        it.method = "PUT"
+        it.method = "PUT";
     });
     breach_of(accepted, "the operation has no status 200", |it| {
-        it.status = 200
+        it.status = 200;
     });
 }
 
@@ -180,13 +180,13 @@ fn a_header_that_is_missing_wrong_or_not_documented_is_a_breach() {
 #[test]
 fn a_body_that_its_schema_does_not_allow_is_a_breach() {
     breach_of(accepted, "/id", |it| {
-        it.body["id"] = json!("0d2f6a0c-4e11-4c67-9a53-019b00000000")
+        it.body["id"] = json!("0d2f6a0c-4e11-4c67-9a53-019b00000000");
     });
     breach_of(accepted, "/created_at", |it| {
-        it.body["created_at"] = json!("2026-11-22T20:15:02+01:00")
+        it.body["created_at"] = json!("2026-11-22T20:15:02+01:00");
     });
     breach_of(accepted, "/created_at", |it| {
-        it.body["created_at"] = json!("2026-13-22T20:15:02Z")
+        it.body["created_at"] = json!("2026-13-22T20:15:02Z");
     });
     breach_of(accepted, "position", |it| it.body["position"] = json!(7));
     breach_of(accepted, "content", |it| {
@@ -197,7 +197,7 @@ fn a_body_that_its_schema_does_not_allow_is_a_breach() {
     });
     breach_of(over_limit, "/status", |it| it.body["status"] = json!(422));
     breach_of(over_limit, "/type", |it| {
-        it.body["type"] = json!("/problems/invalid")
+        it.body["type"] = json!("/problems/invalid");
     });
     breach_of(over_limit, "errors", |it| it.body["errors"] = json!([]));
 }

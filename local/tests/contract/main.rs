@@ -3,6 +3,12 @@
 //! Each stands where its reader looks for it, so something must hold them together. Real responses are held to the
 //! contract by the tests that send requests.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on must stop"
+)]
+
 mod checker;
 mod events;
 mod workspace;

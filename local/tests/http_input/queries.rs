@@ -1,6 +1,6 @@
 //! Query values and the Idempotency-Key.
 
-use reqwest::{Method, header::HeaderValue};
+use reqwest::{Method, Url, header::HeaderValue};
 use serde_json::json;
 
 use crate::stack::{INVALID, MALFORMED, Stack, User, fields, problem, run, text};
@@ -98,8 +98,9 @@ fn a_cursor_works_for_the_list_that_gave_it_and_no_other() {
         let others_messages_cursor = cursor(stack, &other, &others_room).await;
 
         let get = async |path: &str, cursor: &str| {
-            let encoded: String = cursor.bytes().map(|byte| format!("%{byte:02x}")).collect();
-            let request = stack.request(Method::GET, &format!("{path}?cursor={encoded}"));
+            let url =
+                Url::parse_with_params(&stack.system.url(path), [("cursor", cursor)]).unwrap();
+            let request = stack.system.client().get(url);
             stack.send(request.bearer_auth(&user.token)).await
         };
         assert_eq!(

@@ -38,28 +38,6 @@ fn a_new_password_has_8_to_128_characters_and_is_not_a_common_one() {
 }
 
 #[test]
-fn the_current_password_is_asked_for_once_there_is_one() {
-    run(async |stack| {
-        let user = stack.new_user().await;
-        let change = async |body: Value| {
-            let request = stack
-                .request(Method::POST, "/auth/change-password")
-                .bearer_auth(&user.token);
-            stack.send(request.json(&body)).await
-        };
-        let first = change(json!({ "new_password": "correct horse battery" })).await;
-        assert_eq!(first.status, 204);
-        let without = change(json!({ "new_password": "staple the battery" })).await;
-        assert_eq!(
-            (problem(&without), fields(&without)),
-            (INVALID, vec!["current_password"])
-        );
-        let wrong = json!({ "current_password": "wrong", "new_password": "staple the battery" });
-        assert_eq!(problem(&change(wrong).await), (401, "wrong-password"));
-    });
-}
-
-#[test]
 fn a_refresh_token_of_any_form_is_refused_alike() {
     run(async |stack| {
         for token in ["", "x", "\u{0}", &"a".repeat(60_000), &stack.user.token] {

@@ -2,7 +2,7 @@
 
 use std::{
     net::TcpListener,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -43,8 +43,7 @@ fn start(workspace: &Workspace, function: &str, variables: &Variables) -> Start 
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         if lambda.accept().is_ok() {
-            process.kill().unwrap();
-            process.wait().unwrap();
+            end(process);
             return Start::Ready;
         }
         if process.try_wait().unwrap().is_some() {
@@ -57,32 +56,78 @@ fn start(workspace: &Workspace, function: &str, variables: &Variables) -> Start 
         }
         sleep(Duration::from_millis(5));
     }
-    process.kill().unwrap();
+    end(process);
     panic!("{function} neither starts nor ends");
 }
 
+fn end(mut process: Child) {
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+/// The variables without which a function does not start, as it names them one by one.
+fn needs(workspace: &Workspace, function: &str, all: &Variables) -> Variables {
+    let mut variables = Variables::new();
+    while let Start::Failed(message) = start(workspace, function, &variables) {
+        let missing = all
+            .iter()
+            .find(|(name, _)| message.contains(&format!("{name:?}")));
+        let (name, value) = missing.unwrap_or_else(|| panic!("{function} says: {message}"));
+        assert!(message.contains("is missing"), "{function} says: {message}");
+        let before = variables.insert(name.clone(), value.clone());
+        assert_eq!(before, None, "{function} misses {name}, which it has");
+    }
+    variables
+}
+
 #[test]
-fn every_function_names_the_variable_that_it_misses_until_it_has_all() {
+fn a_function_does_not_start_without_its_secrets_and_needs_no_others() {
     run(async |stack| {
         let all = stack.system.variables();
         let workspace = Workspace::find().unwrap();
-        for function in workspace.functions().unwrap() {
-            let mut variables = Variables::new();
-            while let Start::Failed(message) = start(&workspace, &function, &variables) {
-                let missing = all
-                    .iter()
-                    .find(|(name, _)| message.contains(&format!("{name:?}")));
-                let (name, value) = missing.unwrap_or_else(|| panic!("{function} says: {message}"));
-                assert!(message.contains("is missing"), "{function} says: {message}");
-                let before = variables.insert(name.clone(), value.clone());
-                assert_eq!(before, None, "{function} misses {name}, which it has");
-            }
-            assert!(
-                variables.contains_key("DATABASE_URL"),
-                "{function} needs {:?}",
-                variables.keys()
-            );
-        }
+        let functions = workspace.functions().unwrap().into_iter();
+        let functions: Vec<_> = functions
+            .map(|function| (needs(&workspace, &function, &all), function))
+            .collect();
+        let that_need = |name: &str| -> Vec<&str> {
+            let those = functions
+                .iter()
+                .filter(|(needs, _)| needs.contains_key(name));
+            those.map(|(_, function)| function.as_str()).collect()
+        };
+        assert_eq!(that_need("DATABASE_URL").len(), functions.len());
+        assert_eq!(
+            that_need("JWT_PRIVATE_KEY"),
+            ["auth-login", "auth-refresh", "auth-verify-otp"]
+        );
+        let endpoints = stack.endpoints().into_iter();
+        let mut with_token: Vec<_> = endpoints
+            .filter(|endpoint| endpoint.needs_token)
+            .map(|endpoint| endpoint.function)
+            .collect();
+        with_token.sort_unstable();
+        assert_eq!(that_need("JWT_PUBLIC_KEYS"), with_token);
+        let with_codes = [
+            "auth-forgot-password",
+            "auth-reset-password",
+            "auth-send-otp",
+            "auth-signup",
+            "auth-verify-otp",
+        ];
+        assert_eq!(that_need("OTP_PEPPER"), with_codes);
+        assert_eq!(
+            that_need("GEMINI_API_KEY"),
+            ["message-answer", "message-drain"]
+        );
+        assert_eq!(that_need("STRIPE_WEBHOOK_SECRET"), ["stripe-webhook"]);
+        let with_stripe = [
+            "stripe-webhook",
+            "subscription-checkout",
+            "subscription-portal",
+            "subscription-sync",
+            "user-delete",
+        ];
+        assert_eq!(that_need("STRIPE_SECRET_KEY"), with_stripe);
     });
 }
 
