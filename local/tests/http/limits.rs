@@ -74,14 +74,9 @@ pub async fn an_address_gets_twenty_codes_an_hour_whatever_its_headers_say(stack
 /// The text messages that SNS took for a number.
 async fn messages(stack: &Stack, mobile: &str) -> Vec<Value> {
     let endpoint = &stack.system.variables()["AWS_ENDPOINT_URL"];
-    let url = format!("{endpoint}/_ministack/sns/sms-messages");
-    let answer = stack
-        .system
-        .client()
-        .get(url)
-        .query(&[("phoneNumber", mobile)])
-        .send()
-        .await;
+    let digits = mobile.trim_start_matches('+');
+    let url = format!("{endpoint}/_ministack/sns/sms-messages?phoneNumber=%2B{digits}");
+    let answer = stack.system.client().get(url).send().await;
     let found: Value = answer.unwrap().json().await.unwrap();
     let messages = found["sms_messages"]
         .as_object()
