@@ -3,15 +3,17 @@
 //!
 //! It never gets a `--timeout`: that would also end the long polls of [`Gateway::next`].
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::Ipv6Addr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use axum::body::Bytes;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpStream,
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
     process::{Child, Command},
+    task::JoinSet,
     time::sleep,
 };
 
@@ -34,6 +36,7 @@ pub struct Gateway {
     pub url: String,
     client: Client,
     _process: Child,
+    _tasks: JoinSet<()>,
 }
 
 /// A request for a function.
@@ -72,10 +75,13 @@ impl Gateway {
             TcpStream::connect(("127.0.0.1", port)).await.is_ok()
         })
         .await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listen_on_ipv6(port));
         Ok(Self {
             url: format!("http://127.0.0.1:{port}"),
             client: crate::client()?,
             _process: process,
+            _tasks: tasks,
         })
     }
 
@@ -173,5 +179,21 @@ impl Gateway {
                 Err(_) => sleep(Duration::from_millis(100)).await, // the gateway is stopping
             }
         }
+    }
+}
+
+/// The gateway listens on one address, and `cargo lambda invoke` looks for it on another: passes connections on.
+async fn listen_on_ipv6(port: u16) {
+    let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await else {
+        return; // a machine without it
+    };
+    let mut connections = JoinSet::new();
+    while let Ok((mut client, _)) = listener.accept().await {
+        connections.spawn(async move {
+            if let Ok(mut gateway) = TcpStream::connect(("127.0.0.1", port)).await {
+                let _ = copy_bidirectional(&mut client, &mut gateway).await; // ends with either
+            }
+        });
+        while connections.try_join_next().is_some() {}
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::progress::Step;
+use crate::{process::Group, progress::Step};
 
 /// The checkout this program was built from, and cargo's target directory.
 #[derive(Debug, Clone)]
@@ -117,15 +117,13 @@ impl Workspace {
         let step = Step::begin("Compiling the functions");
         // `--workspace` although `local` is running: any other selection of packages would make cargo resolve other
         // features and compile the dependencies again.
-        let mut cargo = self
-            .cargo("build")
-            .args(["--workspace", "--bins"])
-            .args(self.release.then_some("--release"))
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start cargo")?;
+        let group = Group::new(None)?; // with cargo alone, its compilers would go on
+        let mut cargo = group.spawn(
+            self.cargo("build")
+                .args(["--workspace", "--bins"])
+                .args(self.release.then_some("--release"))
+                .stderr(Stdio::piped()),
+        )?;
         let output = cargo.stderr.take().context("cargo has no output")?;
         let mut lines = BufReader::new(output).lines();
         let mut messages = Vec::new();
