@@ -92,10 +92,11 @@ async fn subscribe(app: &App, request: Request) -> Result<Response<Body>> {
     Err(Error::unavailable("the checkout changed too often"))
 }
 
-/// Begins a user's first attempt, or finds how far it is. The number is for the look at Stripe that follows.
+/// Begins a user's first attempt, or finds how far it is, unless the account is just being removed. The number is for
+/// the look at Stripe that follows.
 const PROGRESS: &str = "
     insert into subscriptions as mine (user_id)
-    select id from users where id = $1
+    select id from users where id = $1 for key share
     on conflict (user_id) do update set user_id = mine.user_id
     returning checkout_attempt, stripe_customer_id, checkout_session_id, nextval('looks') as look";
 

@@ -1,7 +1,7 @@
 //! Who removes the account pays no more.
 
+use futures_util::join;
 use reqwest::Method;
-use serde_json::json;
 
 use crate::Stack;
 
@@ -52,5 +52,29 @@ pub async fn leaving_goes_on_where_it_broke_off(stack: &Stack) {
     stack.execute(&sql).await;
     user.call(Method::DELETE, "/user/me", 204).await;
     let left = format!("select count(*) from users where id = '{}'", user.id);
-    assert_eq!(json!(stack.value::<i64>(&left).await), 0);
+    assert_eq!(stack.value::<i64>(&left).await, 0);
+}
+
+pub async fn nobody_can_pay_for_an_account_that_is_gone(stack: &Stack) {
+    for _ in 0..8 {
+        let user = stack.user().await;
+        let subscribe = async || {
+            user.send(user.request(Method::POST, "/subscribe/pro"))
+                .await
+        };
+        let leave = user.call(Method::DELETE, "/user/me", 204);
+        let (first, second, _) = join!(subscribe(), subscribe(), leave);
+        let answers = [first, second];
+        assert!(
+            answers.iter().all(|answer| answer.status != 500),
+            "{answers:?}"
+        );
+        for page in answers.iter().filter(|answer| answer.status == 200) {
+            let id = page.body["session_id"].as_str().unwrap();
+            let pay = stack.stripe(Method::POST, &format!("/_pay/{id}"));
+            assert_eq!(pay.send().await.unwrap().status(), 400, "{id} can be paid");
+        }
+        let left = format!("select count(*) from users where id = '{}'", user.id);
+        assert_eq!(stack.value::<i64>(&left).await, 0);
+    }
 }

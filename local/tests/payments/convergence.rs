@@ -1,6 +1,6 @@
 //! Whatever becomes of events, what is stored becomes what Stripe says.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -136,7 +136,7 @@ pub async fn events_among_changes_end_in_stripes_state(stack: &Stack) {
         let before = hold(stack).await;
         user.pay(&page).await;
         let subscription = user.subscription_of(&page).await;
-        let mut delivered = 0;
+        let mut delivered = BTreeSet::new();
         for (step, change) in changes.iter().enumerate() {
             stack
                 .post_stripe(&format!("/_subscriptions/{subscription}"), change.clone())
@@ -147,11 +147,13 @@ pub async fn events_among_changes_end_in_stripes_state(stack: &Stack) {
                 stack
                     .post_stripe(&format!("/_events/{event}/send"), json!(null))
                     .await;
-                delivered += 1;
+                if !delivered.insert(event.clone()) {
+                    continue; // it was handled before, so it says nothing new
+                }
                 compare(&user, &subscription, &format!("{pattern}, {step}: {event}")).await;
             }
         }
-        assert_eq!(delivered > 0, pattern > 0);
+        assert_eq!(delivered.is_empty(), pattern == 0);
         stack.post_stripe("/_release", json!({ "order": [] })).await;
         stack
             .system

@@ -34,6 +34,7 @@ on!(shared:
     account::a_subscriber_who_leaves_pays_no_more,
     account::leaving_closes_the_payment_page_that_is_open,
     account::leaving_goes_on_where_it_broke_off,
+    account::nobody_can_pay_for_an_account_that_is_gone,
     checkout::a_customer_that_was_deleted_at_stripe_is_replaced,
     checkout::a_key_that_was_used_for_something_else_is_left_behind,
     checkout::a_page_that_expired_is_replaced,

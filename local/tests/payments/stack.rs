@@ -60,6 +60,12 @@ impl Stack {
                 Some(turn) => Some(turn.lock().await),
                 None => None,
             };
+            if self.turn.is_some() {
+                // What a test that failed has left behind.
+                self.post_stripe("/_release", json!({ "order": [] })).await;
+                self.ask_stripe(self.stripe(Method::DELETE, "/_script"))
+                    .await;
+            }
             rule(self).await;
         });
     }

@@ -29,14 +29,15 @@ pub async fn while_a_secret_rolls_either_one_will_do(stack: &Stack) {
     for (number, secret) in SECRETS.into_iter().enumerate() {
         let id = format!("evt_rolling_{number}");
         let body = event(&id);
-        let right = sign(secret, now(), body.as_bytes());
-        let wrong = sign("whsec_gone", now(), body.as_bytes());
+        let time = now();
+        let right = sign(secret, time, body.as_bytes());
+        let wrong = sign("whsec_gone", time, body.as_bytes());
         for signatures in [
             format!("v1={right}"),
             format!("v1={wrong},v1={right}"),
             format!("v1={right},v1={wrong},v0=ab"),
         ] {
-            let header = format!("t={},{signatures}", now());
+            let header = format!("t={time},{signatures}");
             let answer = stack.deliver(Some(&header), body.as_bytes()).await;
             assert_eq!(answer.status, 200, "{header}: {}", answer.body);
         }
@@ -137,13 +138,6 @@ pub async fn an_event_that_comes_twenty_times_at_once_has_one_effect(stack: &Sta
         (&status["plan"], &status["status"]),
         (&json!("pro"), &json!("active"))
     );
-
-    // An event that was handled gives no more reason to ask.
-    let before = stack.calls("GET /v1/subscriptions").await;
-    let body = json!({ "id": "evt_many", "type": "customer.subscription.deleted" }).to_string();
-    stack.deliver_signed(&body, 200).await;
-    let _ = before; // others ask Stripe at the same time; the row says what matters
-    assert_eq!(kept(stack, "evt_many").await, (1, 1));
 }
 
 pub async fn a_body_that_came_in_base64_is_verified_as_it_was_signed(stack: &Stack) {
