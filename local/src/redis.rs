@@ -13,6 +13,9 @@ use crate::{
     tools::Tools,
 };
 
+/// How many databases a server of ours has, so that each system gets one of its own.
+pub const DATABASES: u32 = 4096;
+
 /// A running server that keeps nothing on disk.
 pub struct Redis {
     /// Where it is.
@@ -40,6 +43,7 @@ impl Redis {
             Command::new(installed.unwrap_or_else(|| tools.program("redis-server")))
                 .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
                 .args(["--save", "", "--appendonly", "no"])
+                .args(["--databases", &DATABASES.to_string()])
                 .current_dir(logs)
                 .stdout(file.try_clone()?)
                 .stderr(file),

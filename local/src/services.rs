@@ -10,7 +10,7 @@ use crate::{
     postgres::{Postgres, connect},
     process::{Port, Ports},
     progress::Step,
-    redis::Redis,
+    redis::{self, Redis},
     settings::{Settings, Variables},
     tools::Tools,
     workspace::Workspace,
@@ -22,6 +22,9 @@ const TEMPLATE: &str = "local_template";
 /// The ports of `cargo local`, near that of its API.
 const PORTS: [u16; 3] = [9003, 9004, 9005];
 
+/// Tells tests that the Redis server is ours.
+const REDIS_DATABASES: &str = "LOCAL_REDIS_DATABASES";
+
 /// Running services. What we started stops when they are dropped.
 pub struct Services {
     /// The migrated template database, for which other databases of the same server can be named.
@@ -29,7 +32,9 @@ pub struct Services {
     /// The queue and the state store.
     pub aws: Aws,
     /// Redis, when it was asked for.
-    pub redis_url: Option<String>,
+    redis_url: Option<String>,
+    /// How many databases it has for systems. One that is not ours may have few, and is used as it is named.
+    redis_databases: Option<u32>,
     postgres: Option<Postgres>,
     _ministack: Option<MiniStack>,
     _redis: Option<Redis>,
@@ -74,6 +79,7 @@ impl Services {
             template: migrated(&database).await?,
             aws: Aws::at(endpoint),
             redis_url,
+            redis_databases: redis.as_ref().map(|_| redis::DATABASES),
             postgres,
             _ministack: ministack,
             _redis: redis,
@@ -95,6 +101,9 @@ impl Services {
             template: variable("DATABASE_URL")?,
             aws: Aws::at(variable("AWS_ENDPOINT_URL")?),
             redis_url: env::var("REDIS_URL").ok(),
+            redis_databases: env::var(REDIS_DATABASES)
+                .ok()
+                .and_then(|number| number.parse().ok()),
             postgres: None,
             _ministack: None,
             _redis: None,
@@ -139,7 +148,27 @@ impl Services {
     pub async fn test_variables(&self) -> Result<Variables> {
         let queue_url = self.aws.create_queue("test").await?;
         self.aws.create_table("test").await?;
-        Settings::default().variables(self.variables(&self.template, &queue_url, "test"))
+        let mut own = self.variables(&self.template, &queue_url, "test");
+        let databases = self
+            .redis_databases
+            .map(|number| (REDIS_DATABASES.to_owned(), number.to_string()));
+        own.extend(databases);
+        // All tests have the address 127.0.0.1. The one about this limit sets it.
+        own.insert("OTP_CODES_PER_ADDRESS_HOUR".to_owned(), 100_000.to_string());
+        Settings::default().variables(own)
+    }
+
+    /// The address of a Redis database that no other system uses, if there is Redis.
+    ///
+    /// # Errors
+    /// When the system gives no random numbers.
+    pub fn redis_database(&self) -> Result<Option<String>> {
+        let (Some(url), Some(databases)) = (&self.redis_url, self.redis_databases) else {
+            return Ok(self.redis_url.clone());
+        };
+        // The first is for the tests that use the server without a system. Chance keeps processes apart.
+        let number = getrandom::u32().map_err(|error| anyhow!("no random numbers: {error}"))?;
+        Ok(Some(format!("{url}/{}", 1 + number % (databases - 1))))
     }
 
     /// The variables that name these services.

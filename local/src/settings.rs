@@ -104,8 +104,6 @@ fn defaults() -> Result<Variables> {
         ("JWT_PUBLIC_KEYS", keys.public),
         ("OTP_PEPPER", random_hex()?),
         ("OTP_DELIVERY", "response".to_owned()),
-        // Every client of the local gateway has the address 127.0.0.1.
-        ("OTP_CODES_PER_ADDRESS_HOUR", "100000".to_owned()),
         ("GEMINI_API_KEY", "local".to_owned()),
         ("STRIPE_SECRET_KEY", STAND_IN_STRIPE_KEY.to_owned()),
         ("STRIPE_WEBHOOK_SECRET", format!("whsec_{}", random_hex()?)),

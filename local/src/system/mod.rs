@@ -152,5 +152,8 @@ async fn make_data(services: &Services, name: &str) -> Result<Variables> {
         services.aws.create_queue(name),
         services.aws.create_table(name),
     )?;
-    Ok(services.variables(&database_url, &queue_url, name))
+    let mut own = services.variables(&database_url, &queue_url, name);
+    let redis = services.redis_database()?;
+    own.extend(redis.map(|url| ("REDIS_URL".to_owned(), url)));
+    Ok(own)
 }
