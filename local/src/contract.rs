@@ -93,7 +93,7 @@ impl Contract {
             let _ = write!(list, "\n- {breach}"); // writing to a string does not fail
             list
         });
-        let body = String::from_utf8_lossy(body);
+        let body: String = String::from_utf8_lossy(body).chars().take(2_000).collect();
         assert!(
             breaches.is_empty(),
             "{method} {path} answered what openapi.yaml does not allow:{list}\n\
@@ -165,7 +165,7 @@ impl Contract {
             Ok(validator) => {
                 let errors = validator.iter_errors(value);
                 errors
-                    .map(|error| format!("{} {error}", error.instance_path()))
+                    .map(|error| format!("{} {}", error.instance_path(), error.masked()))
                     .collect()
             }
             Err(error) => vec![format!("the schema is wrong: {error}")],

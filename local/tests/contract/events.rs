@@ -71,6 +71,11 @@ fn an_endpoints_event_is_a_request_to_its_route() {
         }
         assert_eq!(filled, raw_path, "{key}: pathParameters");
 
+        let query = &WORKSPACE.events[function]["queryStringParameters"];
+        let query = members(query).map(|(name, value)| format!("{name}={}", text(value)));
+        let raw_query = event.raw_query_string.unwrap_or_default();
+        assert_eq!(query.collect::<Vec<_>>().join("&"), raw_query, "{key}");
+
         let body = event.body.unwrap_or_default();
         let length = event.headers["content-length"].to_str().expect("a number");
         assert_eq!(length, body.len().to_string(), "{key}");

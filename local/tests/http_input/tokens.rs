@@ -207,13 +207,13 @@ fn a_forged_token_is_refused() {
         let good = Parts::good(stack);
         let mut forged = wrong_claims(&good);
         forged.extend(wrong_signatures(stack, &good));
+        let mut accepted = Vec::new();
         for (what, token) in forged {
-            assert_eq!(
-                status(stack, &format!("Bearer {token}")).await,
-                401,
-                "{what}"
-            );
+            if status(stack, &format!("Bearer {token}")).await != 401 {
+                accepted.push(what);
+            }
         }
+        assert_eq!(accepted, [""; 0]);
     });
 }
 
