@@ -49,6 +49,7 @@ pub use aws::Aws;
 pub use postgres::{Postgres, connect};
 pub use process::Ports;
 pub use pump::Gate;
+pub use redis::Redis;
 pub use services::Services;
 pub use settings::{Queue, STAND_IN_STRIPE_KEY, Settings, State, Variables, environment_file};
 pub use system::System;

@@ -37,7 +37,7 @@ pub struct Services {
     redis_databases: Option<u32>,
     postgres: Option<Postgres>,
     _ministack: Option<MiniStack>,
-    _redis: Option<Redis>,
+    redis: Option<Redis>,
 }
 
 impl Services {
@@ -82,7 +82,7 @@ impl Services {
             redis_databases: redis.as_ref().map(|_| redis::DATABASES),
             postgres,
             _ministack: ministack,
-            _redis: redis,
+            redis,
         };
         step.done();
         Ok(services)
@@ -106,7 +106,7 @@ impl Services {
                 .and_then(|number| number.parse().ok()),
             postgres: None,
             _ministack: None,
-            _redis: None,
+            redis: None,
         })
     }
 
@@ -123,6 +123,31 @@ impl Services {
             postgres: Some(postgres),
             ..self
         })
+    }
+
+    /// The same with a Redis of its own, which a test can stop.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn with_own_redis(self) -> Result<Self> {
+        let workspace = Workspace::find()?;
+        let tools = Tools::install(&workspace.target).await?;
+        let redis = Redis::start(&tools, Port::Free, &workspace.logs()?).await?;
+        Ok(Self {
+            redis_url: Some(redis.url.clone()),
+            redis_databases: Some(redis::DATABASES),
+            redis: Some(redis),
+            ..self
+        })
+    }
+
+    /// The Redis that was started for these services.
+    ///
+    /// # Errors
+    /// When it belongs to somebody else, or there is none.
+    pub fn redis(&self) -> Result<&Redis> {
+        let redis = self.redis.as_ref();
+        redis.context("this Redis is shared; use `with_own_redis`")
     }
 
     /// The Postgres that was started for these services.

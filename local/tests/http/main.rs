@@ -11,6 +11,7 @@
 
 mod answers;
 mod codes;
+mod drain;
 mod limits;
 mod lists;
 mod passwords;
@@ -68,7 +69,14 @@ on_every_kind!(
     answers::a_refusal_is_settled_with_its_reason_and_not_repeated,
     answers::a_broken_stream_is_never_an_answer,
     answers::an_answer_that_is_cut_at_the_limit_says_so,
+    drain::a_plain_process_drains_the_queue_and_finishes_what_it_began_when_told_to_stop,
     lists::a_list_never_lacks_a_room_whose_creation_was_answered,
     lists::a_message_moves_its_room_to_the_top_of_the_list,
     lists::a_warm_list_runs_no_statement,
 );
+
+#[test]
+fn redis_stops_for_five_seconds_in_the_middle_of_fifty_conversations_and_every_message_is_answered()
+{
+    Stack::of_redis().run(drain::redis_stops_in_the_middle_of_fifty_conversations);
+}

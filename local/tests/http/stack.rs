@@ -73,6 +73,19 @@ impl Stack {
         }
     }
 
+    /// A system whose Redis is its own, with its services.
+    pub async fn with_own_redis(&self) -> (Self, Services) {
+        let services = services().with_own_redis().await.expect("Redis starts");
+        let stack = Self {
+            runtime: self.runtime,
+            system: start_system_on(&services, self.kind, &[]).await,
+            contract: Contract::load().unwrap(),
+            kind: self.kind,
+            worker: self.worker,
+        };
+        (stack, services)
+    }
+
     /// A number that nobody used before.
     #[expect(
         clippy::unused_self,
@@ -193,7 +206,19 @@ fn start(kind: (Queue, State), worker: &'static str) -> Stack {
     }
 }
 
-async fn start_system((queue, state): (Queue, State), settings: &[(&str, &str)]) -> System {
+fn services() -> Services {
+    Services::from_env().expect("run the tests with `cargo local test`")
+}
+
+async fn start_system(kind: (Queue, State), settings: &[(&str, &str)]) -> System {
+    start_system_on(&services(), kind, settings).await
+}
+
+async fn start_system_on(
+    services: &Services,
+    (queue, state): (Queue, State),
+    settings: &[(&str, &str)],
+) -> System {
     let common = Settings {
         queue,
         state,
@@ -207,8 +232,7 @@ async fn start_system((queue, state): (Queue, State), settings: &[(&str, &str)])
     let settings = settings
         .iter()
         .fold(common, |all, (name, value)| all.with(name, value));
-    let services = Services::from_env().expect("run the tests with `cargo local test`");
-    System::start(&services, settings)
+    System::start(services, settings)
         .await
         .expect("the system starts")
 }
