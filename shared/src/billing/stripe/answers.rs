@@ -117,3 +117,80 @@ impl From<Listed> for Subscription {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! What a list of subscriptions means.
+
+    use miniserde::json;
+
+    use super::*;
+
+    /// A subscription as Stripe lists it, with more than is read here.
+    fn listed(status: &str, created: i64, more: &str) -> Listed {
+        let text = format!(
+            r#"{{"id": "sub_{created}", "object": "subscription", "status": "{status}", "created": {created},
+                "items": {{"data": [{{"current_period_end": 100}}, {{"current_period_end": 200}}, {{"price": {{}}}}]}},
+                "new": [{{"in": "2031"}}], {more}}}"#
+        );
+        json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn the_best_one_is_one_that_is_paid_and_among_those_the_newest() {
+        let statuses = [
+            "canceled",
+            "active",
+            "past_due",
+            "trialing",
+            "unpaid",
+            "incomplete_expired",
+            "a word of tomorrow",
+        ];
+        let mut all: Vec<_> = (1..)
+            .zip(statuses)
+            .map(|(created, status)| listed(status, created, r#""cancel_at_period_end": false"#))
+            .collect();
+        all.sort_by_key(Listed::rank);
+        let best_last: Vec<_> = all.iter().map(|one| one.status.as_str()).collect();
+        assert_eq!(
+            best_last,
+            [
+                "canceled",
+                "incomplete_expired",
+                "unpaid",
+                "a word of tomorrow",
+                "past_due",
+                "active",
+                "trialing"
+            ]
+        );
+    }
+
+    #[test]
+    fn it_ends_with_its_period_by_the_flag_or_by_the_date() {
+        for (more, ends) in [
+            (r#""cancel_at_period_end": false"#, false),
+            (r#""cancel_at_period_end": false, "cancel_at": null"#, false),
+            (r#""cancel_at_period_end": false, "cancel_at": 201"#, false),
+            (r#""cancel_at_period_end": false, "cancel_at": 200"#, true),
+            (r#""cancel_at_period_end": true"#, true),
+        ] {
+            let subscription = Subscription::from(listed("active", 1, more));
+            assert_eq!(subscription.cancel_at_period_end, ends, "{more}");
+            assert_eq!(subscription.current_period_end, instant(200));
+        }
+    }
+
+    #[test]
+    fn it_is_past_due_since_its_invoice_was_finalised() {
+        let more = r#""cancel_at_period_end": false,
+            "latest_invoice": {"status_transitions": {"finalized_at": 7, "paid_at": null}}"#;
+        let since = |status| Subscription::from(listed(status, 1, more)).past_due_since;
+        assert_eq!(since("past_due"), instant(7));
+        assert_eq!(since("active"), None);
+        let draft = r#""cancel_at_period_end": false, "latest_invoice": null"#;
+        let subscription = Subscription::from(listed("past_due", 1, draft));
+        assert_eq!(subscription.past_due_since, None);
+    }
+}
