@@ -13,6 +13,7 @@ mod bodies;
 mod fields;
 mod ids;
 mod queries;
+mod samples;
 mod secrets;
 mod stack;
 mod tokens;

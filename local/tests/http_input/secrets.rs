@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fields::refused_everywhere,
-    stack::{INVALID, MALFORMED, fields, problem, run},
+    stack::{INVALID, MALFORMED, problem, run},
 };
 
 #[test]
