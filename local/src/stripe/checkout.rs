@@ -56,11 +56,13 @@ impl Account {
         self.carts.insert(id.clone(), cart);
         Ok(self.put(json!({
             "id": id, "object": "checkout.session", "amount_subtotal": 1000, "amount_total": 1000,
+            "automatic_tax": {"enabled": false, "liability": null, "provider": null, "status": null},
             "cancel_url": parameters.get("cancel_url"),
             "client_reference_id": parameters.get("client_reference_id"), "created": now(), "currency": "usd",
             "customer": customer, "customer_details": null, "expires_at": expires_at, "invoice": null,
             "livemode": false, "metadata": parameters.metadata("metadata"), "mode": "subscription",
-            "payment_intent": null, "payment_method_types": ["card"], "payment_status": "unpaid", "setup_intent": null,
+            "payment_intent": null, "custom_fields": [], "custom_text": {}, "shipping_options": [],
+            "payment_method_types": ["card"], "payment_status": "unpaid", "setup_intent": null,
             "status": "open", "subscription": null, "success_url": success_url, "ui_mode": "hosted_page", "url": url,
         })))
     }

@@ -25,6 +25,7 @@ mod customers;
 mod deliveries;
 mod failure;
 mod idempotency;
+mod invoices;
 mod pages;
 mod parameters;
 pub mod script;

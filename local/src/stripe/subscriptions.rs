@@ -43,24 +43,22 @@ impl Account {
     pub fn start_subscription(&mut self, customer: &str, price: &str, metadata: &Value) -> Answer {
         let price = self.find("price", price, "items[0][price]")?.clone();
         let (id, item) = (self.new_id("sub"), self.new_id("si"));
+        let item = self::item(&item, &id, &price);
         let invoice = self.invoice(customer, &id, true, now());
         let subscription = self.put(json!({
             "id": id, "object": "subscription", "application": null, "application_fee_percent": null,
             "automatic_tax": {"enabled": false, "disabled_reason": null, "liability": null},
-            "billing_cycle_anchor": now(), "billing_mode": {"type": "classic"}, "cancel_at": null,
+            "billing_schedules": [], "billing_cycle_anchor": now(), "billing_mode": {"type": "classic"}, "cancel_at": null,
             "cancel_at_period_end": false, "canceled_at": null,
             "cancellation_details": {"comment": null, "feedback": null, "reason": null},
             "collection_method": "charge_automatically", "created": now(), "currency": "usd", "customer": customer,
             "days_until_due": null, "default_payment_method": null, "description": null, "discounts": [],
             "ended_at": null,
+            "invoice_settings": {"account_tax_ids": null, "issuer": {"type": "self"}},
             "items": {
                 "object": "list", "has_more": false, "total_count": 1,
                 "url": format!("/v1/subscription_items?subscription={id}"),
-                "data": [{
-                    "id": item, "object": "subscription_item", "created": now(), "current_period_end": now() + MONTH,
-                    "current_period_start": now(), "discounts": [], "metadata": {}, "price": price, "quantity": 1,
-                    "subscription": id, "tax_rates": [],
-                }],
+                "data": [item],
             },
             "latest_invoice": invoice["id"], "livemode": false, "metadata": metadata, "pause_collection": null,
             "schedule": null, "start_date": now(), "status": "active", "trial_end": null, "trial_start": null,
@@ -68,32 +66,6 @@ impl Account {
         self.emit("customer.subscription.created", &subscription);
         self.emit("invoice.paid", &invoice);
         Ok(subscription)
-    }
-
-    fn invoice(
-        &mut self,
-        customer: &str,
-        subscription: &str,
-        paid: bool,
-        finalized_at: i64,
-    ) -> Value {
-        let id = self.new_id("in");
-        self.put(json!({
-            "id": id, "object": "invoice", "amount_due": 1000, "amount_paid": if paid { 1000 } else { 0 },
-            "amount_remaining": if paid { 0 } else { 1000 }, "attempted": true, "billing_reason": "subscription_cycle",
-            "collection_method": "charge_automatically", "created": finalized_at, "currency": "usd",
-            "customer": customer, "livemode": false, "metadata": {},
-            "parent": {
-                "type": "subscription_details", "quote_details": null,
-                "subscription_details": {"subscription": subscription, "metadata": {}},
-            },
-            "status": if paid { "paid" } else { "open" },
-            "status_transitions": {
-                "finalized_at": finalized_at, "marked_uncollectible_at": null,
-                "paid_at": paid.then_some(finalized_at), "voided_at": null,
-            },
-            "total": 1000,
-        }))
     }
 
     /// `POST /v1/subscriptions`, as the dashboard would make one.
@@ -220,4 +192,20 @@ impl Account {
         self.emit(&format!("customer.subscription.{verb}"), &subscription);
         Ok(subscription)
     }
+}
+
+/// What a subscription consists of. Its period is the subscription's.
+fn item(id: &str, subscription: &str, price: &Value) -> Value {
+    json!({
+        "id": id, "object": "subscription_item", "created": now(), "current_period_end": now() + MONTH,
+        "current_period_start": now(), "discounts": [], "metadata": {}, "price": price, "quantity": 1,
+        // The price as older versions said it, which is still there.
+        "plan": {
+            "id": price["id"], "object": "plan", "active": true, "amount": 1000,
+            "billing_scheme": "per_unit", "created": price["created"], "currency": "usd",
+            "interval": "month", "interval_count": 1, "livemode": false, "metadata": {},
+            "product": price["product"], "usage_type": "licensed",
+        },
+        "subscription": subscription, "tax_rates": [],
+    })
 }
