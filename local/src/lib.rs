@@ -48,7 +48,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 pub use aws::Aws;
 pub use postgres::{Postgres, connect};
 pub use process::Ports;
-pub use pump::Gate;
+pub use pump::{Gate, Paused};
 pub use redis::Redis;
 pub use services::Services;
 pub use settings::{Queue, STAND_IN_STRIPE_KEY, Settings, State, Variables, environment_file};

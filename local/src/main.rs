@@ -1,8 +1,11 @@
 //! `cargo local`: see [`local`] and the README.
 
 use std::{
-    env, fs,
-    os::unix::process::ExitStatusExt,
+    env,
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::{fs::OpenOptionsExt, process::ExitStatusExt},
+    path::Path,
     process::{ExitCode, ExitStatus},
 };
 
@@ -132,7 +135,7 @@ async fn serve(options: &Options) -> Result<()> {
     conversation::print(&system).await?;
     let file = workspace.target.join("local/env");
     let variables = system.variables();
-    fs::write(&file, environment_file(&variables))
+    write_secret(&file, &environment_file(&variables))
         .with_context(|| format!("cannot write {}", file.display()))?;
     for name in [
         "API_URL",
@@ -150,6 +153,17 @@ async fn serve(options: &Options) -> Result<()> {
     eprintln!("Serving until Ctrl-C; a function that is saved is built again.");
     system.show_logs();
     workspace.build_on_save().await
+}
+
+/// Writes a file that only its owner can read.
+fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    let _ = fs::remove_file(path); // one that is there might be open to others
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 async fn exec(options: &Options, command: &[String]) -> Result<ExitCode> {

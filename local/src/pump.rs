@@ -9,7 +9,7 @@ use aws_sdk_sqs::{
 };
 use serde_json::Value;
 use tokio::{
-    sync::{Mutex, OwnedMutexGuard, Semaphore},
+    sync::{OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, Semaphore},
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -25,7 +25,7 @@ use crate::{
 pub const CONSUMER: &str = "message-answer";
 
 /// The function that drains the queue when it is in Redis, which invokes nobody.
-pub const DRAIN: &str = "message-drain";
+const DRAIN: &str = "message-drain";
 
 /// As many batches at once as the consumer has environments, and as many messages in one as it asks for on AWS.
 const BATCHES: usize = 4;
@@ -41,20 +41,30 @@ const LIVELY_PAUSE: Duration = Duration::from_millis(10);
 const LONG_POLL_SECONDS: i32 = 1;
 
 /// Called on a schedule: every minute or hour on AWS, more often here, where people watch.
-pub const SCHEDULES: [(&str, Duration); 3] = [
+const SCHEDULES: [(&str, Duration); 2] = [
     ("message-sweep", Duration::from_secs(5)),
-    (DRAIN, Duration::from_secs(1)),
     ("subscription-sync", Duration::from_secs(10)),
 ];
 
-/// Something that can be held still. While the guard that [`Gate::pause`] gives is alive, nothing new begins.
+/// The drain ends when its time is up, and there is always another.
+const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+
+/// Something that can be held still.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<Mutex<()>>);
+pub struct Gate(Arc<RwLock<()>>);
+
+/// While it is alive, nothing new begins.
+pub type Paused = OwnedRwLockWriteGuard<()>;
 
 impl Gate {
-    /// Waits until what it does now has been handed over, and pauses it until the guard is dropped.
-    pub async fn pause(&self) -> OwnedMutexGuard<()> {
-        self.0.clone().lock_owned().await
+    /// Waits until what goes on now is over, and lets nothing new begin.
+    pub async fn pause(&self) -> Paused {
+        self.0.clone().write_owned().await
+    }
+
+    /// Waits while it is paused. A pause waits for the guard.
+    async fn pass(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.read().await
     }
 }
 
@@ -87,15 +97,19 @@ impl Pump {
             };
             tasks.spawn(Arc::new(mapping).serve(deliveries.clone()));
         }
-        for (function, every) in SCHEDULES {
-            if functions.has(function) && (function != DRAIN || queue == Queue::Redis) {
-                tasks.spawn(schedule(
-                    gateway.clone(),
-                    function,
-                    every,
-                    schedules.clone(),
-                ));
-            }
+        for (function, every) in SCHEDULES
+            .into_iter()
+            .filter(|(name, _)| functions.has(name))
+        {
+            tasks.spawn(schedule(
+                gateway.clone(),
+                function,
+                every,
+                schedules.clone(),
+            ));
+        }
+        if queue == Queue::Redis && functions.has(DRAIN) {
+            tasks.spawn(drain(gateway.clone(), deliveries.clone()));
         }
         Self {
             deliveries,
@@ -109,10 +123,20 @@ impl Pump {
 async fn schedule(gateway: Arc<Gateway>, function: &'static str, every: Duration, gate: Gate) {
     loop {
         sleep(every).await;
-        let open = gate.pause().await;
+        let open = gate.pass().await;
         // Why it failed is in its log, and the next call comes anyway.
         let _ = gateway.invoke(function, &scheduled_event(function)).await;
         drop(open);
+    }
+}
+
+/// Calls the drain whenever it has ended. A pause keeps it from beginning; it does not wait for its end, which may be
+/// minutes away.
+async fn drain(gateway: Arc<Gateway>, gate: Gate) {
+    loop {
+        drop(gate.pass().await);
+        let _ = gateway.invoke(DRAIN, &scheduled_event(DRAIN)).await; // as above
+        sleep(DRAIN_PAUSE).await;
     }
 }
 
@@ -131,7 +155,7 @@ impl Mapping {
         let mut lively_until = Instant::now();
         while let Ok(permit) = free.clone().acquire_owned().await {
             let lively = Instant::now() < lively_until;
-            let open = gate.pause().await;
+            let open = gate.pass().await;
             let received = self
                 .receive(if lively { 0 } else { LONG_POLL_SECONDS })
                 .await;
@@ -245,7 +269,7 @@ mod tests {
         let gate = Gate::default();
         let paused = gate.pause().await;
         let other = gate.clone();
-        let begun = tokio::spawn(async move { other.pause().await });
+        let begun = tokio::spawn(async move { drop(other.pass().await) });
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(!begun.is_finished());
         drop(paused);

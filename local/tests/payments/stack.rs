@@ -9,16 +9,12 @@ use std::{
 };
 
 use local::{
-    Services, Settings, System,
+    Paused, Services, Settings, System,
     contract::{Answer, Contract},
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use tokio::{
-    runtime::Runtime,
-    sync::{Mutex, OwnedMutexGuard},
-    time::sleep,
-};
+use tokio::{runtime::Runtime, sync::Mutex, time::sleep};
 
 /// The secrets of the webhook, of which one is about to go.
 pub const SECRETS: [&str; 2] = ["whsec_going", "whsec_coming"];
@@ -33,7 +29,7 @@ pub struct Stack {
     /// For tests that want no company.
     turn: Option<Mutex<()>>,
     /// Only a test runs what is scheduled.
-    _schedules: OwnedMutexGuard<()>,
+    _schedules: Paused,
 }
 
 /// Somebody who is signed in.
