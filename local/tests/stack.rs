@@ -1,7 +1,6 @@
 //! The local stack does what Lambda, API Gateway and SQS would, where a test or a developer relies on it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
 use std::time::{Duration, Instant};
 
