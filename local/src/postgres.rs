@@ -182,6 +182,25 @@ pub async fn connect(url: &str) -> Result<tokio_postgres::Client> {
     Ok(client)
 }
 
+/// The URL of another database of the same server.
+pub(crate) fn with_database(url: &str, name: &str) -> Result<String> {
+    let (server, _, parameters) = split(url)?;
+    Ok(format!("{server}/{name}{parameters}"))
+}
+
+/// Server, database and parameters of a URL.
+pub(crate) fn split(url: &str) -> Result<(&str, &str, &str)> {
+    let end = url.find('?').unwrap_or(url.len());
+    let (address, parameters) = url.split_at(end);
+    let (server, database) = address
+        .rsplit_once('/')
+        .filter(|(server, database)| {
+            server.contains("://") && !server.ends_with('/') && !database.is_empty()
+        })
+        .context("DATABASE_URL must be like postgres://user:password@host/database")?;
+    Ok((server, database, parameters))
+}
+
 /// Copies the programs to where every user can read them, and lets `nobody` write there.
 async fn copy_for_everybody(packages: &Path, home: &Path) -> Result<PathBuf> {
     let copy = home.join("programs");
@@ -209,6 +228,14 @@ async fn copy_for_everybody(packages: &Path, home: &Path) -> Result<PathBuf> {
 mod tests {
     use super::*;
     use crate::workspace::Workspace;
+
+    #[test]
+    fn another_database_of_the_same_server_keeps_its_parameters() {
+        let url = with_database("postgres://me@host:1/first?sslmode=disable", "second").unwrap();
+        assert_eq!(url, "postgres://me@host:1/second?sslmode=disable");
+        assert!(with_database("postgres://me@host", "second").is_err());
+        assert!(with_database("host/database", "second").is_err());
+    }
 
     #[tokio::test]
     async fn a_server_that_was_stopped_resumes_with_its_data() {

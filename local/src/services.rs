@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::{
     aws::{Aws, MiniStack},
-    postgres::{Postgres, connect},
+    postgres::{self, Postgres, connect, with_database},
     process::{Port, Ports},
     progress::Step,
     redis::{self, Redis},
@@ -219,7 +219,7 @@ impl Services {
     /// When Postgres does not answer or refuses.
     pub async fn create_database(&self, name: &str) -> Result<String> {
         let admin = connect(&with_database(&self.template, "postgres")?).await?;
-        let template = split(&self.template)?.1;
+        let template = postgres::split(&self.template)?.1;
         let create = format!(r#"create database "{name}" template "{template}""#);
         admin
             .batch_execute(&create)
@@ -266,36 +266,4 @@ async fn migrated(server: &str) -> Result<String> {
         .await
         .map_err(|error| anyhow!("the migrations fail: {error:?}"))?;
     Ok(template)
-}
-
-/// The URL of another database of the same server.
-fn with_database(url: &str, name: &str) -> Result<String> {
-    let (server, _, parameters) = split(url)?;
-    Ok(format!("{server}/{name}{parameters}"))
-}
-
-/// Server, database and parameters of a URL.
-fn split(url: &str) -> Result<(&str, &str, &str)> {
-    let end = url.find('?').unwrap_or(url.len());
-    let (address, parameters) = url.split_at(end);
-    let (server, database) = address
-        .rsplit_once('/')
-        .filter(|(server, database)| {
-            server.contains("://") && !server.ends_with('/') && !database.is_empty()
-        })
-        .context("DATABASE_URL must be like postgres://user:password@host/database")?;
-    Ok((server, database, parameters))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_database_of_the_same_server_keeps_its_parameters() {
-        let url = with_database("postgres://me@host:1/first?sslmode=disable", "second").unwrap();
-        assert_eq!(url, "postgres://me@host:1/second?sslmode=disable");
-        assert!(with_database("postgres://me@host", "second").is_err());
-        assert!(with_database("host/database", "second").is_err());
-    }
 }
