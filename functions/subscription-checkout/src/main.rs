@@ -111,10 +111,11 @@ const KEEP_PAGE: &str = "
     where user_id = $1 and checkout_attempt = $2
     returning user_id";
 
-/// However many notice at the same time that an attempt is over, one begins the next.
+/// However many notice at the same time that an attempt is over, one begins the next; and none does while there is a
+/// page that it did not see, because that one may be open.
 const BEGIN_NEXT: &str = "
     update subscriptions set checkout_attempt = checkout_attempt + 1, checkout_session_id = null
-    where user_id = $1 and checkout_attempt = $2";
+    where user_id = $1 and checkout_attempt = $2 and checkout_session_id is not distinct from $3";
 
 impl App {
     async fn progress(&self, user: UserId) -> Result<Progress> {
@@ -212,6 +213,7 @@ impl App {
         let parameters = &[
             (&progress.user as _, Type::UUID),
             (&progress.attempt as _, Type::INT4),
+            (&progress.page as _, Type::TEXT),
         ];
         self.database.query(BEGIN_NEXT, parameters).await?;
         Ok(())
