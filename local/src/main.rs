@@ -124,7 +124,7 @@ impl Options {
             ..Workspace::find()?
         };
         workspace.build().await?;
-        let services = Services::start(&workspace, ports, settings.uses_redis()).await?;
+        let services = Services::start(&workspace, ports).await?;
         let system = System::start(&services, settings).await?;
         Ok((workspace, services, system))
     }
@@ -187,7 +187,7 @@ async fn exec(options: &Options, command: &[String]) -> Result<ExitCode> {
 async fn test(arguments: &[String]) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     workspace.build().await?;
-    let services = Services::start(&workspace, Ports::Free, true).await?;
+    let services = Services::start(&workspace, Ports::Free).await?;
     let mut child = workspace
         .cargo("test")
         .arg("--workspace")

@@ -45,23 +45,21 @@ impl Services {
     ///
     /// # Errors
     /// When a service does not start or cannot be reached, or when a migration fails.
-    pub async fn start(workspace: &Workspace, ports: Ports, with_redis: bool) -> Result<Self> {
+    pub async fn start(workspace: &Workspace, ports: Ports) -> Result<Self> {
         let tools = Tools::install(&workspace.target).await?;
         let logs = workspace.logs()?;
-        let step = Step::begin("Starting Postgres and MiniStack");
+        let step = Step::begin("Starting Postgres, MiniStack and Redis");
         let [postgres, ministack, redis] = PORTS.map(|number| ports.port(number));
         let (postgres, ministack, redis) = tokio::try_join!(
             unless_named(
                 "DATABASE_URL",
-                true,
                 Box::pin(Postgres::start(&tools, postgres, &logs))
             ),
             unless_named(
                 "AWS_ENDPOINT_URL",
-                true,
                 MiniStack::start(&tools, ministack, &logs)
             ),
-            unless_named("REDIS_URL", with_redis, Redis::start(&tools, redis, &logs)),
+            unless_named("REDIS_URL", Redis::start(&tools, redis, &logs)),
         )?;
         let database = match &postgres {
             Some(postgres) => postgres.url("postgres"),
@@ -241,10 +239,9 @@ impl Services {
 
 async fn unless_named<T>(
     variable: &str,
-    wanted: bool,
     start: impl Future<Output = Result<T>>,
 ) -> Result<Option<T>> {
-    if !wanted || env::var_os(variable).is_some() {
+    if env::var_os(variable).is_some() {
         return Ok(None);
     }
     start.await.map(Some)

@@ -64,12 +64,6 @@ impl Settings {
         self
     }
 
-    /// Whether a part of it is in Redis.
-    #[must_use]
-    pub fn uses_redis(&self) -> bool {
-        self.queue == Queue::Redis || self.state == State::Redis
-    }
-
     /// The functions' variables: defaults, then what the environment says, then what belongs to this system alone,
     /// then what [`Settings::with`] set.
     ///
