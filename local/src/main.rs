@@ -60,6 +60,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measures how long replies take, less Gemini's time.
+    Latency,
     /// Prints a new pair of keys for access tokens.
     Keys,
 }
@@ -73,6 +75,7 @@ async fn main() -> ExitCode {
             None => serve(&options).await.map(|()| ExitCode::SUCCESS),
             Some(Task::Exec { command }) => exec(&options, &command).await,
             Some(Task::Test { arguments }) => test(&arguments).await,
+            Some(Task::Latency) => latency(&options).await,
             Some(Task::Keys) => print_keys(),
         }
     };
@@ -109,7 +112,11 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 impl Options {
     /// Builds the functions and starts a system.
     async fn start(&self, ports: Ports) -> Result<(Workspace, Services, System)> {
-        let settings = Settings {
+        self.start_with(self.settings(ports)).await
+    }
+
+    fn settings(&self, ports: Ports) -> Settings {
+        Settings {
             queue: self.queue,
             state: self.state,
             release: self.release,
@@ -118,13 +125,16 @@ impl Options {
                 .is_some_and(|key| key != STAND_IN_STRIPE_KEY),
             ports,
             ..Settings::default()
-        };
+        }
+    }
+
+    async fn start_with(&self, settings: Settings) -> Result<(Workspace, Services, System)> {
         let workspace = Workspace {
             release: self.release,
             ..Workspace::find()?
         };
         workspace.build().await?;
-        let services = Services::start(&workspace, ports).await?;
+        let services = Services::start(&workspace, settings.ports).await?;
         let system = System::start(&services, settings).await?;
         Ok((workspace, services, system))
     }
@@ -197,6 +207,15 @@ async fn test(arguments: &[String]) -> Result<ExitCode> {
         .spawn()
         .context("cannot start cargo")?;
     Ok(exit_code(child.wait().await?))
+}
+
+async fn latency(options: &Options) -> Result<ExitCode> {
+    let settings = options.settings(Ports::Free);
+    let settings = settings.with("BASIC_DAILY_MESSAGES", 1_000);
+    let (_, services, system) = options.start_with(settings).await?;
+    conversation::print_latency(&system).await?;
+    system.stop(&services).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_keys() -> Result<ExitCode> {
