@@ -199,6 +199,7 @@ impl MiniStack {
                 .env("GATEWAY_PORT", port.to_string())
                 .env("SERVICES", "sqs,dynamodb,sns")
                 .env("LOG_LEVEL", "WARNING")
+                .env("TMPDIR", logs) // where it leaves a file with its process id
                 .env_remove("AWS_ENDPOINT_URL")
                 .stdout(log.try_clone()?)
                 .stderr(log),
