@@ -1,6 +1,6 @@
 //! AWS as the stack sees it: MiniStack (or what `AWS_ENDPOINT_URL` names), and the queue and table of a system.
 
-use std::{collections::HashMap, env, path::Path};
+use std::{collections::HashMap, env, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use aws_sdk_dynamodb::types::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// As on AWS, where a queue's visibility timeout must exceed its function's. The pump returns failures sooner.
-const VISIBILITY_TIMEOUT_SECONDS: u32 = 1_080;
+pub const VISIBILITY_TIMEOUT: Duration = Duration::from_mins(18);
 
 /// After this many receives a message goes to the dead-letter queue.
 const MAX_RECEIVES: u32 = 5;
@@ -94,7 +94,7 @@ impl Aws {
     ///
     /// # Errors
     /// When the endpoint does not answer or refuses.
-    pub async fn create_queue(&self, name: &str) -> Result<String> {
+    pub async fn create_queue(&self, name: &str, visibility_timeout: Duration) -> Result<String> {
         let dead = self
             .sqs
             .create_queue()
@@ -113,7 +113,7 @@ impl Aws {
         let attributes = HashMap::from([
             (
                 QueueAttributeName::VisibilityTimeout,
-                VISIBILITY_TIMEOUT_SECONDS.to_string(),
+                visibility_timeout.as_secs().to_string(),
             ),
             (QueueAttributeName::RedrivePolicy, redrive.to_string()),
         ]);

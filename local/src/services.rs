@@ -1,7 +1,7 @@
 //! The services below a system: Postgres, AWS and Redis. Each is taken from the environment when it names one
 //! (`DATABASE_URL`, `AWS_ENDPOINT_URL`, `REDIS_URL`), else started.
 
-use std::env;
+use std::{env, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 
@@ -169,7 +169,11 @@ impl Services {
     /// # Errors
     /// When the queue or the table cannot be made.
     pub async fn test_variables(&self) -> Result<Variables> {
-        let queue_url = self.aws.create_queue("test").await?;
+        // The queue's contract is tested without a pump, and nobody wants to wait.
+        let queue_url = self
+            .aws
+            .create_queue("test", Duration::from_secs(5))
+            .await?;
         self.aws.create_table("test").await?;
         let mut own = self.variables(&self.template, &queue_url, "test");
         let databases = self

@@ -14,6 +14,7 @@ use anyhow::Result;
 use reqwest::Client;
 
 use crate::{
+    aws::VISIBILITY_TIMEOUT,
     functions::Functions,
     gateway::Gateway,
     gemini::Gemini,
@@ -149,7 +150,7 @@ impl Drop for System {
 async fn make_data(services: &Services, name: &str) -> Result<Variables> {
     let (database_url, queue_url, ()) = tokio::try_join!(
         services.create_database(name),
-        services.aws.create_queue(name),
+        services.aws.create_queue(name, VISIBILITY_TIMEOUT),
         services.aws.create_table(name),
     )?;
     let mut own = services.variables(&database_url, &queue_url, name);
