@@ -74,7 +74,7 @@ async fn main() -> ExitCode {
         match command {
             None => serve(&options).await.map(|()| ExitCode::SUCCESS),
             Some(Task::Exec { command }) => exec(&options, &command).await,
-            Some(Task::Test { arguments }) => test(&arguments).await,
+            Some(Task::Test { arguments }) => test(&options, &arguments).await,
             Some(Task::Latency) => latency(&options).await,
             Some(Task::Keys) => print_keys(),
         }
@@ -194,7 +194,7 @@ async fn exec(options: &Options, command: &[String]) -> Result<ExitCode> {
     Ok(exit_code(status))
 }
 
-async fn test(arguments: &[String]) -> Result<ExitCode> {
+async fn test(options: &Options, arguments: &[String]) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     workspace.build().await?;
     let services = Services::start(&workspace, Ports::Free).await?;
@@ -202,7 +202,11 @@ async fn test(arguments: &[String]) -> Result<ExitCode> {
         .cargo("test")
         .arg("--workspace")
         .args(arguments)
-        .envs(services.test_variables().await?)
+        .envs(
+            services
+                .test_variables(&options.settings(Ports::Free))
+                .await?,
+        )
         .kill_on_drop(true)
         .spawn()
         .context("cannot start cargo")?;

@@ -168,7 +168,7 @@ impl Services {
     ///
     /// # Errors
     /// When the queue or the table cannot be made.
-    pub async fn test_variables(&self) -> Result<Variables> {
+    pub async fn test_variables(&self, settings: &Settings) -> Result<Variables> {
         // The queue's contract is tested without a pump, and nobody wants to wait.
         let queue_url = self
             .aws
@@ -182,7 +182,7 @@ impl Services {
         own.extend(databases);
         // All tests have the address 127.0.0.1. The one about this limit sets it.
         own.insert("OTP_CODES_PER_ADDRESS_HOUR".to_owned(), 100_000.to_string());
-        Settings::default().variables(own)
+        settings.variables(own)
     }
 
     /// The address of a Redis database that no other system uses, if there is Redis.

@@ -37,7 +37,7 @@ pub enum State {
 }
 
 /// How one system differs from another.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// `QUEUE`.
     pub queue: Queue,
@@ -53,6 +53,26 @@ pub struct Settings {
     pub ports: Ports,
     /// Variables of the functions that hold whatever the environment says.
     pub overrides: Variables,
+}
+
+impl Default for Settings {
+    /// Of the kind that `QUEUE` and `STATE` name, if they do: `cargo local --queue redis --state redis test` sets them.
+    fn default() -> Self {
+        Self {
+            queue: named("QUEUE"),
+            state: named("STATE"),
+            release: false,
+            real_gemini: false,
+            real_stripe: false,
+            ports: Ports::default(),
+            overrides: Variables::default(),
+        }
+    }
+}
+
+fn named<T: ValueEnum + Default>(variable: &str) -> T {
+    let name = env::var(variable).unwrap_or_default();
+    T::from_str(&name, false).unwrap_or_default()
 }
 
 impl Settings {

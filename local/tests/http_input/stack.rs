@@ -1,8 +1,11 @@
 //! The running system that the tests share, and how they talk to it.
 
-use std::sync::{
-    LazyLock,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use local::{
@@ -38,6 +41,9 @@ pub struct Endpoint {
     /// The schema and an example of the JSON that it takes.
     pub body: Option<(&'static Value, &'static Value)>,
 }
+
+/// Longer than any answer takes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// It lives as long as this process.
 static STACK: LazyLock<Stack> = LazyLock::new(|| {
@@ -100,7 +106,8 @@ impl Stack {
 
     /// A request, to which a test adds what it is about.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.system.client().request(method, self.system.url(path))
+        let request = self.system.client().request(method, self.system.url(path));
+        request.timeout(PATIENCE)
     }
 
     /// The answer to a request; it is what the contract allows.
