@@ -35,6 +35,8 @@ pub struct Gateway {
     /// Where clients send their requests.
     pub url: String,
     client: Client,
+    /// Over HTTP/1.1 the gateway now and then does not read the rest of an answer of more than a few kilobytes.
+    answers: Client,
     _process: Child,
     _tasks: JoinSet<()>,
 }
@@ -80,6 +82,7 @@ impl Gateway {
         Ok(Self {
             url: format!("http://127.0.0.1:{port}"),
             client: crate::client()?,
+            answers: crate::builder()?.http2_prior_knowledge().build()?,
             _process: process,
             _tasks: tasks,
         })
@@ -118,7 +121,7 @@ impl Gateway {
             "{}/.rt/{function}/2018-06-01/runtime/invocation/{id}/{kind}",
             self.url
         );
-        self.client
+        self.answers
             .post(url)
             .body(body)
             .send()

@@ -42,7 +42,7 @@ pub mod workspace;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use reqwest::Client;
+use reqwest::{Client, ClientBuilder};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 pub use aws::Aws;
@@ -59,10 +59,13 @@ pub use system::System;
 /// # Errors
 /// When TLS cannot be set up.
 pub fn client() -> Result<Client> {
+    builder()?.build().context("cannot make an HTTP client")
+}
+
+fn builder() -> Result<ClientBuilder> {
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();
-    let client = Client::builder().tls_backend_preconfigured(tls).no_proxy();
-    client.build().context("cannot make an HTTP client")
+    Ok(Client::builder().tls_backend_preconfigured(tls).no_proxy())
 }
