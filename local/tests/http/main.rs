@@ -45,7 +45,7 @@ on_every_kind!(
     limits::a_number_gets_five_codes_an_hour_and_others_are_not_affected,
     limits::an_address_gets_twenty_codes_an_hour_whatever_its_headers_say,
     limits::sms_go_to_known_numbers_only,
-    limits::without_the_state_store_chat_goes_on_and_codes_do_not,
+    limits::without_queue_and_state_store_chat_goes_on_and_codes_do_not,
     passwords::a_password_signs_in_and_a_wrong_one_or_an_unknown_number_does_not,
     passwords::weak_passwords_are_refused,
     passwords::a_reset_ends_every_session,
