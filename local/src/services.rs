@@ -4,6 +4,7 @@
 use std::{env, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
+use shared::database::Database;
 
 use crate::{
     aws::{Aws, MiniStack},
@@ -263,7 +264,7 @@ async fn migrated(server: &str) -> Result<String> {
             .await?;
     }
     let template = with_database(server, TEMPLATE)?;
-    shared::database::migrate(&template)
+    shared::database::migrate(&Database::at(&template)?)
         .await
         .map_err(|error| anyhow!("the migrations fail: {error:?}"))?;
     Ok(template)

@@ -9,6 +9,7 @@ pub mod auth;
 mod aws;
 pub mod billing;
 pub mod chatroom_cache;
+pub mod cloudformation;
 pub mod config;
 pub mod database;
 pub mod domain;

@@ -1,19 +1,72 @@
 //! TLS for Postgres and Gemini: rustls with ring and embedded roots. Loading the system's roots would cost
 //! milliseconds at every cold start.
 
-use std::sync::Arc;
+use std::{str::FromStr, sync::Arc};
 
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
-/// A client configuration that trusts the roots Mozilla trusts.
-pub(crate) fn client() -> Result<ClientConfig, rustls::Error> {
-    let roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
+/// Who is trusted to say who a server is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Roots {
+    /// Whom Mozilla trusts, and so most of the world.
+    Mozilla,
+    /// Amazon RDS, whose databases have certificates of its own authorities.
+    Rds,
+}
+
+impl FromStr for Roots {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "mozilla" => Ok(Self::Mozilla),
+            "rds" => Ok(Self::Rds),
+            other => Err(format!("{other:?} is not one of: mozilla, rds")),
+        }
+    }
+}
+
+impl Roots {
+    fn store(self) -> RootCertStore {
+        match self {
+            Self::Mozilla => RootCertStore {
+                roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+            },
+            Self::Rds => {
+                let mut store = RootCertStore::empty();
+                let authorities = CertificateDer::pem_slice_iter(include_bytes!("rds-roots.pem"));
+                store.add_parsable_certificates(authorities.flatten());
+                store
+            }
+        }
+    }
+}
+
+/// A client configuration that trusts `roots`.
+pub(crate) fn client(roots: Roots) -> Result<ClientConfig, rustls::Error> {
     Ok(
         ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
+            .with_root_certificates(roots.store())
             .with_no_client_auth(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    //! The embedded certificates are whole.
+
+    use super::*;
+
+    #[test]
+    fn every_authority_of_rds_is_trusted() {
+        let bundle = include_str!("rds-roots.pem");
+        let certificates = bundle.matches("BEGIN CERTIFICATE").count();
+        assert!(certificates > 80, "one for each region and kind of key");
+        assert_eq!(Roots::Rds.store().len(), certificates);
+    }
 }

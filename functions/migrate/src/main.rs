@@ -1,20 +1,51 @@
-//! Brings the database's schema up to date. Runs before new code serves; running it twice, or twice at once, is safe.
+//! Brings the database's schema up to date. A deploy runs it before any new code serves, as a custom resource whose
+//! properties name the schema's version; when it fails, so does the deploy. Running it twice, or twice at once, is safe.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
-use shared::{config, database, telemetry};
-use tracing::info;
+use shared::{
+    cloudformation::{self, Request},
+    database::{self, Database},
+    telemetry,
+};
+use tracing::{error, info};
 
-async fn migrate(url: &str) -> Result<Value, Error> {
-    let applied = database::migrate(url).await?;
-    info!(applied, "the schema is up to date");
-    Ok(json!({ "applied": applied, "schema_version": database::schema_version() }))
+/// What CloudFormation knows the schema by. Another name would make it delete the old one.
+const RESOURCE: &str = "schema";
+
+async fn migrate(database: &Database, event: LambdaEvent<Request>) -> Result<Value, Error> {
+    let request = event.payload;
+    let applied = match request {
+        Request::Delete(_) => Ok(0), // the stack is removed; its data stays
+        _ => database::migrate(database).await,
+    };
+    match &applied {
+        Ok(applied) => info!(applied, "the schema is up to date"),
+        Err(reason) => error!(
+            reason = &**reason as &dyn std::error::Error,
+            "a migration failed"
+        ),
+    }
+    let verdict = applied
+        .as_ref()
+        .map(|_| ())
+        .map_err(|reason| describe(&**reason));
+    cloudformation::answer(&request, RESOURCE, verdict).await?;
+    Ok(json!({ "applied": applied.ok(), "schema_version": database::schema_version() }))
+}
+
+/// The reason with its causes.
+fn describe(reason: &dyn std::error::Error) -> String {
+    let cause = reason
+        .source()
+        .map(|cause| format!(": {}", describe(cause)));
+    format!("{reason}{}", cause.unwrap_or_default())
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let url: &str = &config::required::<String>("DATABASE_URL")?;
-    let handler = service_fn(async |_: LambdaEvent<Value>| migrate(url).await);
+    let database = &Database::from_env()?;
+    let handler = service_fn(async |event| migrate(database, event).await);
     lambda_runtime::run(handler).await
 }

@@ -26,7 +26,7 @@ pub use tokio_postgres::types::Type;
 use crate::{
     config::{self, ConfigError},
     error::Source,
-    tls,
+    tls::{self, Roots},
 };
 
 /// How long a connection may take to open, and a statement to answer.
@@ -81,7 +81,7 @@ impl From<tokio_postgres::Error> for Error {
 /// The database.
 pub struct Database {
     config: Config,
-    tls: MakeRustlsConnect,
+    roots: Roots,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -91,13 +91,16 @@ struct Connection {
 }
 
 impl Database {
-    /// The database at `DATABASE_URL`. Nothing is opened yet.
+    /// The database at `DATABASE_URL`, whose certificate `DATABASE_ROOTS` vouch for. Nothing is opened yet.
     ///
     /// # Errors
-    /// When the variable is missing or not a Postgres URL.
+    /// When the URL is missing or not one of Postgres, or the roots are none of the known ones.
     pub fn from_env() -> Result<Self, ConfigError> {
         let url = config::secret("DATABASE_URL")?;
-        Self::at(url.expose_secret())
+        Ok(Self {
+            roots: config::or_default("DATABASE_ROOTS", Roots::Mozilla)?,
+            ..Self::at(url.expose_secret())?
+        })
     }
 
     /// The database at `url`. Nothing is opened yet.
@@ -105,17 +108,15 @@ impl Database {
     /// # Errors
     /// When it is not a Postgres URL.
     pub fn at(url: &str) -> Result<Self, ConfigError> {
-        let malformed =
-            |error: &dyn std::error::Error| ConfigError::malformed("DATABASE_URL", error);
-        let mut config: Config = url.parse().map_err(|error| malformed(&error))?;
+        let config = url.parse::<Config>();
+        let mut config = config.map_err(|error| ConfigError::malformed("DATABASE_URL", error))?;
         config
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_user_timeout(STATEMENT_TIMEOUT)
             .application_name("chat-backend");
-        let tls = tls::client().map_err(|error| malformed(&error))?;
         Ok(Self {
             config,
-            tls: MakeRustlsConnect::new(tls),
+            roots: Roots::Mozilla,
             connection: Mutex::default(),
         })
     }
@@ -125,7 +126,7 @@ impl Database {
     pub fn another_connection(&self) -> Self {
         Self {
             config: self.config.clone(),
-            tls: self.tls.clone(),
+            roots: self.roots,
             connection: Mutex::default(),
         }
     }
@@ -196,7 +197,8 @@ impl Database {
     }
 
     async fn connect(&self) -> Result<Client, Error> {
-        let connecting = self.config.connect(self.tls.clone());
+        let tls = tls::client(self.roots).map_err(|error| Error::Failed(error.into()))?;
+        let connecting = self.config.connect(MakeRustlsConnect::new(tls));
         let (client, connection) = timeout(CONNECT_TIMEOUT, connecting)
             .await
             .map_err(|elapsed| Error::Unavailable(elapsed.into()))?
@@ -241,16 +243,15 @@ pub fn schema_version() -> i32 {
     versions.max().unwrap_or_default()
 }
 
-/// Brings the schema at `url` up to date and returns how many migrations that took. Callers at the same time wait for
+/// Brings the schema of `database` up to date and returns how many migrations that took. Callers at the same time wait for
 /// each other, and what was applied before is left alone.
 ///
 /// # Errors
 /// When Postgres is unavailable, or a migration fails; a failed one leaves no trace.
-pub async fn migrate(url: &str) -> Result<usize, Source> {
+pub async fn migrate(database: &Database) -> Result<usize, Source> {
     /// Any number will do, as long as nothing else in this database locks it.
     const LOCK: &str = "select pg_advisory_lock(20261122)";
 
-    let database = Database::at(url)?;
     let mut client = database.connect().await?;
     // The lock ends with the connection.
     client.batch_execute(LOCK).await?;

@@ -169,7 +169,7 @@ impl Gemini {
             return Ok(client);
         }
         let mut builder = Client::builder().connect_timeout(CONNECT_TIMEOUT);
-        if let Ok(tls) = tls::client() {
+        if let Ok(tls) = tls::client(tls::Roots::Mozilla) {
             builder = builder.tls_backend_preconfigured(tls);
         }
         let client = builder.build()?;
