@@ -1,6 +1,9 @@
 //! AWS as the stack sees it: MiniStack (or what `AWS_ENDPOINT_URL` names), and the queue and table of a system.
 
-use std::{collections::HashMap, env, path::Path, time::Duration};
+mod call;
+mod ministack;
+
+use std::{collections::HashMap, env, time::Duration};
 
 use anyhow::{Context, Result};
 use aws_sdk_dynamodb::types::{
@@ -12,12 +15,8 @@ use aws_sdk_sqs::{
     types::QueueAttributeName,
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use tokio::process::{Child, Command};
 
-use crate::{
-    process::{Group, Port, log_file, wait_until_ready},
-    tools::Tools,
-};
+pub use ministack::{MiniStack, Strictness};
 
 /// As on AWS, where a queue's visibility timeout must exceed its function's. The pump returns failures sooner.
 pub const VISIBILITY_TIMEOUT: Duration = Duration::from_mins(18);
@@ -34,6 +33,7 @@ pub struct Aws {
     pub region: String,
     key: String,
     secret: String,
+    credentials: Credentials,
     /// The client for queues.
     pub sqs: aws_sdk_sqs::Client,
     dynamodb: aws_sdk_dynamodb::Client,
@@ -65,7 +65,7 @@ impl Aws {
         let dynamodb = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.clone()))
-            .credentials_provider(credentials)
+            .credentials_provider(credentials.clone())
             .endpoint_url(&endpoint)
             .http_client(http_client())
             .build();
@@ -74,6 +74,7 @@ impl Aws {
             region,
             key,
             secret,
+            credentials,
             sqs: aws_sdk_sqs::Client::from_conf(sqs),
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb),
         }
@@ -173,49 +174,4 @@ fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https()
-}
-
-/// A running MiniStack.
-pub struct MiniStack {
-    /// Where it is.
-    pub endpoint: String,
-    _server: Child,
-    _group: Group,
-}
-
-impl MiniStack {
-    /// Starts it, with nothing in it.
-    ///
-    /// # Errors
-    /// When its port is in use, or when it does not start.
-    pub async fn start(tools: &Tools, port: Port, logs: &Path) -> Result<Self> {
-        let port = port.number()?;
-        let (path, log) = log_file(logs, "ministack")?;
-        let group = Group::new(None)?;
-        let mut server = group.spawn(
-            Command::new(tools.program("python"))
-                .args(["-m", "ministack"])
-                .env("BIND_HOST", "127.0.0.1") // it would bind every address
-                .env("GATEWAY_PORT", port.to_string())
-                .env("SERVICES", "sqs,dynamodb,sns")
-                .env("LOG_LEVEL", "WARNING")
-                .env("TMPDIR", logs) // where it leaves a file with its process id
-                .env_remove("AWS_ENDPOINT_URL")
-                .stdout(log.try_clone()?)
-                .stderr(log),
-        )?;
-        let endpoint = format!("http://127.0.0.1:{port}");
-        let client = crate::client()?;
-        let health = format!("{endpoint}/_ministack/health");
-        wait_until_ready("MiniStack", &mut server, &path, async || {
-            let answer = client.get(&health).send().await;
-            answer.is_ok_and(|answer| answer.status().is_success())
-        })
-        .await?;
-        Ok(Self {
-            endpoint,
-            _server: server,
-            _group: group,
-        })
-    }
 }

@@ -20,6 +20,7 @@
 mod aws;
 pub mod contract;
 pub mod conversation;
+pub mod deployment;
 mod events;
 mod functions;
 mod gateway;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use shared::database::Database;
 
 use crate::{
-    aws::{Aws, MiniStack},
+    aws::{Aws, MiniStack, Strictness},
     postgres::{self, Postgres, connect, with_database},
     process::{Port, Ports},
     progress::Step,
@@ -58,7 +58,7 @@ impl Services {
             ),
             unless_named(
                 "AWS_ENDPOINT_URL",
-                MiniStack::start(&tools, ministack, &logs)
+                MiniStack::start(&tools, ministack, &logs, Strictness::Trusting)
             ),
             unless_named("REDIS_URL", Redis::start(&tools, redis, &logs)),
         )?;
@@ -221,8 +221,20 @@ impl Services {
     /// # Errors
     /// When Postgres does not answer or refuses.
     pub async fn create_database(&self, name: &str) -> Result<String> {
+        self.copy_database(postgres::split(&self.template)?.1, name)
+            .await
+    }
+
+    /// Makes a database without a schema, and gives its URL.
+    ///
+    /// # Errors
+    /// When Postgres does not answer or refuses.
+    pub async fn create_unmigrated_database(&self, name: &str) -> Result<String> {
+        self.copy_database("template0", name).await
+    }
+
+    async fn copy_database(&self, template: &str, name: &str) -> Result<String> {
         let admin = connect(&with_database(&self.template, "postgres")?).await?;
-        let template = postgres::split(&self.template)?.1;
         let create = format!(r#"create database "{name}" template "{template}""#);
         admin
             .batch_execute(&create)

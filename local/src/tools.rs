@@ -1,4 +1,4 @@
-//! The programs of the local stack: Python packages in a virtual environment below `target/`, installed once.
+//! The programs of the local stack: Python packages in virtual environments below `target/`, installed once.
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,27 @@ use tokio::{
 
 use crate::{process, progress::Step};
 
-const REQUIREMENTS: &str = include_str!("../requirements.txt");
+/// What the stack runs.
+const STACK: Packages = Packages {
+    directory: "local/tools",
+    requirements: include_str!("../requirements.txt"),
+    title: "Installing Postgres, MiniStack and cargo-lambda (once)",
+};
+
+/// What deploys it.
+const SAM: Packages = Packages {
+    directory: "local/sam",
+    requirements: include_str!("../sam-requirements.txt"),
+    title: "Installing SAM (once)",
+};
+
+/// Python packages that go together.
+struct Packages {
+    /// Their virtual environment, below `target/`.
+    directory: &'static str,
+    requirements: &'static str,
+    title: &'static str,
+}
 
 /// A copy of the requirements, written when everything is installed.
 const INSTALLED: &str = "installed.txt";
@@ -33,14 +53,27 @@ impl Tools {
     /// # Errors
     /// When Python is missing, too old or incomplete, or when a package cannot be installed.
     pub async fn install(target: &Path) -> Result<Self> {
-        let directory = target.join("local/tools");
+        Self::install_packages(target, &STACK).await
+    }
+
+    /// Installs SAM in the same way.
+    ///
+    /// # Errors
+    /// As [`Tools::install`].
+    pub async fn install_sam(target: &Path) -> Result<Self> {
+        Self::install_packages(target, &SAM).await
+    }
+
+    async fn install_packages(target: &Path, packages: &Packages) -> Result<Self> {
+        let directory = target.join(packages.directory);
         let installed = || {
-            fs::read_to_string(directory.join(INSTALLED)).is_ok_and(|known| known == REQUIREMENTS)
+            let known = fs::read_to_string(directory.join(INSTALLED));
+            known.is_ok_and(|known| known == packages.requirements)
         };
         if !installed() {
             let lock = lock(&directory.with_extension("lock")).await?;
             if !installed() {
-                install(&directory).await?;
+                install(&directory, packages).await?;
             }
             drop(lock);
         }
@@ -88,8 +121,8 @@ async fn lock(path: &Path) -> Result<File> {
         .context("cannot lock the tools")
 }
 
-async fn install(directory: &Path) -> Result<()> {
-    let step = Step::begin("Installing Postgres, MiniStack and cargo-lambda (once)");
+async fn install(directory: &Path, packages: &Packages) -> Result<()> {
+    let step = Step::begin(packages.title);
     if let Err(error) = process::run(Command::new("python3").args(["-c", CHECK])).await {
         bail!(
             "the local stack needs `python3` 3.10 or newer with its modules `venv` and `ensurepip` \
@@ -102,7 +135,7 @@ async fn install(directory: &Path) -> Result<()> {
     process::run(Command::new("python3").args(["-m", "venv"]).arg(directory)).await?;
 
     let requirements = directory.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS)?;
+    fs::write(&requirements, packages.requirements)?;
     let mut pip = Command::new(directory.join("bin/python"))
         .args([
             "-m",
@@ -131,7 +164,7 @@ async fn install(directory: &Path) -> Result<()> {
             end.status
         );
     }
-    fs::write(directory.join(INSTALLED), REQUIREMENTS)?;
+    fs::write(directory.join(INSTALLED), packages.requirements)?;
     step.done();
     Ok(())
 }

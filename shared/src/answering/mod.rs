@@ -89,21 +89,21 @@ impl Answering {
 
     async fn answer_one(&self, lease: &Lease) -> Result<()> {
         let Some(outcome) = self.ask(lease).await? else {
-            warn!(message = %lease.message, "the room was taken over; its answer is dropped");
+            warn!(message_id = %lease.message, "the room was taken over; its answer is dropped");
             return Ok(());
         };
         match outcome {
             Outcome::Answered(answer) => {
-                info!(message = %lease.message, finish_reason = answer.finish_reason, "answered");
+                info!(message_id = %lease.message, finish_reason = answer.finish_reason, "answered");
                 lease.settle_answered(&self.database, &answer).await
             }
             Outcome::Refused(reason) => {
-                info!(message = %lease.message, reason, "refused");
+                info!(message_id = %lease.message, reason, "refused");
                 lease.settle_failed(&self.database, &reason).await
             }
             Outcome::Rejected(reason) => {
                 // The alarm counts lines with this metric.
-                error!(metric = "message_failed", message = %lease.message, reason, "rejected");
+                error!(metric = "message_failed", message_id = %lease.message, reason, "rejected");
                 lease.settle_failed(&self.database, "REJECTED").await
             }
             Outcome::Deferred {
@@ -136,12 +136,12 @@ impl Answering {
 
     async fn defer(&self, lease: &Lease, delay: Duration, reason: &str) -> Result<()> {
         if Instant::now() + delay >= lease.deadline {
-            error!(metric = "message_failed", message = %lease.message, reason, "given up");
+            error!(metric = "message_failed", message_id = %lease.message, reason, "given up");
             return lease
                 .settle_failed(&self.database, "MODEL_UNAVAILABLE")
                 .await;
         }
-        warn!(message = %lease.message, reason, ?delay, "deferred");
+        warn!(message_id = %lease.message, reason, ?delay, "deferred");
         lease.defer(&self.database, delay).await?;
         self.queue
             .wake_after(delay, lease.chatroom, lease.user)
