@@ -44,6 +44,7 @@ impl Limits {
             "message-answer" => (4, 180),
             "message-drain" => (1, 180),
             "message-send" => (4, 30),
+            "migrate" | "subscription-sync" => (2, 300),
             _ => (2, 30),
         };
         Self {

@@ -47,6 +47,7 @@ use reqwest::{Client, ClientBuilder};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 pub use aws::Aws;
+pub use functions::timeout_of;
 pub use postgres::{Postgres, connect};
 pub use process::Ports;
 pub use pump::{Gate, Paused};

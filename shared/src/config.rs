@@ -6,6 +6,7 @@
 use std::{env, fmt::Display, str::FromStr};
 
 use secrecy::SecretString;
+use tracing::debug;
 
 /// Says which variable is wrong and why; never what a secret one contained.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,7 @@ pub fn or_default<T: FromStr<Err: Display>>(
 /// # Errors
 /// When it is set, but not Unicode or not a `T`.
 pub fn optional<T: FromStr<Err: Display>>(name: &'static str) -> Result<Option<T>, ConfigError> {
+    debug!(variable = name, "reading the configuration");
     match env::var(name) {
         Ok(value) if !value.is_empty() => value
             .parse()

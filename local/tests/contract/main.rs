@@ -1,4 +1,4 @@
-//! Routes, functions, sample events and `openapi.yaml` say the same: nothing has one without the others.
+//! Routes, functions, sample events, `openapi.yaml` and `template.yaml` say the same: nothing has one without the others.
 //!
 //! Each stands where its reader looks for it, so something must hold them together. Real responses are held to the
 //! contract by the tests that send requests.
@@ -11,6 +11,8 @@
 
 mod checker;
 mod events;
+mod template;
+mod variables;
 mod workspace;
 
 use std::{

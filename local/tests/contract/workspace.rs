@@ -27,6 +27,8 @@ pub struct Workspace {
     pub functions: BTreeMap<String, BTreeSet<String>>,
     /// The files in `events/`, by their names without `.json`.
     pub events: BTreeMap<String, Value>,
+    /// All of `template.yaml`. The short forms of CloudFormation's functions stand as what is in them.
+    pub template: Value,
 }
 
 /// Read once for all tests.
@@ -37,6 +39,7 @@ pub static WORKSPACE: LazyLock<Workspace> = LazyLock::new(|| {
         routes: routes(&metadata["metadata"]["lambda"]["watch"]["router"]),
         functions: functions(&root, &metadata),
         events: events(&root.join("events")),
+        template: template(&root.join("template.yaml")),
     }
 });
 
@@ -100,6 +103,11 @@ fn events(folder: &Path) -> BTreeMap<String, Value> {
             )
         })
         .collect()
+}
+
+fn template(path: &Path) -> Value {
+    let text = fs::read_to_string(path).expect("the template can be read");
+    serde_saphyr::from_str(&text).expect("the template is YAML")
 }
 
 /// A file's name without its extension.
