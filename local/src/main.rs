@@ -141,10 +141,11 @@ impl Options {
 }
 
 async fn serve(options: &Options) -> Result<()> {
-    let (workspace, _services, system) = options.start(Ports::Fixed).await?;
+    let (workspace, services, system) = options.start(Ports::Fixed).await?;
     conversation::print(&system).await?;
     let file = workspace.target.join("local/env");
     let variables = system.variables();
+    services.keep_secrets(&variables).await?;
     write_secret(&file, &environment_file(&variables))
         .with_context(|| format!("cannot write {}", file.display()))?;
     for name in [
@@ -181,6 +182,7 @@ async fn exec(options: &Options, command: &[String]) -> Result<ExitCode> {
     let [program, arguments @ ..] = command else {
         unreachable!("clap requires a command");
     };
+    services.keep_secrets(&system.variables()).await?;
     let mut child = Command::new(program);
     forget_cargo_run(&mut child);
     let mut child = child

@@ -8,6 +8,7 @@ use shared::database::Database;
 
 use crate::{
     aws::{Aws, MiniStack, Strictness},
+    deployment,
     postgres::{self, Postgres, connect, with_database},
     process::{Port, Ports},
     progress::Step,
@@ -37,7 +38,7 @@ pub struct Services {
     /// How many databases it has for systems. One that is not ours may have few, and is used as it is named.
     redis_databases: Option<u32>,
     postgres: Option<Postgres>,
-    _ministack: Option<MiniStack>,
+    ministack: Option<MiniStack>,
     redis: Option<Redis>,
 }
 
@@ -80,7 +81,7 @@ impl Services {
             redis_url,
             redis_databases: redis.as_ref().map(|_| redis::DATABASES),
             postgres,
-            _ministack: ministack,
+            ministack,
             redis,
         };
         step.done();
@@ -104,7 +105,7 @@ impl Services {
                 .ok()
                 .and_then(|number| number.parse().ok()),
             postgres: None,
-            _ministack: None,
+            ministack: None,
             redis: None,
         })
     }
@@ -157,6 +158,17 @@ impl Services {
         self.postgres
             .as_ref()
             .context("this Postgres is shared; use `with_own_postgres`")
+    }
+
+    /// Makes the secret that a stack deployed into our MiniStack takes its variables from: what this system has.
+    ///
+    /// # Errors
+    /// When MiniStack refuses.
+    pub async fn keep_secrets(&self, variables: &Variables) -> Result<()> {
+        match self.ministack {
+            Some(_) => deployment::keep_secrets(&self.aws, variables).await,
+            None => Ok(()), // somebody else's AWS
+        }
     }
 
     /// The migrated database. Nobody may be connected to it while a copy is made, so nobody should be.
