@@ -63,23 +63,11 @@ fn a_record_that_is_no_wake_up_ends_in_the_dead_letter_queue() {
 
 #[test]
 fn the_schedule_wakes_a_room_whose_wake_up_was_lost() {
-    /// As if the function had died between the statement and the wake-up.
-    const ACCEPT: &str = "
-        with room as (
-            update chatrooms set last_position = last_position + 1 where id = $1 returning *
-        )
-        insert into messages (id, chatroom_id, user_id, position, content, created_at)
-        select $2, id, user_id, last_position, 'Anybody there?', now() - interval '1 minute'
-        from room";
     run(async |stack| {
         let user = User::sign_up(stack).await;
         let room = user.open_room().await;
-        let message = uuid::Uuid::now_v7();
-        let database = stack.deployment.database().await.unwrap();
-        let room_id: uuid::Uuid = room.parse().unwrap();
-        let accepted = database.execute(ACCEPT, &[&room_id, &message]).await;
-        assert_eq!(accepted.unwrap(), 1);
-        let message = user.settled(&room, &json!(message)).await;
+        let message = user.post_without_wake_up(&room, "Anybody there?").await;
+        let message = user.settled(&room, &message).await;
         assert_eq!(message["reply"]["content"], "echo: Anybody there?");
     });
 }

@@ -90,6 +90,10 @@ async fn use_everything(stack: &'static Stack) {
     let message = user.settled(&room, &message["id"]).await;
     assert_eq!(message["status"], "answered");
 
+    // So does a forgotten message the sweep.
+    let message = user.post_without_wake_up(&room, "Anybody there?").await;
+    user.settled(&room, &message).await;
+
     // Money and the end.
     user.call(post.clone(), "/subscribe/pro", json!({}), 200)
         .await;

@@ -15,6 +15,7 @@ use tokio::{
     runtime::Runtime,
     time::{Instant, sleep},
 };
+use uuid::Uuid;
 
 /// Longer than the schedule's minute, and what follows from it.
 pub const PATIENCE: Duration = Duration::from_mins(3);
@@ -111,6 +112,21 @@ impl User {
         let path = format!("/chatroom/{room}/message");
         self.call(Method::POST, &path, json!({ "content": content }), 202)
             .await
+    }
+
+    /// Accepts a message a minute ago, as if the function had died before it sent the wake-up. Gives its id.
+    pub async fn post_without_wake_up(&self, room: &str, content: &str) -> Value {
+        const ACCEPT: &str = "
+            with room as (
+                update chatrooms set last_position = last_position + 1 where id = $1 returning *
+            )
+            insert into messages (id, chatroom_id, user_id, position, content, created_at)
+            select $2, id, user_id, last_position, $3, now() - interval '1 minute' from room";
+        let (room, message): (Uuid, Uuid) = (room.parse().unwrap(), Uuid::now_v7());
+        let database = self.stack.deployment.database().await.unwrap();
+        let accepted = database.execute(ACCEPT, &[&room, &message, &content]).await;
+        assert_eq!(accepted.unwrap(), 1);
+        json!(message)
     }
 
     /// Waits until a message is settled.
