@@ -9,12 +9,9 @@
     reason = "a test that cannot go on must stop"
 )]
 
-mod bodies;
 mod fields;
-mod ids;
 mod queries;
 mod samples;
 mod secrets;
 mod stack;
-mod tokens;
 mod variables;

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, spawn};
 
-use crate::Stack;
+use crate::payments::Stack;
 
 /// The newest event that Stripe sent, with what was answered.
 async fn last_event(stack: &Stack) -> Value {

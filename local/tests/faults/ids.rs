@@ -3,10 +3,12 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::stack::{NOT_FOUND, Stack, problem, run, text};
+use crate::input::{Stack, problem, run, text};
 
 /// A UUIDv7 that nothing has.
 const UNKNOWN: &str = "019b0000-0000-7000-8000-000000000003";
+
+const NOT_FOUND: (u16, &str) = (404, "not-found");
 
 /// What can be asked of a room, and of a message in it.
 fn requests(room: &str, message: &str) -> [(Method, String, Value); 5] {

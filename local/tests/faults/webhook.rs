@@ -5,9 +5,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    Stack,
-    signature::{header, now, sign},
-    stack::SECRETS,
+    payments::{SECRETS, Stack, now},
+    signature::{header, sign},
 };
 
 /// An event that nobody here knows the type of.
