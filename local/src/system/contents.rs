@@ -18,6 +18,12 @@ const DEAD: &str = "{wake-ups}:dead";
 const MANY: i32 = 10;
 
 impl System {
+    /// What carries its wake-ups.
+    #[must_use]
+    pub fn queue_kind(&self) -> Queue {
+        self.kind.0
+    }
+
     /// Puts a message into the queue, whatever its body.
     ///
     /// # Errors

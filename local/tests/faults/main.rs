@@ -41,6 +41,7 @@
 //! | 33 | bodies that are too large, no JSON, too deep, or strange | 413, 400, 415 or 422 | [`bodies`] |
 //! | 34 | a handler panics | 500; the next request works | [`functions`] |
 //! | 35 | connections cut while the function was frozen | the request succeeds on new ones | [`functions`] |
+//! | | many of these at random | every message comes to its one end | [`random`] |
 
 #![expect(
     clippy::unwrap_used,
@@ -59,6 +60,7 @@ mod outages;
 mod posts;
 mod proxy;
 mod queue;
+mod random;
 mod rooms;
 mod sessions;
 mod signature;
@@ -119,6 +121,7 @@ on_every_kind!(
     state::without_queue_and_state_store_chat_goes_on_and_codes_do_not,
     functions::a_panic_is_a_500_and_the_process_serves_the_next_request,
     functions::connections_that_were_cut_while_the_function_was_frozen_are_replaced,
+    random::after_random_faults_every_message_has_come_to_its_one_end,
 );
 
 /// Runs each rule about payments on one of their systems, as a test of its own.

@@ -88,8 +88,8 @@ async fn killed_after_asking(stack: &Stack, user: &User<'_>) {
     until_waiting(stack, SETTLE).await;
     kill(stack, stack.worker).await;
     undo_waiting(stack, SETTLE).await;
-    lock.release().await;
     assert_eq!(user.get(&message).await.body["status"], "answering");
+    lock.release().await;
 
     let settled = swept(stack, user, &message).await;
     assert_eq!(settled["reply"]["content"], "echo: after asking");
