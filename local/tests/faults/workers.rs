@@ -26,10 +26,17 @@ pub async fn a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_
     let stack = stack.another(&[]).await;
     let user = stack.user().await;
     let room = user.room().await;
-    let slow = json!({ "match": "many", "delay_ms": 300 });
-    stack.system.script(&json!([slow, slow])).await.unwrap();
+    // Longer than a lease, which is therefore renewed.
+    let slow = json!([{ "match": "many", "delay_ms": 4_000 }]);
+    stack.system.script(&slow).await.unwrap();
     user.post(&room, "many 1").await;
     let last = user.post(&room, "many 2").await;
+    let renewed = "chatrooms where answering_until > (
+                       select min(created_at) + interval '4500 milliseconds' from messages)";
+    until("the lease was renewed", async || {
+        stack.count(renewed).await == 1
+    })
+    .await;
     let body = wake_up(&room);
     let queued = join_all((0..20).map(|_| stack.system.send_to_queue(&body)));
     let at_once = join_all((0..20).map(|_| stack.system.wake(id(&room))));

@@ -11,6 +11,7 @@
 
 mod fields;
 mod queries;
+mod random;
 mod samples;
 mod secrets;
 mod stack;
