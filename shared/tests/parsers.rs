@@ -105,7 +105,7 @@ fn map(name: &str, value: &str) -> HashMap<String, Vec<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn a_body_is_what_it_should_be_or_the_callers_fault(body in body()) {
