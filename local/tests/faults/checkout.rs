@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::payments::Stack;
 
+/// Row 25.
 pub async fn checkouts_at_once_give_one_customer_and_one_page(stack: &Stack) {
     // While one is making the customer, and then the page, the others find the key in use.
     let slow = ["POST /v1/customers", "POST /v1/checkout/sessions"];
@@ -17,6 +18,7 @@ pub async fn checkouts_at_once_give_one_customer_and_one_page(stack: &Stack) {
     assert_eq!(user.made().await, (1, 1));
 }
 
+/// Row 25.
 pub async fn a_subscriber_gets_the_portal_instead(stack: &Stack) {
     let user = stack.user().await;
     let subscription = user.become_pro().await;

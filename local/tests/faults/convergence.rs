@@ -47,7 +47,7 @@ fn orders(events: &[String]) -> Vec<Vec<String>> {
 }
 
 /// How often Stripe was called for something that contains `part`.
-async fn calls(stack: &Stack, part: &str) -> usize {
+pub async fn calls(stack: &Stack, part: &str) -> usize {
     let calls = stack.get_stripe("/_calls").await;
     let calls = calls.as_array().unwrap().iter();
     let said = calls.map(|call| {
@@ -70,6 +70,7 @@ async fn hold(stack: &Stack) -> usize {
     events(stack, 0).await.len()
 }
 
+/// Row 21.
 pub async fn any_order_with_duplicates_and_any_one_missing_ends_in_stripes_state(stack: &Stack) {
     let user = stack.user().await;
     let page = user.subscribe().await;

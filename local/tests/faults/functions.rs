@@ -1,13 +1,15 @@
 //! Rows 34 and 35: a function that panics, and one that was frozen while its connections were cut.
 
+use futures_util::join;
 use rustix::process::Signal;
 
 use crate::{
     proxy::Proxy,
     stack::{Stack, services},
-    stops::{signal, until_logged},
+    stops::{signal, until, until_logged},
 };
 
+/// Row 34.
 pub async fn a_panic_is_a_500_and_the_process_serves_the_next_request(stack: &Stack) {
     let stack = stack.another(&[]).await;
     let user = stack.user().await;
@@ -32,6 +34,7 @@ pub async fn a_panic_is_a_500_and_the_process_serves_the_next_request(stack: &St
     assert_eq!(stack.system.pids("user-get"), processes);
 }
 
+/// Row 35.
 pub async fn connections_that_were_cut_while_the_function_was_frozen_are_replaced(stack: &Stack) {
     const FUNCTIONS: [&str; 3] = ["chatroom-create", "chatroom-list", "message-send"];
 
@@ -72,4 +75,17 @@ pub async fn connections_that_were_cut_while_the_function_was_frozen_are_replace
     assert_eq!(user.settled(&message).await["status"], "answered");
     assert_eq!(processes(), before, "the same processes did it");
     assert!(lines[0].broken() > broken[0]);
+
+    // It may also be noticed only when a statement is under way.
+    let _schedules = stack.system.schedules().pause().await;
+    user.get("/user/me").await;
+    let unheard = lines[0].broken();
+    lines[0].fall_silent();
+    let cut = async {
+        let spoken = async || lines[0].broken() > unheard;
+        until("a statement is under way", spoken).await;
+        lines[0].heal();
+    };
+    let (answer, ()) = join!(user.get("/user/me"), cut);
+    assert_eq!(answer.status, 200);
 }

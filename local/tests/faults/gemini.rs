@@ -9,6 +9,7 @@ use crate::{
     stops::{id, until, until_logged},
 };
 
+/// Row 12.
 pub async fn what_may_pass_is_deferred_and_asked_again_until_it_is_answered(stack: &Stack) {
     let gemini = Proxy::before(stack.system.gemini_url().unwrap()).await;
     let own = stack.another(&[("GEMINI_URL", &gemini.url)]).await;
@@ -51,6 +52,7 @@ pub async fn what_may_pass_is_deferred_and_asked_again_until_it_is_answered(stac
     assert_eq!(user.used().await, 6);
 }
 
+/// Row 13.
 pub async fn a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_nothing(stack: &Stack) {
     // Nobody listens on the discard port.
     let settings = [
@@ -67,6 +69,7 @@ pub async fn a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_noth
     assert_eq!(user.used().await, 0);
 }
 
+/// Row 14.
 pub async fn an_error_of_ours_fails_the_message_after_one_call_and_raises_the_alarm(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -91,6 +94,7 @@ pub async fn an_error_of_ours_fails_the_message_after_one_call_and_raises_the_al
     assert_eq!(user.used().await, 0);
 }
 
+/// Row 15.
 pub async fn a_refusal_and_a_cut_answer_are_settled_with_their_reason_and_not_repeated(
     stack: &Stack,
 ) {
@@ -129,6 +133,7 @@ pub async fn a_refusal_and_a_cut_answer_are_settled_with_their_reason_and_not_re
     assert_eq!(stack.calls(&prompt).await.len(), 1);
 }
 
+/// Row 16.
 pub async fn a_broken_stream_is_never_an_answer(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;

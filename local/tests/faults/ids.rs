@@ -77,6 +77,7 @@ fn an_id_that_is_none_or_that_nothing_has_is_not_found() {
     });
 }
 
+/// Row 30.
 #[test]
 fn what_belongs_to_somebody_else_cannot_be_told_from_what_does_not_exist() {
     run(async |stack| {

@@ -10,6 +10,7 @@ use crate::{
     stops::{kill, swept, until, without_workers},
 };
 
+/// Row 1.
 pub async fn a_post_while_the_queue_is_down_is_answered_once_it_is_back(stack: &Stack) {
     let (stack, lines) = behind_proxies(stack).await;
     let user = stack.user().await;
@@ -25,6 +26,7 @@ pub async fn a_post_while_the_queue_is_down_is_answered_once_it_is_back(stack: &
     assert_eq!(user.used().await, 1);
 }
 
+/// Row 2.
 pub async fn a_crash_after_the_commit_and_before_the_wake_up_is_made_up_for_by_the_sweep(
     stack: &Stack,
 ) {
@@ -54,6 +56,7 @@ pub async fn a_crash_after_the_commit_and_before_the_wake_up_is_made_up_for_by_t
     assert_eq!(user.used().await, 1);
 }
 
+/// Row 3.
 pub async fn a_post_while_postgres_is_down_is_refused_and_leaves_nothing(stack: &Stack) {
     let services = services().with_own_postgres().await.unwrap();
     let stack = stack.another_on(&services, &[]).await;
@@ -75,6 +78,7 @@ pub async fn a_post_while_postgres_is_down_is_refused_and_leaves_nothing(stack: 
     assert_eq!(user.settled(&message).await["status"], "answered");
 }
 
+/// Row 4.
 pub async fn twenty_equal_idempotency_keys_make_one_message(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -105,6 +109,7 @@ pub async fn twenty_equal_idempotency_keys_make_one_message(stack: &Stack) {
     assert_eq!(user.used().await, 1);
 }
 
+/// Row 5.
 pub async fn an_idempotency_key_with_another_body_is_refused(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -123,6 +128,7 @@ pub async fn an_idempotency_key_with_another_body_is_refused(stack: &Stack) {
     assert_eq!(user.used().await, 1);
 }
 
+/// Row 19.
 pub async fn of_forty_parallel_posts_with_five_left_exactly_five_are_accepted(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;

@@ -75,7 +75,7 @@ impl Proxy {
         self.line.send_replace(Line::Open);
     }
 
-    /// How many connections met a line that was not open.
+    /// How many connections met a line that was not open. One that is silent counts once somebody speaks.
     pub fn broken(&self) -> usize {
         self.broken.load(Ordering::Relaxed)
     }
@@ -101,6 +101,12 @@ async fn serve(
         tokio::select! {
             _ = passing => return,
             _ = line.changed() => {} // if only for a moment
+        }
+    }
+    if *line.borrow() == Line::Silent {
+        tokio::select! {
+            _ = client.readable() => {} // somebody speaks, and nobody hears it
+            _ = line.wait_for(|line| *line != Line::Silent) => {}
         }
     }
     broken.fetch_add(1, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use crate::{
     stops::{id, until, without_workers},
 };
 
+/// Row 17.
 pub async fn a_message_that_cannot_be_read_is_retried_alone_and_ends_among_the_dead(stack: &Stack) {
     const POISON: [&str; 3] = ["no wake-up", "{}", "{\"chatroom_id\":7}"];
 

@@ -9,6 +9,7 @@ use crate::{
     stops::{DEFER, Held, id, swept, until_logged, until_waiting, without_workers},
 };
 
+/// Row 10.
 pub async fn ten_quick_posts_are_answered_in_order_each_with_all_earlier_turns(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -27,6 +28,7 @@ pub async fn ten_quick_posts_are_answered_in_order_each_with_all_earlier_turns(s
     }
 }
 
+/// Row 11.
 pub async fn a_call_that_hangs_holds_up_no_other_room_and_is_deferred_at_its_deadline(
     stack: &Stack,
 ) {
@@ -74,6 +76,7 @@ pub async fn a_call_that_hangs_holds_up_no_other_room_and_is_deferred_at_its_dea
     assert_eq!(user.used().await, 5);
 }
 
+/// Row 18.
 pub async fn postgres_goes_away_while_a_message_is_answered_and_there_is_one_reply(stack: &Stack) {
     let services = services().with_own_postgres().await.unwrap();
     let stack = stack.another_on(&services, &[]).await;

@@ -2,6 +2,7 @@
 
 use crate::stack::Stack;
 
+/// Row 29.
 pub async fn a_spent_refresh_token_ends_the_session_for_both_holders(stack: &Stack) {
     let user = stack.user().await;
     let stolen = &user.refresh_token;

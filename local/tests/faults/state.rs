@@ -15,6 +15,7 @@ async fn rooms(user: &User<'_>) -> usize {
     list["items"].as_array().unwrap().len()
 }
 
+/// Row 31.
 pub async fn a_list_that_was_read_before_a_room_was_created_is_not_kept(stack: &Stack) {
     const LIST: &str = "order by active_at desc";
 
@@ -41,6 +42,7 @@ pub async fn a_list_that_was_read_before_a_room_was_created_is_not_kept(stack: &
     assert_eq!(rooms(&user).await, 2);
 }
 
+/// Row 32.
 pub async fn without_queue_and_state_store_chat_goes_on_and_codes_do_not(stack: &Stack) {
     let (stack, lines) = behind_proxies(stack).await;
     let user = stack.user().await;

@@ -203,6 +203,7 @@ fn a_token_made_like_the_issuers_is_good() {
     });
 }
 
+/// Row 28.
 #[test]
 fn a_forged_token_is_refused() {
     run(async |stack| {

@@ -20,6 +20,7 @@ fn wake_up(room: &str) -> String {
     json!({ "chatroom_id": id(room) }).to_string()
 }
 
+/// Row 6.
 pub async fn a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_time(
     stack: &Stack,
 ) {
@@ -103,6 +104,7 @@ async fn killed_after_asking(stack: &Stack, user: &User<'_>) {
     assert_eq!(stack.calls("after asking").await.len(), 2);
 }
 
+/// Row 7.
 pub async fn a_room_whose_worker_was_killed_is_taken_over_when_the_lease_ends(stack: &Stack) {
     let stack = stack.another(&[]).await;
     let user = stack.user().await;
@@ -112,6 +114,7 @@ pub async fn a_room_whose_worker_was_killed_is_taken_over_when_the_lease_ends(st
     assert_eq!(user.used().await, 3);
 }
 
+/// Row 8.
 pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_nothing(
     stack: &Stack,
 ) {
@@ -158,6 +161,7 @@ pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_not
     assert_eq!(user.used().await, 1);
 }
 
+/// Row 9.
 pub async fn a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes_again(
     stack: &Stack,
 ) {
