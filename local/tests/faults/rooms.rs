@@ -82,7 +82,7 @@ pub async fn postgres_goes_away_while_a_message_is_answered_and_there_is_one_rep
     let stack = stack.another_on(&services, &[]).await;
     let user = stack.user().await;
     let room = user.room().await;
-    let slow = json!([{ "match": "away", "delay_ms": 1_000, "text": "lost" }]);
+    let slow = json!([{ "match": "away", "delay_ms": 2_000, "text": "lost" }]);
     stack.system.script(&slow).await.unwrap();
     let message = user.post(&room, "away").await;
     stack.called("away").await;

@@ -88,7 +88,7 @@ async fn killed_while_asking(stack: &Stack, user: &User<'_>) {
 
 async fn killed_after_asking(stack: &Stack, user: &User<'_>) {
     let room = user.room().await;
-    let slow = json!([{ "match": "after asking", "delay_ms": 1_500, "text": "lost" }]);
+    let slow = json!([{ "match": "after asking", "delay_ms": 2_500, "text": "lost" }]);
     stack.system.script(&slow).await.unwrap();
     let message = user.post(&room, "after asking").await;
     stack.called("after asking").await;
@@ -122,7 +122,7 @@ pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_not
     let stack = stack.another(&[("ANSWER_LEASE_SECONDS", "600")]).await;
     let user = stack.user().await;
     let room = user.room().await;
-    let answers = json!([{ "delay_ms": 500, "text": "late" }, { "text": "in time" }]);
+    let answers = json!([{ "delay_ms": 2_000, "text": "late" }, { "text": "in time" }]);
     stack.system.script(&answers).await.unwrap();
     let message = user.post(&room, "stall").await;
     stack.called("stall").await;
