@@ -98,7 +98,6 @@ impl<'a> User<'a> {
     }
 
     /// A request of this user's.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.system.client().request(method, self.system.url(path));
         if self.token.is_empty() {
