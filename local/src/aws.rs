@@ -36,7 +36,8 @@ pub struct Aws {
     credentials: Credentials,
     /// The client for queues.
     pub sqs: aws_sdk_sqs::Client,
-    dynamodb: aws_sdk_dynamodb::Client,
+    /// The client for tables.
+    pub dynamodb: aws_sdk_dynamodb::Client,
 }
 
 impl Aws {

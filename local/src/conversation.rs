@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::system::System;
@@ -97,6 +97,15 @@ impl<'a> User<'a> {
         );
     }
 
+    /// A request of this user's.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.system.client().request(method, self.system.url(path));
+        if self.token.is_empty() {
+            return request;
+        }
+        request.bearer_auth(&self.token)
+    }
+
     /// Sends a request and expects a status.
     ///
     /// # Errors
@@ -108,13 +117,7 @@ impl<'a> User<'a> {
         body: Option<&Value>,
         expected: u16,
     ) -> Result<Value> {
-        let mut request = self
-            .system
-            .client()
-            .request(method.clone(), self.system.url(path));
-        if !self.token.is_empty() {
-            request = request.bearer_auth(&self.token);
-        }
+        let mut request = self.request(method.clone(), path);
         if let Some(body) = body {
             request = request.json(body);
         }

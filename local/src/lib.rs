@@ -22,6 +22,7 @@ pub mod contract;
 pub mod conversation;
 pub mod deployment;
 mod events;
+pub mod faults;
 mod functions;
 mod gateway;
 pub mod gemini;

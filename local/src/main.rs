@@ -7,13 +7,14 @@ use std::{
     os::unix::{fs::OpenOptionsExt, process::ExitStatusExt},
     path::Path,
     process::{ExitCode, ExitStatus},
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use local::{
     Ports, Queue, STAND_IN_STRIPE_KEY, Services, Settings, State, System, conversation,
-    environment_file,
+    environment_file, faults,
     keys::Keys,
     workspace::{Workspace, forget_cargo_run},
 };
@@ -62,6 +63,15 @@ enum Task {
     },
     /// Measures how long replies take, less Gemini's time.
     Latency,
+    /// Lets people post while everything fails at random, and checks what became of it.
+    Faults {
+        /// What the steps follow from. By default another one each time.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// How many steps.
+        #[arg(long, default_value_t = 300)]
+        steps: usize,
+    },
     /// Prints a new pair of keys for access tokens.
     Keys,
 }
@@ -76,6 +86,7 @@ async fn main() -> ExitCode {
             Some(Task::Exec { command }) => exec(&options, &command).await,
             Some(Task::Test { arguments }) => test(&options, &arguments).await,
             Some(Task::Latency) => latency(&options).await,
+            Some(Task::Faults { seed, steps }) => random_faults(&options, seed, steps).await,
             Some(Task::Keys) => print_keys(),
         }
     };
@@ -220,6 +231,19 @@ async fn latency(options: &Options) -> Result<ExitCode> {
     let settings = settings.with("BASIC_DAILY_MESSAGES", 1_000);
     let (_, services, system) = options.start_with(settings).await?;
     conversation::print_latency(&system).await?;
+    system.stop(&services).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn random_faults(options: &Options, seed: Option<u64>, steps: usize) -> Result<ExitCode> {
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    let settings = faults::settings(options.settings(Ports::Free));
+    let (_, services, system) = options.start_with(settings).await?;
+    println!("seed {seed}, {steps} steps");
+    let start = Instant::now();
+    let figures = faults::run(&services, &system, seed, steps).await?;
+    println!("{figures}");
+    println!("All is well after {:.0?}.", start.elapsed());
     system.stop(&services).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -78,6 +78,8 @@ async fn main() -> Result<(), Error> {
 mod tests {
     //! How a batch becomes rooms.
 
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     fn batch(bodies: &[&str]) -> SqsEvent {
@@ -113,6 +115,22 @@ mod tests {
                 (1, vec!["1".to_owned()]),
                 "{poison}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_in_a_batch_nothing_of_it_is_forgotten(
+            mut bodies in vec(r#"\{"chatroom_id":("[0-9a-f-]{36}"|null|\[\])\}|\PC{0,30}"#, 0..10),
+            place in any::<prop::sample::Index>(),
+        ) {
+            let good = r#"{"chatroom_id":"019b0000-0000-7000-8000-000000000001"}"#.to_owned();
+            bodies.insert(place.index(bodies.len() + 1), good);
+            let bodies: Vec<_> = bodies.iter().map(String::as_str).collect();
+            let (rooms, unreadable) = rooms(batch(&bodies));
+            prop_assert!(!rooms.is_empty());
+            let read: usize = rooms.values().map(Vec::len).sum();
+            prop_assert_eq!(read + unreadable.len(), bodies.len());
         }
     }
 }

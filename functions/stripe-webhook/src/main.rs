@@ -137,3 +137,44 @@ impl App {
 async fn main() -> Result<(), lambda_http::Error> {
     shared::serve(App::from_env, receive).await
 }
+
+#[cfg(test)]
+mod tests {
+    //! What an event may look like.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            "cus_[a-z]{3}|\\PC{0,9}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 32, 4, |inner| {
+            let name = "id|data|object|customer|type|[a-z]";
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(name, inner, 0..5).prop_map(|object| json!(object)),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_of_whatever_form_is_read_as_far_as_it_can_be(
+            data in any_json(),
+            other in any_json(),
+            kind in prop::sample::select(TYPES),
+        ) {
+            let event = json!({ "id": "evt_1", "type": kind, "data": data, "new": other });
+            let event: Event = serde_json::from_value(event)?;
+            if let Some(CustomerId(id)) = event.customer() {
+                prop_assert!(data.to_string().contains(&Value::from(id).to_string()));
+            }
+            // Without the members that are needed it is no event, and that is no crash either.
+            let _ = serde_json::from_value::<Event>(other);
+        }
+    }
+}

@@ -151,6 +151,11 @@ impl System {
         self.logs.show(true);
     }
 
+    /// Prints no more why processes died, for who kills them.
+    pub fn hide_logs(&self) {
+        self.logs.silence();
+    }
+
     /// Where the logs are, a file for each function.
     #[must_use]
     pub fn logs(&self) -> &Path {

@@ -1,5 +1,6 @@
 //! One running system: gateway, functions, queue and Gemini, with data of its own.
 
+mod contents;
 mod controls;
 
 use std::{
@@ -14,7 +15,7 @@ use anyhow::Result;
 use reqwest::Client;
 
 use crate::{
-    aws::VISIBILITY_TIMEOUT,
+    aws::{Aws, VISIBILITY_TIMEOUT},
     functions::Functions,
     gateway::Gateway,
     gemini::Gemini,
@@ -23,7 +24,7 @@ use crate::{
     pump::Pump,
     runtime::Runtime,
     services::Services,
-    settings::{Settings, Variables},
+    settings::{Queue, Settings, State, Variables},
     stripe::{Reserved, Stripe},
     tools::Tools,
     workspace::Workspace,
@@ -40,6 +41,8 @@ pub struct System {
     name: String,
     variables: Variables,
     client: Client,
+    kind: (Queue, State),
+    aws: Aws,
     logs: Arc<Logs>,
     pump: Pump,
     functions: Functions,
@@ -91,6 +94,8 @@ impl System {
         let queue_url = &variables["QUEUE_URL"];
         Ok(Self {
             pump: Pump::start(&functions, &gateway, sqs, queue_url, settings.queue),
+            kind: (settings.queue, settings.state),
+            aws: services.aws.clone(),
             name,
             variables,
             client: crate::client()?,

@@ -1,76 +1,8 @@
 //! One-time codes: whoever has the code gets in, once, and nobody else does.
 
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::stack::{Stack, other_than};
-
-pub async fn a_code_works_once(stack: &Stack) {
-    let mobile = stack.mobile();
-    let code = stack.code(&mobile).await;
-    assert_eq!(stack.verify(&mobile, &code).await.status, 200);
-    let spent = stack.verify(&mobile, &code).await;
-    assert_eq!(
-        (spent.status, &spent.body["type"]),
-        (401, &json!("/problems/wrong-code"))
-    );
-}
-
-pub async fn a_code_allows_five_guesses(stack: &Stack) {
-    let mobile = stack.mobile();
-    let code = stack.code(&mobile).await;
-    for _ in 0..5 {
-        assert_eq!(stack.verify(&mobile, &other_than(&code)).await.status, 401);
-    }
-    assert_eq!(
-        stack.verify(&mobile, &code).await.status,
-        401,
-        "the sixth guess is too late"
-    );
-
-    let mobile = stack.mobile();
-    let code = stack.code(&mobile).await;
-    for _ in 0..4 {
-        stack.verify(&mobile, &other_than(&code)).await;
-    }
-    assert_eq!(
-        stack.verify(&mobile, &code).await.status,
-        200,
-        "the fifth is not"
-    );
-}
-
-pub async fn ten_guesses_an_hour_lock_a_number_across_codes_and_no_other_number(stack: &Stack) {
-    let mobile = stack.mobile();
-    stack.code(&mobile).await;
-    for guess in 0..10 {
-        let status = stack.verify(&mobile, "000000").await.status;
-        assert_eq!(status, 401, "guess {guess}");
-    }
-    let locked = stack.verify(&mobile, "000000").await;
-    assert_eq!(locked.status, 429);
-    assert!(
-        locked.headers["retry-after"]
-            .to_str()
-            .unwrap()
-            .parse::<u32>()
-            .unwrap()
-            > 3_500
-    );
-    assert_eq!(
-        locked.headers["ratelimit-policy"],
-        "\"guesses-per-number\";q=10;w=3600"
-    );
-
-    // Another code, for another purpose, does not help.
-    let answer = stack
-        .post("/auth/forgot-password", &json!({ "mobile": mobile }))
-        .await;
-    let reset = json!({ "mobile": mobile, "otp": answer.body["otp"], "new_password": "correct horse battery" });
-    assert_eq!(stack.post("/auth/reset-password", &reset).await.status, 429);
-
-    stack.user().await;
-}
+use crate::stack::Stack;
 
 pub async fn a_new_code_comes_after_thirty_seconds(stack: &Stack) {
     let mobile = stack.mobile();
@@ -98,29 +30,6 @@ pub async fn a_new_code_comes_after_thirty_seconds(stack: &Stack) {
         stack.verify(&mobile, code).await.status,
         200,
         "the first code still works"
-    );
-}
-
-pub async fn a_hundred_right_guesses_at_once_sign_in_once(stack: &Stack) {
-    let mobile = stack.mobile();
-    let code = stack.code(&mobile).await;
-    let answers = join_all((0..100).map(|_| stack.verify(&mobile, &code))).await;
-    assert_eq!(
-        answers.iter().filter(|answer| answer.status == 200).count(),
-        1
-    );
-    assert!(
-        answers
-            .iter()
-            .all(|answer| [200, 401, 429].contains(&answer.status))
-    );
-    assert_eq!(
-        stack
-            .count(&format!(
-                "sessions join users on users.id = user_id where mobile = '{mobile}'"
-            ))
-            .await,
-        1
     );
 }
 

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::{process::Command, time::sleep};
 
-use crate::stack::Stack;
+use crate::stack::{Stack, services};
 
 pub async fn a_plain_process_drains_the_queue_and_finishes_what_it_began_when_told_to_stop(
     stack: &Stack,
@@ -46,7 +46,8 @@ pub async fn a_plain_process_drains_the_queue_and_finishes_what_it_began_when_to
 }
 
 pub async fn redis_stops_in_the_middle_of_fifty_conversations(stack: &Stack) {
-    let (stack, services) = stack.with_own_redis().await;
+    let services = services().with_own_redis().await.unwrap();
+    let stack = stack.another_on(&services, &[]).await;
     let users = join_all((0..50).map(|_| stack.user())).await;
     let conversations = users.iter().map(async |user| {
         let room = user.room().await;

@@ -26,7 +26,7 @@ pub struct Stack {
     runtime: &'static Runtime,
     pub system: System,
     contract: Contract,
-    kind: (Queue, State),
+    pub kind: (Queue, State),
     /// The function that answers messages.
     pub worker: &'static str,
 }
@@ -38,11 +38,6 @@ pub struct User<'a> {
     pub id: String,
     pub mobile: String,
     pub refresh_token: String,
-}
-
-/// A code that is not this one.
-pub fn other_than(code: &str) -> String {
-    format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
 }
 
 impl Stack {
@@ -64,26 +59,18 @@ impl Stack {
 
     /// Another system of this kind, with other settings, or for a test that wants no company.
     pub async fn another(&self, settings: &[(&str, &str)]) -> Self {
+        self.another_on(&services(), settings).await
+    }
+
+    /// The same over services of which a test stops one.
+    pub async fn another_on(&self, services: &Services, settings: &[(&str, &str)]) -> Self {
         Self {
             runtime: self.runtime,
-            system: start_system(self.kind, settings).await,
+            system: start_system_on(services, self.kind, settings).await,
             contract: Contract::load().unwrap(),
             kind: self.kind,
             worker: self.worker,
         }
-    }
-
-    /// A system whose Redis is its own, with its services.
-    pub async fn with_own_redis(&self) -> (Self, Services) {
-        let services = services().with_own_redis().await.expect("Redis starts");
-        let stack = Self {
-            runtime: self.runtime,
-            system: start_system_on(&services, self.kind, &[]).await,
-            contract: Contract::load().unwrap(),
-            kind: self.kind,
-            worker: self.worker,
-        };
-        (stack, services)
     }
 
     /// A number that nobody used before.
@@ -199,19 +186,16 @@ fn start(kind: (Queue, State), worker: &'static str) -> Stack {
     let runtime = Box::leak(Box::new(Runtime::new().unwrap()));
     Stack {
         runtime,
-        system: runtime.block_on(start_system(kind, &[])),
+        system: runtime.block_on(start_system_on(&services(), kind, &[])),
         contract: Contract::load().unwrap(),
         kind,
         worker,
     }
 }
 
-fn services() -> Services {
+/// Those that `cargo local test` started.
+pub fn services() -> Services {
     Services::from_env().expect("run the tests with `cargo local test`")
-}
-
-async fn start_system(kind: (Queue, State), settings: &[(&str, &str)]) -> System {
-    start_system_on(&services(), kind, settings).await
 }
 
 async fn start_system_on(
@@ -238,17 +222,6 @@ async fn start_system_on(
 }
 
 impl User<'_> {
-    /// The same user at another system with the same keys and data.
-    pub fn at<'b>(&self, stack: &'b Stack) -> User<'b> {
-        User {
-            stack,
-            token: self.token.clone(),
-            id: self.id.clone(),
-            mobile: self.mobile.clone(),
-            refresh_token: self.refresh_token.clone(),
-        }
-    }
-
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self
             .stack

@@ -9,12 +9,10 @@
     reason = "a test that cannot go on must stop"
 )]
 
-mod bodies;
 mod fields;
-mod ids;
 mod queries;
+mod random;
 mod samples;
 mod secrets;
 mod stack;
-mod tokens;
 mod variables;

@@ -28,7 +28,6 @@ pub struct Stack {
 pub struct User {
     pub mobile: String,
     pub token: String,
-    pub refresh_token: String,
     pub room: String,
 }
 
@@ -92,7 +91,6 @@ async fn sign_up(system: &System, contract: &Contract) -> User {
     let room = post("/chatroom", &token, json!({ "title": "Trip to Lisbon" })).await;
     User {
         mobile,
-        refresh_token: text(&session["refresh_token"]),
         room: text(&room["id"]),
         token,
     }
@@ -195,8 +193,4 @@ pub fn text(value: &Value) -> String {
 }
 
 pub const MALFORMED: (u16, &str) = (400, "malformed");
-pub const UNAUTHENTICATED: (u16, &str) = (401, "unauthenticated");
-pub const NOT_FOUND: (u16, &str) = (404, "not-found");
-pub const TOO_LARGE: (u16, &str) = (413, "too-large");
-pub const NOT_JSON: (u16, &str) = (415, "not-json");
 pub const INVALID: (u16, &str) = (422, "invalid");

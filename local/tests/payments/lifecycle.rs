@@ -3,7 +3,10 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::{Stack, signature::now, stack::User};
+use crate::{
+    Stack,
+    stack::{User, now},
+};
 
 const DAY: u64 = 24 * 60 * 60;
 

@@ -11,13 +11,9 @@
 
 mod account;
 mod checkout;
-mod convergence;
-mod faults;
 mod lifecycle;
-mod signature;
 mod stack;
 mod stand_in;
-mod webhook;
 
 use stack::Stack;
 
@@ -38,7 +34,6 @@ on!(shared:
     checkout::a_customer_that_was_deleted_at_stripe_is_replaced,
     checkout::a_key_that_was_used_for_something_else_is_left_behind,
     checkout::a_page_that_expired_is_replaced,
-    checkout::a_subscriber_gets_the_portal_instead,
     checkout::an_open_page_is_given_again,
     checkout::nobody_without_a_customer_has_a_portal,
     lifecycle::a_user_subscribes_cancels_falls_behind_and_subscribes_again,
@@ -48,27 +43,9 @@ on!(shared:
     stand_in::an_idempotency_key_repeats_the_first_answer_and_refuses_another_request,
     stand_in::its_errors_have_stripes_form,
     stand_in::its_pages_work_without_a_script,
-    webhook::a_body_that_came_in_base64_is_verified_as_it_was_signed,
-    webhook::a_forged_event_is_refused_and_leaves_no_trace,
-    webhook::an_event_of_any_version_and_type_is_accepted_and_kept,
-    webhook::an_event_that_comes_twenty_times_at_once_has_one_effect,
-    webhook::while_a_secret_rolls_either_one_will_do,
 );
 
 on!(alone:
     checkout::an_error_that_stripe_would_repeat_is_left_behind,
-    checkout::checkouts_at_once_give_one_customer_and_one_page,
     checkout::whoever_paid_without_anybody_saying_so_is_not_sold_a_second_one,
-    convergence::any_order_with_duplicates_and_any_one_missing_ends_in_stripes_state,
-    convergence::a_slow_answer_does_not_replace_a_newer_one,
-    convergence::a_sync_finds_out_what_no_event_said,
-    convergence::events_among_changes_end_in_stripes_state,
-    faults::an_account_stays_whole_while_stripe_is_away,
-    faults::an_event_is_handled_once_stripe_is_back,
-    faults::nobody_can_subscribe_while_stripe_is_away_but_everybody_can_chat,
 );
-
-#[test]
-fn an_event_is_handled_once_postgres_is_back() {
-    faults::an_event_is_handled_once_postgres_is_back();
-}

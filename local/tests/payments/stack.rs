@@ -5,7 +5,7 @@ use std::{
         LazyLock,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use local::{
@@ -37,6 +37,12 @@ pub struct User<'a> {
     pub stack: &'a Stack,
     token: String,
     pub id: String,
+}
+
+/// Seconds since 1970, as Stripe counts.
+pub fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    now.as_secs()
 }
 
 impl Stack {
@@ -128,25 +134,6 @@ impl Stack {
             .await
     }
 
-    /// How often Stripe was called for something that contains `part`.
-    pub async fn calls(&self, part: &str) -> usize {
-        let calls = self.get_stripe("/_calls").await;
-        let calls = calls.as_array().unwrap().iter();
-        let said = calls.map(|call| {
-            let [method, path] = ["method", "path"].map(|name| call[name].as_str().unwrap());
-            format!("{method} {path}")
-        });
-        said.filter(|call| call.contains(part)).count()
-    }
-
-    /// The ids of the events since the first `skip`.
-    pub async fn events(&self, skip: usize) -> Vec<String> {
-        let events = self.get_stripe("/_events").await;
-        let ids = events.as_array().unwrap().iter().skip(skip);
-        ids.map(|event| event["id"].as_str().unwrap().to_owned())
-            .collect()
-    }
-
     /// The only value of the only row of a query.
     pub async fn value<T>(&self, sql: &str) -> T
     where
@@ -228,6 +215,25 @@ impl User<'_> {
             self.id
         );
         self.stack.value(&sql).await
+    }
+
+    /// How many customers and pages a user has at Stripe.
+    pub async fn made(&self) -> (usize, usize) {
+        let count = async |path: &str, member: &str, wanted: &Value| {
+            let page = self.stack.get_stripe(path).await;
+            let all = page["data"].as_array().unwrap().iter();
+            all.filter(|object| object.pointer(member) == Some(wanted))
+                .count()
+        };
+        let id = json!(self.id);
+        let customers = count("/v1/customers?limit=100", "/metadata/user_id", &id).await;
+        let pages = count(
+            "/v1/checkout/sessions?limit=100",
+            "/client_reference_id",
+            &id,
+        )
+        .await;
+        (customers, pages)
     }
 
     /// Opens a chatroom and gives its path.

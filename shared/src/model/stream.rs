@@ -131,15 +131,16 @@ mod tests {
     use std::convert::identity;
 
     use futures_util::{FutureExt, stream};
+    use proptest::{collection::vec, prelude::*, sample::Index};
 
     use super::*;
 
     fn outcome_of(events: &[&str]) -> Outcome {
-        let bytes: Vec<_> = events
-            .iter()
-            .map(|data| Ok(format!("data: {data}\r\n\r\n")))
-            .collect();
-        read(stream::iter(bytes))
+        outcome_of_chunks(events.iter().map(|data| format!("data: {data}\r\n\r\n")))
+    }
+
+    fn outcome_of_chunks(chunks: impl IntoIterator<Item: AsRef<[u8]>>) -> Outcome {
+        read(stream::iter(chunks.into_iter().map(Ok)))
             .now_or_never()
             .map_or_else(|| panic!("never waits"), identity)
     }
@@ -211,5 +212,54 @@ mod tests {
             panic!("must be answered");
         };
         assert_eq!(answer.finish_reason, "MAX_TOKENS");
+    }
+
+    /// A good stream, with some bytes of it changed.
+    fn damaged() -> impl Strategy<Value = Vec<u8>> {
+        let damages = vec((any::<Index>(), any::<u8>()), 0..4);
+        damages.prop_map(|damages| {
+            let mut bytes = whole().into_bytes();
+            for (at, byte) in damages {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes
+        })
+    }
+
+    fn whole() -> String {
+        let stop = STOP.replace('\n', "");
+        format!("data: {HELLO}\r\n\r\ndata: {stop}\r\n\r\n")
+    }
+
+    fn cut_at(bytes: &[u8], cuts: &[Index]) -> Vec<Vec<u8>> {
+        let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        ends.push(bytes.len());
+        ends.sort_unstable();
+        let mut start = 0;
+        let chunk = |end| bytes[std::mem::replace(&mut start, end)..end].to_vec();
+        ends.into_iter().map(chunk).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn any_bytes_mean_the_same_however_they_are_cut(
+            bytes in prop_oneof![vec(any::<u8>(), 0..300), damaged()],
+            cuts in vec(any::<Index>(), 0..8),
+        ) {
+            prop_assert_eq!(outcome_of_chunks(cut_at(&bytes, &cuts)), outcome_of_chunks([&bytes]));
+        }
+
+        #[test]
+        fn a_stream_that_breaks_off_is_the_whole_answer_or_none(end in any::<Index>()) {
+            let whole = whole();
+            let beginning = &whole[..end.index(whole.len())];
+            let outcome = outcome_of_chunks([beginning]);
+            if !matches!(outcome, Outcome::Deferred { .. }) {
+                prop_assert_eq!(outcome, outcome_of_chunks([&whole]));
+            }
+        }
     }
 }

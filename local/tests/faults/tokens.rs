@@ -8,7 +8,9 @@ use reqwest::Method;
 use ring::{hmac, signature::Ed25519KeyPair};
 use serde_json::{Value, json};
 
-use crate::stack::{Stack, UNAUTHENTICATED, problem, run, text};
+use crate::input::{Stack, problem, run, text};
+
+const UNAUTHENTICATED: (u16, &str) = (401, "unauthenticated");
 
 /// What a token is made of.
 #[derive(Clone)]
@@ -201,6 +203,7 @@ fn a_token_made_like_the_issuers_is_good() {
     });
 }
 
+/// Row 28.
 #[test]
 fn a_forged_token_is_refused() {
     run(async |stack| {
@@ -233,7 +236,7 @@ fn a_header_that_is_no_bearer_token_is_refused() {
             &format!("Bearer{token}"),
             &format!("Token {token}"),
             &format!("Bearer {token} {token}"),
-            &format!("Bearer {}", stack.user.refresh_token),
+            &format!("Bearer {}", "r".repeat(43)),
             &format!("Bearer {}", "a".repeat(6_000)),
         ] {
             assert_eq!(status(stack, header).await, 401, "{header}");

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::{Stack, stack::User};
+use crate::payments::{Stack, User};
 
 /// What Stripe says, and what is stored, in the same words.
 async fn compare(user: &User<'_>, subscription: &str, told: &str) {
@@ -46,11 +46,31 @@ fn orders(events: &[String]) -> Vec<Vec<String>> {
     orders
 }
 
-async fn hold(stack: &Stack) -> usize {
-    stack.ask_stripe(stack.stripe(Method::POST, "/_hold")).await;
-    stack.events(0).await.len()
+/// How often Stripe was called for something that contains `part`.
+pub async fn calls(stack: &Stack, part: &str) -> usize {
+    let calls = stack.get_stripe("/_calls").await;
+    let calls = calls.as_array().unwrap().iter();
+    let said = calls.map(|call| {
+        let [method, path] = ["method", "path"].map(|name| call[name].as_str().unwrap());
+        format!("{method} {path}")
+    });
+    said.filter(|call| call.contains(part)).count()
 }
 
+/// The ids of the events since the first `skip`.
+async fn events(stack: &Stack, skip: usize) -> Vec<String> {
+    let events = stack.get_stripe("/_events").await;
+    let ids = events.as_array().unwrap().iter().skip(skip);
+    ids.map(|event| event["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+async fn hold(stack: &Stack) -> usize {
+    stack.ask_stripe(stack.stripe(Method::POST, "/_hold")).await;
+    events(stack, 0).await.len()
+}
+
+/// Row 21.
 pub async fn any_order_with_duplicates_and_any_one_missing_ends_in_stripes_state(stack: &Stack) {
     let user = stack.user().await;
     let page = user.subscribe().await;
@@ -65,7 +85,7 @@ pub async fn any_order_with_duplicates_and_any_one_missing_ends_in_stripes_state
         .post_stripe(&change, json!({ "status": "canceled" }))
         .await;
     stack.post_stripe("/_release", json!({ "order": [] })).await;
-    let mut events = stack.events(before).await;
+    let mut events = events(stack, before).await;
     assert_eq!(
         events.len(),
         5,
@@ -141,7 +161,7 @@ pub async fn events_among_changes_end_in_stripes_state(stack: &Stack) {
             stack
                 .post_stripe(&format!("/_subscriptions/{subscription}"), change.clone())
                 .await;
-            let events = stack.events(before).await;
+            let events = events(stack, before).await;
             let due = events.iter().rev().enumerate();
             for (_, event) in due.filter(|(index, _)| (index + step) % 8 < pattern) {
                 stack
@@ -181,17 +201,17 @@ pub async fn a_slow_answer_does_not_replace_a_newer_one(stack: &Stack) {
     };
     let slow = json!([{ "match": "GET /v1/subscriptions", "delay_ms": 1_500 }]);
     stack.post_stripe("/_script", slow).await;
-    let updated = stack.events(before).await[0].clone();
-    let asked = stack.calls("GET /v1/subscriptions").await;
+    let updated = events(stack, before).await[0].clone();
+    let asked = calls(stack, "GET /v1/subscriptions").await;
     let newer = async {
         // Its answer is on the way, and tells of a subscription that is still there.
-        while stack.calls("GET /v1/subscriptions").await == asked {
+        while calls(stack, "GET /v1/subscriptions").await == asked {
             sleep(Duration::from_millis(10)).await;
         }
         stack
             .post_stripe(&change, json!({ "status": "canceled" }))
             .await;
-        let cancelled = stack.events(before).await.pop().unwrap();
+        let cancelled = events(stack, before).await.pop().unwrap();
         assert_eq!(send(cancelled).await, 200);
         compare(&user, &subscription, "the newer").await;
     };

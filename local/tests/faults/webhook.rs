@@ -5,9 +5,9 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    Stack,
-    signature::{header, now, sign},
-    stack::SECRETS,
+    convergence::calls,
+    payments::{SECRETS, Stack, now},
+    signature::{header, sign},
 };
 
 /// An event that nobody here knows the type of.
@@ -25,6 +25,7 @@ async fn kept(stack: &Stack, id: &str) -> (i64, i64) {
     )
 }
 
+/// Row 22.
 pub async fn while_a_secret_rolls_either_one_will_do(stack: &Stack) {
     for (number, secret) in SECRETS.into_iter().enumerate() {
         let id = format!("evt_rolling_{number}");
@@ -45,6 +46,7 @@ pub async fn while_a_secret_rolls_either_one_will_do(stack: &Stack) {
     }
 }
 
+/// Row 22.
 pub async fn a_forged_event_is_refused_and_leaves_no_trace(stack: &Stack) {
     let body = event("evt_forged");
     let secret = SECRETS[0];
@@ -94,6 +96,7 @@ pub async fn a_forged_event_is_refused_and_leaves_no_trace(stack: &Stack) {
     }
 }
 
+/// Row 23.
 pub async fn an_event_of_any_version_and_type_is_accepted_and_kept(stack: &Stack) {
     let drifted = [
         json!({ "id": "evt_a", "type": "invoice.shipped_to_mars", "api_version": "2031-01-01.zinnia", "data": [] }),
@@ -117,6 +120,7 @@ pub async fn an_event_of_any_version_and_type_is_accepted_and_kept(stack: &Stack
     }
 }
 
+/// Row 20.
 pub async fn an_event_that_comes_twenty_times_at_once_has_one_effect(stack: &Stack) {
     let user = stack.user().await;
     user.become_pro().await;
@@ -131,6 +135,9 @@ pub async fn an_event_that_comes_twenty_times_at_once_has_one_effect(stack: &Sta
         let body = event.to_string();
         join_all((0..20).map(|_| stack.deliver_signed(&body, 200))).await;
         assert_eq!(kept(stack, id).await, (1, 1));
+        let asked = calls(stack, "GET /v1/subscriptions").await;
+        stack.deliver_signed(&body, 200).await;
+        assert_eq!(calls(stack, "GET /v1/subscriptions").await, asked);
     }
     // What the event says about the subscription is not believed.
     let status = user.status().await;

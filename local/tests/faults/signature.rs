@@ -1,21 +1,13 @@
 //! Signatures by Stripe's published scheme, made here and not by anything that is tested
 //! (<https://docs.stripe.com/webhooks#verify-manually>).
 
-use std::{
-    fmt::Write,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::fmt::Write;
 
 use hmac::{Hmac, KeyInit, Mac};
 use local::contract::Answer;
 use sha2::Sha256;
 
-use crate::Stack;
-
-pub fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    now.as_secs()
-}
+use crate::payments::{SECRETS, Stack, now};
 
 /// The hexadecimal HMAC-SHA-256 of the time, a full stop and the body.
 pub fn sign(secret: &str, time: u64, body: &[u8]) -> String {
@@ -54,7 +46,7 @@ impl Stack {
 
     /// Delivers an event that is signed well, and expects a status.
     pub async fn deliver_signed(&self, body: &str, expected: u16) {
-        let header = header(crate::stack::SECRETS[0], body.as_bytes());
+        let header = header(SECRETS[0], body.as_bytes());
         let answer = self.deliver(Some(&header), body.as_bytes()).await;
         assert_eq!(answer.status, expected, "{}", answer.body);
     }

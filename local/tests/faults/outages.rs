@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, spawn};
 
-use crate::Stack;
+use crate::payments::Stack;
 
 /// The newest event that Stripe sent, with what was answered.
 async fn last_event(stack: &Stack) -> Value {
@@ -20,6 +20,7 @@ async fn is_handled(stack: &Stack, event: &Value) -> bool {
     stack.value::<Option<bool>>(&sql).await == Some(true)
 }
 
+/// Row 24.
 pub async fn an_event_is_handled_once_stripe_is_back(stack: &Stack) {
     let user = stack.user().await;
     let change = format!("/_subscriptions/{}", user.become_pro().await);
@@ -88,7 +89,7 @@ pub async fn an_account_stays_whole_while_stripe_is_away(stack: &Stack) {
     assert_eq!(ended["status"], "canceled");
 }
 
-/// Needs a Postgres of its own.
+/// Row 24, with a Postgres of its own.
 pub fn an_event_is_handled_once_postgres_is_back() {
     let runtime = Runtime::new().unwrap();
     let handle = runtime.handle().clone();

@@ -1,12 +1,14 @@
-//! Bodies that are not the JSON object they should be. Every endpoint that takes one treats them alike.
+//! Row 33: bodies that are not the JSON object they should be. Every endpoint that takes one treats them alike.
 
 use std::path::Path;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::stack::{INVALID, MALFORMED, NOT_JSON, TOO_LARGE, fields, problem, run};
+use crate::input::{INVALID, MALFORMED, fields, problem, run};
 
+const NOT_JSON: (u16, &str) = (415, "not-json");
+const TOO_LARGE: (u16, &str) = (413, "too-large");
 const LIMIT: usize = 64 * 1024;
 
 #[test]

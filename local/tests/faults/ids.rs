@@ -3,10 +3,12 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::stack::{NOT_FOUND, Stack, problem, run, text};
+use crate::input::{Stack, problem, run, text};
 
 /// A UUIDv7 that nothing has.
 const UNKNOWN: &str = "019b0000-0000-7000-8000-000000000003";
+
+const NOT_FOUND: (u16, &str) = (404, "not-found");
 
 /// What can be asked of a room, and of a message in it.
 fn requests(room: &str, message: &str) -> [(Method, String, Value); 5] {
@@ -75,6 +77,7 @@ fn an_id_that_is_none_or_that_nothing_has_is_not_found() {
     });
 }
 
+/// Row 30.
 #[test]
 fn what_belongs_to_somebody_else_cannot_be_told_from_what_does_not_exist() {
     run(async |stack| {

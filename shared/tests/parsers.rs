@@ -1,0 +1,181 @@
+//! Whatever comes from outside, parsers neither panic nor take it for a fault of ours.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
+
+use std::collections::HashMap;
+
+use garde::Validate;
+use lambda_http::{Body, Request, RequestExt};
+use proptest::{collection::vec, prelude::*};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use shared::{
+    Error,
+    billing::SigningSecrets,
+    domain::{ChatroomId, Mobile, storable},
+    http::{self, cursor},
+    queue::WakeUp,
+};
+
+/// One field of every kind that requests have.
+#[derive(Debug, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    #[garde(length(chars, min = 1, max = 100), custom(storable))]
+    title: String,
+    #[garde(skip)]
+    mobile: Mobile,
+    #[garde(length(max = 10))]
+    name: Option<String>,
+    #[garde(skip)]
+    #[serde(default)]
+    everywhere: bool,
+}
+
+fn good() -> Value {
+    json!({ "title": "Trip", "mobile": "+1 (555) 010-9999", "name": "Ada", "everywhere": true })
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        let name = prop_oneof![
+            Just("title".to_owned()),
+            Just("mobile".into()),
+            any::<String>()
+        ];
+        prop_oneof![
+            vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::hash_map(name, inner, 0..6).prop_map(|members| json!(members)),
+        ]
+    })
+}
+
+/// Bytes at random, JSON at random, and a good body with a member or a few bytes changed.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let member = prop::sample::select(vec!["title", "mobile", "name", "everywhere", "surplus"]);
+    let changed = (member, any_json()).prop_map(|(member, value)| {
+        let mut body = good();
+        body[member] = value;
+        body.to_string().into_bytes()
+    });
+    let damaged = vec((any::<prop::sample::Index>(), any::<u8>()), 0..4).prop_map(|damages| {
+        let mut body = good().to_string().into_bytes();
+        for (at, byte) in damages {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        body
+    });
+    prop_oneof![
+        vec(any::<u8>(), 0..200),
+        any_json().prop_map(|value| value.to_string().into_bytes()),
+        changed,
+        damaged,
+    ]
+}
+
+/// Whether the caller is told that it is the caller's fault.
+fn is_the_callers(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Malformed(_)
+            | Error::Invalid(_)
+            | Error::TooLarge(_)
+            | Error::NotJson
+            | Error::NotFound(_)
+    )
+}
+
+fn request(body: Vec<u8>) -> Request {
+    let mut request = Request::new(Body::Binary(body));
+    let json = "application/json".parse().unwrap();
+    request.headers_mut().insert("content-type", json);
+    request
+}
+
+fn map(name: &str, value: &str) -> HashMap<String, Vec<String>> {
+    HashMap::from([(name.to_owned(), vec![value.to_owned()])])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn a_body_is_what_it_should_be_or_the_callers_fault(body in body()) {
+        match http::json::<Form>(&request(body)) {
+            Ok(form) => {
+                prop_assert!((1..=100).contains(&form.title.chars().count()));
+                prop_assert!(!form.title.contains('\0'));
+                prop_assert!(form.mobile.as_str().starts_with('+'));
+                prop_assert!(form.everywhere || form.name.is_none_or(|name| name.len() <= 10));
+            }
+            Err(error) => prop_assert!(is_the_callers(&error), "{error:?}"),
+        }
+    }
+
+    #[test]
+    fn a_path_query_or_header_is_read_or_the_callers_fault(
+        text in any::<String>(),
+        bytes in vec(any::<u8>(), 0..300),
+    ) {
+        let mut request = request(Vec::new());
+        if let Ok(value) = lambda_http::http::HeaderValue::from_bytes(&bytes) {
+            for header in ["idempotency-key", "content-type", "authorization"] {
+                request.headers_mut().insert(header, value.clone());
+            }
+        }
+        let request = request
+            .with_path_parameters(HashMap::from([("id".to_owned(), text.clone())]))
+            .with_query_string_parameters(map("limit", &text));
+        if let Err(error) = http::path::<ChatroomId>(&request, "id", "chatroom") {
+            prop_assert!(is_the_callers(&error), "{error:?}");
+        }
+        match http::query(&request, "limit", 1..=100_i64, 50) {
+            Ok(limit) => prop_assert!((1..=100).contains(&limit)),
+            Err(error) => prop_assert!(is_the_callers(&error), "{error:?}"),
+        }
+        match http::idempotency_key(&request) {
+            Ok(key) => prop_assert!(key.is_none_or(|key| (1..=255).contains(&key.len()))),
+            Err(error) => prop_assert!(is_the_callers(&error), "{error:?}"),
+        }
+        if let Err(error) = http::json::<Form>(&request) {
+            prop_assert!(is_the_callers(&error), "{error:?}");
+        }
+        http::client_address(&request);
+    }
+
+    #[test]
+    fn a_cursor_that_no_list_gave_is_the_callers_fault(cursor in "[A-Za-z0-9_=-]{0,80}|\\PC{0,40}") {
+        let request = request(Vec::new()).with_query_string_parameters(map("cursor", &cursor));
+        let read = cursor::read::<(i64, String)>(&request, "rooms");
+        prop_assert!(matches!(read, Err(Error::Malformed(_))), "{read:?}");
+    }
+
+    #[test]
+    fn a_header_that_stripe_did_not_sign_is_refused(
+        header in "(t|v1|v0| |=|,|-|[0-9]{1,20}|[0-9a-f]{64}|\\PC){0,30}",
+        body in vec(any::<u8>(), 0..100),
+    ) {
+        let secrets = SigningSecrets::from_env().unwrap();
+        prop_assert!(secrets.verify(&header, &body).is_err());
+        let dated = format!("t={},{header}", time::OffsetDateTime::now_utc().unix_timestamp());
+        prop_assert!(secrets.verify(&dated, &body).is_err());
+    }
+
+    #[test]
+    fn a_queue_message_is_a_wake_up_or_is_refused(body in body(), value in any_json()) {
+        let _ = serde_json::from_slice::<WakeUp>(&body);
+        let named = json!({ "chatroom_id": value }).to_string();
+        if let Ok(wake_up) = serde_json::from_str::<WakeUp>(&named) {
+            let text = value.as_str().unwrap();
+            prop_assert_eq!(Some(wake_up.chatroom_id), text.parse().ok());
+        }
+    }
+}
