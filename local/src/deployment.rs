@@ -23,7 +23,7 @@ use crate::{
     contract::members,
     gemini::Gemini,
     postgres::connect,
-    process::{self, Port},
+    process::{self, Group, Port},
     progress::Step,
     services::Services,
     settings::Variables,
@@ -64,7 +64,6 @@ pub struct Deployment {
     pub template: Value,
     database_url: String,
     _ministack: MiniStack,
-    _directory: TempDir,
 }
 
 impl Deployment {
@@ -77,15 +76,17 @@ impl Deployment {
         let tools = Tools::install(&workspace.target).await?;
         let sam = Sam::install(&workspace).await?;
         let directory = TempDir::with_prefix_in("deployment-", workspace.target.join("local"))?;
+        let directory = directory.keep();
+        let group = Group::new(Some(&directory))?; // it is large, so it goes even when nothing is dropped
         let step = Step::begin("Deploying the AWS stack into MiniStack");
 
-        let ministack =
-            MiniStack::start(&tools, Port::Free, directory.path(), Strictness::Enforcing);
+        let strictness = Strictness::Enforcing;
+        let ministack = MiniStack::start(&tools, group, Port::Free, &directory, strictness);
         let name = format!("deployment_{}", std::process::id());
         let (ministack, database_url, ()) = tokio::try_join!(
             ministack,
             services.create_unmigrated_database(&name),
-            stage(&workspace, directory.path()),
+            stage(&workspace, &directory),
         )?;
         let aws = Aws::at(ministack.endpoint.clone());
         let gemini = Gemini::start(Port::Free)?;
@@ -99,8 +100,8 @@ impl Deployment {
         keep_secrets(&aws, &variables).await?;
         let mut arguments = overrides(&variables);
         arguments.extend(parameters.iter().map(|&parameter| parameter.to_owned()));
-        sam.build(directory.path()).await?;
-        let outputs = sam.deploy(directory.path(), &aws, &arguments).await?;
+        sam.build(&directory).await?;
+        let outputs = sam.deploy(&directory, &aws, &arguments).await?;
         let template = processed_template(&aws).await?;
         let api = add_routes(&aws, &template).await?;
         step.done();
@@ -128,7 +129,6 @@ impl Deployment {
             template,
             database_url,
             _ministack: ministack,
-            _directory: directory,
         })
     }
 

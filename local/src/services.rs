@@ -10,7 +10,7 @@ use crate::{
     aws::{Aws, MiniStack, Strictness},
     deployment,
     postgres::{self, Postgres, connect, with_database},
-    process::{Port, Ports},
+    process::{Group, Port, Ports},
     progress::Step,
     redis::{self, Redis},
     settings::{Settings, Variables},
@@ -59,7 +59,13 @@ impl Services {
             ),
             unless_named(
                 "AWS_ENDPOINT_URL",
-                MiniStack::start(&tools, ministack, &logs, Strictness::Trusting)
+                MiniStack::start(
+                    &tools,
+                    Group::new(None)?,
+                    ministack,
+                    &logs,
+                    Strictness::Trusting
+                )
             ),
             unless_named("REDIS_URL", Redis::start(&tools, redis, &logs)),
         )?;

@@ -28,12 +28,14 @@ pub struct MiniStack {
 }
 
 impl MiniStack {
-    /// Starts it, with nothing in it. It keeps its files, those of deployed functions among them, in `directory`.
+    /// Starts it in a group, with nothing in it. It keeps its files, those of deployed functions among them, in
+    /// `directory`.
     ///
     /// # Errors
     /// When its port is in use, or when it does not start.
     pub async fn start(
         tools: &Tools,
+        group: Group,
         port: Port,
         directory: &Path,
         strictness: Strictness,
@@ -42,7 +44,6 @@ impl MiniStack {
         let (path, log) = log_file(directory, "ministack")?;
         let endpoint = format!("http://127.0.0.1:{port}");
         let enforcing = strictness == Strictness::Enforcing;
-        let group = Group::new(None)?;
         let mut server = group.spawn(
             Command::new(tools.program("python"))
                 .args(["-m", "ministack"])
