@@ -35,16 +35,19 @@ impl App {
 }
 
 /// A subscription that has not ended is due after a day, and when its period ended. A checkout may still be paid, or
-/// was paid and nobody said so, for as long as its page is open and some time longer.
+/// was paid and nobody said so, for as long as its page is open and some time longer. Each of the three finds its few
+/// rows by an index.
 const DUE: &str = "
     with due as (
         select stripe_customer_id
         from subscriptions
         where stripe_customer_id is not null
-          and case when status is null or status in ('canceled', 'incomplete_expired')
-                   then checkout_at > now() - interval '2 days'
-                   else looked_at < now() - make_interval(secs => $1)
-                        or current_period_end between looked_at and now() end
+          and (checkout_at > now() - interval '2 days'
+                   and (status is null or status in ('canceled', 'incomplete_expired'))
+               or looked_at < now() - make_interval(secs => $1)
+                   and status not in ('canceled', 'incomplete_expired')
+               or current_period_end >= looked_at and current_period_end <= now()
+                   and status not in ('canceled', 'incomplete_expired'))
         order by looked_at nulls first
         limit $2
     )
