@@ -66,7 +66,8 @@ pub async fn bare(postgres: &Postgres, url: &str, twice: &[Statement; 2]) -> Res
         let same = second.parameters.get(index) == Some(parameter);
         let value = match parameter.rsplit_once("::") {
             Some((_, "uuid")) if !same => {
-                "('00000000-0000-7000-8000-' || lpad(to_hex(:fresh::int8), 12, '0'))::uuid".to_owned()
+                "('00000000-0000-7000-8000-' || lpad(to_hex(:fresh::int8), 12, '0'))::uuid"
+                    .to_owned()
             }
             Some((_, "text")) if !same => "('fresh-' || :fresh::int8)::text".to_owned(),
             _ => parameter.clone(),

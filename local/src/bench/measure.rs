@@ -217,8 +217,8 @@ impl<'a> Bench<'a> {
             environment.invoke(event).await?;
         }
         self.forget();
-        self.watch.take_statements().await?;
         let scanned = self.watch.rows_scanned().await?;
+        self.watch.take_statements().await?;
         for event in events {
             environment.invoke(event).await?;
         }
