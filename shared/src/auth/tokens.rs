@@ -15,6 +15,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::ed25519;
 use crate::{
     Error, Result,
     config::{self, ConfigError},
@@ -84,6 +85,7 @@ impl TokenIssuer {
         // Parser messages may quote what they parsed, so they are not passed on.
         let no_key = || ConfigError::malformed(PRIVATE_KEY, "not a private Ed25519 JSON Web Key");
         let key: PrivateKey = serde_json::from_str(text).map_err(|_| no_key())?;
+        ed25519::install();
         let seed = BASE64_URL_SAFE_NO_PAD.decode(key.d).map_err(|_| no_key())?;
         if seed.len() != 32 {
             return Err(no_key());
@@ -149,6 +151,7 @@ impl TokenVerifier {
     pub fn from_env() -> Result<Self, ConfigError> {
         const NAME: &str = "JWT_PUBLIC_KEYS";
         let set: PublicKeys = config::required(NAME)?;
+        ed25519::install();
         let mut keys = HashMap::new();
         for key in set.keys {
             let decoding = DecodingKey::from_ed_components(&key.x)
