@@ -197,4 +197,15 @@ mod tests {
             (1, 0, 0)
         );
     }
+
+    #[tokio::test]
+    async fn no_table_is_read_from_end_to_end() {
+        let app = app().await;
+        testing::crowd(&app.database).await;
+        let forgotten = testing::plan(&app.database, FORGOTTEN, &[(&30.0, Type::FLOAT8)]).await;
+        let forget = testing::plan(&app.database, FORGET, &[]).await;
+        for plan in [forgotten, forget] {
+            assert!(!plan.contains("Seq Scan"), "{plan}");
+        }
+    }
 }

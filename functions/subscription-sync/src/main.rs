@@ -97,3 +97,21 @@ async fn main() -> Result<(), Error> {
     let handler = service_fn(async |_: LambdaEvent<Value>| sync(app).await);
     lambda_runtime::run(handler).await
 }
+
+#[cfg(test)]
+mod tests {
+    //! How the few that are due are found among all.
+
+    use shared::testing;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_table_is_not_read_from_end_to_end() {
+        let database = testing::database().await;
+        testing::crowd(&database).await;
+        let parameters = &[(&86_400.0 as _, Type::FLOAT8), (&BATCH as _, Type::INT8)];
+        let plan = testing::plan(&database, DUE, parameters).await;
+        assert!(!plan.contains("Seq Scan"), "{plan}");
+    }
+}

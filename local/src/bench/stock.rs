@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow};
 use shared::{
     auth::{Caller, TokenIssuer},
+    database::Database,
     domain::{ChatroomId, MessageId, SessionId, UserId},
+    testing,
 };
 use tokio_postgres::Client;
 
@@ -18,22 +20,6 @@ pub const SIZES: [i32; 3] = [10, 1_000, 100_000];
 /// more than the list's largest page, which is what the cache holds.
 pub const FEW_ROOMS: i32 = 200;
 pub const MANY_ROOMS: i32 = 10_000;
-
-/// Everybody else: no table is so small that reading all of it would be quick.
-const OTHERS: &str = "
-    insert into users (id, mobile, verified_at)
-    select gen_random_uuid(), '+1999' || lpad(n::text, 8, '0'), now() from generate_series(1, 10000) n;
-    insert into sessions (id, user_id) select gen_random_uuid(), id from users;
-    insert into refresh_tokens (hash, session_id, expires_at)
-    select sha256(uuid_send(id)), id, now() + interval '30 days' from sessions;
-    insert into chatrooms (id, user_id, title, last_position) select gen_random_uuid(), id, 'Other', 1 from users;
-    insert into messages (id, chatroom_id, user_id, position, content, idempotency_key, status, settled_at, reply)
-    select gen_random_uuid(), id, user_id, 1, 'Hello', id::text, 'answered', now(), 'Hello' from chatrooms;
-    insert into daily_usage (user_id, day, used) select id, (now() at time zone 'utc')::date, 1 from users;
-    insert into subscriptions (user_id, stripe_customer_id, stripe_subscription_id, status, looked_at)
-    select id, 'cus_other_' || id, 'sub_other_' || id, 'active', now() from users;
-    insert into stripe_events (id, type, payload, handled_at)
-    select 'evt_other_' || n, 'invoice.paid', '{}', now() from generate_series(1, 10000) n";
 
 const USER: &str = "
     with owner as (insert into users (id, mobile, name, verified_at, password_hash) values ($1, $2, 'Ada', now(), $3))
@@ -79,7 +65,8 @@ impl Stock {
     /// Fills an empty database.
     pub async fn lay(url: &str, private_key: &str) -> Result<Self> {
         let client = connect(url).await?;
-        client.batch_execute(OTHERS).await?;
+        let database = Database::at(url).map_err(|error| anyhow!("{error}"))?;
+        testing::crowd(&database).await; // no table is so small that reading all of it would be quick
         let issuer = TokenIssuer::with_key(private_key).map_err(|error| anyhow!("{error}"))?;
         let owner = new_user(&client, "+15550100001", None).await?;
         let collector = new_user(&client, "+15550100002", None).await?;
