@@ -271,9 +271,11 @@ async fn bench(functions: Vec<String>, all: bool, json: Option<PathBuf>) -> Resu
         all,
         json,
     };
-    Ok(match bench::run(&options).await? {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    let holds = bench::run(&options).await?;
+    Ok(if holds {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }
 
