@@ -22,6 +22,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
+    serve::ListenerExt,
 };
 use serde_json::Value;
 use tokio::{
@@ -38,8 +39,11 @@ use crate::{
     settings::Variables,
 };
 
-/// What a process may take for its start or a request, and what its event says of the time it has.
+/// What a process may take for its start or a request.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The time that an event says is left: as much as the consumer has on AWS, which hands over when it gets short.
+const TIME_LEFT: Duration = Duration::from_mins(3);
 
 /// Lambda accepts 6 MB.
 const BODY_LIMIT: usize = 6 << 20;
@@ -78,9 +82,8 @@ pub struct Environment {
     answers: UnboundedReceiver<Answer>,
 }
 
-/// An answer, and when the request was handed out and answered.
+/// An answer, and how long it took from handing out the request.
 pub struct Answered {
-    pub given: Instant,
     pub time: Duration,
     pub body: Value,
 }
@@ -105,6 +108,7 @@ impl Driver {
             .with_state(doors.clone());
         let mut server = JoinSet::new();
         server.spawn(async move {
+            let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
             let _ = axum::serve(listener, routes).await; // serves until it is aborted
         });
         Ok(Self {
@@ -190,7 +194,6 @@ impl Environment {
         }
         self.asks().await?;
         Ok(Answered {
-            given,
             time: answer.at - given,
             body,
         })
@@ -223,7 +226,7 @@ async fn next(State(doors): State<Arc<Doors>>, UrlPath(id): UrlPath<u64>) -> Res
     let Some(event) = door.events.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
     };
-    let deadline = SystemTime::now() + PATIENCE;
+    let deadline = SystemTime::now() + TIME_LEFT;
     let deadline = deadline.duration_since(UNIX_EPOCH).unwrap_or_default();
     let headers = [
         ("lambda-runtime-aws-request-id", id.to_string()),

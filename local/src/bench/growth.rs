@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::{
     figures::Growth,
-    measure::{Bench, Timing},
+    measure::Bench,
     replies::CONSUMER,
     stock::{FEW_ROOMS, MANY_ROOMS, SIZES},
+    timing::Timing,
 };
 
 /// How many requests are timed with each size, after the first.

@@ -1,11 +1,6 @@
 //! Measuring one function: its start, its first request, its warm ones, and what they ask of others.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs::File, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -14,9 +9,9 @@ use super::{
     cases::{Cases, repeats, sender_of_codes},
     database::{Watch, bare},
     driver::{Driver, Environment},
-    figures::{Calls, Requests, Spread, Warm, ms, quantile},
+    figures::{Calls, Requests, Spread, Warm, ms},
     relay::{Relay, count, covered, spans},
-    usage::{peak_memory, processor_time},
+    timing::{Timing, WARMING_UP},
     wire::{Statement, statements},
 };
 use crate::{
@@ -33,9 +28,6 @@ pub const STARTS: usize = 30;
 const FIRSTS: usize = 10;
 const REQUESTS: usize = 200;
 const COUNTED: usize = 20;
-
-/// Requests after which everything is warm.
-const WARMING_UP: usize = 10;
 
 /// What functions are run with.
 pub struct Bench<'a> {
@@ -258,52 +250,5 @@ impl<'a> Bench<'a> {
         for relay in self.relays.values() {
             relay.take();
         }
-    }
-}
-
-/// A process and the times of its requests.
-pub struct Timing {
-    pub environment: Environment,
-    times: Vec<f64>,
-    processor: Option<Duration>,
-    requests: usize,
-}
-
-impl Timing {
-    /// Of a process that is ready.
-    pub fn of(environment: Environment) -> Self {
-        Self {
-            environment,
-            times: Vec::new(),
-            processor: None,
-            requests: 0,
-        }
-    }
-
-    /// Serves a request and times it, unless it is one of the first.
-    pub async fn invoke(&mut self, event: &Value) -> Result<Instant> {
-        self.requests += 1;
-        if self.requests == WARMING_UP + 1 {
-            self.processor = Some(processor_time(self.environment.pid()?)?);
-        }
-        let answered = self.environment.invoke(event).await?;
-        if self.requests > WARMING_UP {
-            self.times.push(ms(answered.time));
-        }
-        Ok(answered.given)
-    }
-
-    /// What came of it.
-    pub fn figures(mut self) -> Result<Warm> {
-        let pid = self.environment.pid()?;
-        let used = processor_time(pid)?.saturating_sub(self.processor.unwrap_or_default());
-        self.times.sort_by(f64::total_cmp);
-        #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
-        Ok(Warm {
-            p50_ms: quantile(&self.times, 50),
-            p99_ms: quantile(&self.times, 99),
-            cpu_ms: ms(used) / self.times.len() as f64,
-            peak_mb: peak_memory(pid)? as f64 / 1e6,
-        })
     }
 }

@@ -16,6 +16,7 @@ mod replies;
 mod report;
 mod size;
 mod stock;
+mod timing;
 mod usage;
 mod wire;
 
