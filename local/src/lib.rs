@@ -18,6 +18,7 @@
 //! Everything a system started ends when it is dropped, and also when the process is killed.
 
 mod aws;
+pub mod bench;
 pub mod contract;
 pub mod conversation;
 pub mod deployment;

@@ -5,7 +5,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::{fs::OpenOptionsExt, process::ExitStatusExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::{ExitCode, ExitStatus},
     time::Instant,
 };
@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use local::{
-    Ports, Queue, STAND_IN_STRIPE_KEY, Services, Settings, State, System, conversation,
+    Ports, Queue, STAND_IN_STRIPE_KEY, Services, Settings, State, System, bench, conversation,
     environment_file, faults,
     keys::Keys,
     workspace::{Workspace, forget_cargo_run},
@@ -72,6 +72,18 @@ enum Task {
         #[arg(long, default_value_t = 300)]
         steps: usize,
     },
+    /// Measures release builds of functions, prints the figures, and fails when one is beyond its budget.
+    Bench {
+        /// Only this function. May be given more than once.
+        #[arg(long = "function", value_name = "NAME")]
+        functions: Vec<String>,
+        /// Every function.
+        #[arg(long)]
+        all: bool,
+        /// Where to write the figures, with a picture beside it.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Prints a new pair of keys for access tokens.
     Keys,
 }
@@ -87,6 +99,11 @@ async fn main() -> ExitCode {
             Some(Task::Test { arguments }) => test(&options, &arguments).await,
             Some(Task::Latency) => latency(&options).await,
             Some(Task::Faults { seed, steps }) => random_faults(&options, seed, steps).await,
+            Some(Task::Bench {
+                functions,
+                all,
+                json,
+            }) => bench(functions, all, json).await,
             Some(Task::Keys) => print_keys(),
         }
     };
@@ -246,6 +263,20 @@ async fn random_faults(options: &Options, seed: Option<u64>, steps: usize) -> Re
     println!("All is well after {:.0?}.", start.elapsed());
     system.stop(&services).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn bench(functions: Vec<String>, all: bool, json: Option<PathBuf>) -> Result<ExitCode> {
+    let options = bench::Options {
+        functions,
+        all,
+        json,
+    };
+    let holds = bench::run(&options).await?;
+    Ok(if holds {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print_keys() -> Result<ExitCode> {

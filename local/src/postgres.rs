@@ -162,7 +162,8 @@ impl Postgres {
         Ok(())
     }
 
-    fn program(&self, name: &str) -> Command {
+    /// One of its programs, as the user that it runs as.
+    pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         command.current_dir("/").env("TZ", "UTC");
         if let Some(user) = self.user {

@@ -114,13 +114,27 @@ impl Workspace {
     /// # Errors
     /// When they do not compile; the compiler's messages were printed.
     pub async fn build(&self) -> Result<()> {
-        let step = Step::begin("Compiling the functions");
         // `--workspace` although `local` is running: any other selection of packages would make cargo resolve other
         // features and compile the dependencies again.
+        self.compile(&["--workspace"]).await
+    }
+
+    /// Builds some packages as they are deployed: without the features that `local` asks of their dependencies.
+    ///
+    /// # Errors
+    /// As [`Workspace::build`].
+    pub async fn build_packages(&self, packages: &[&str]) -> Result<()> {
+        let arguments = packages.iter().flat_map(|package| ["--package", *package]);
+        self.compile(&arguments.collect::<Vec<_>>()).await
+    }
+
+    async fn compile(&self, packages: &[&str]) -> Result<()> {
+        let step = Step::begin("Compiling the functions");
         let group = Group::new(None)?; // with cargo alone, its compilers would go on
         let mut cargo = group.spawn(
             self.cargo("build")
-                .args(["--workspace", "--bins"])
+                .args(packages)
+                .arg("--bins")
                 .args(self.release.then_some("--release"))
                 .stderr(Stdio::piped()),
         )?;

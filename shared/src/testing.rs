@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::{
     auth::{Caller, TokenIssuer},
-    database::{Database, Type},
+    database::{Database, Parameter, Type},
     domain::{ChatroomId, SessionId, UserId},
 };
 
@@ -72,6 +72,45 @@ pub async fn chatroom(database: &Database, owner: Caller) -> ChatroomId {
         .await
         .expect("a chatroom can be stored");
     room
+}
+
+/// Ten thousand users with a little of everything, in tables that statistics are up to date about: so many that
+/// Postgres reads them by an index wherever it can.
+pub async fn crowd(database: &Database) {
+    let fill = "
+        do $$ begin
+            insert into users (id, mobile, verified_at)
+            select gen_random_uuid(), '+1999' || lpad(n::text, 8, '0'), now() from generate_series(1, 10000) n;
+            insert into sessions (id, user_id) select gen_random_uuid(), id from users;
+            insert into refresh_tokens (hash, session_id, expires_at)
+            select sha256(uuid_send(id)), id, now() + interval '30 days' from sessions;
+            insert into chatrooms (id, user_id, title, last_position)
+            select gen_random_uuid(), id, 'Crowd', 1 from users;
+            insert into messages
+                (id, chatroom_id, user_id, position, content, idempotency_key, status, settled_at, reply)
+            select gen_random_uuid(), id, user_id, 1, 'Hello', id::text, 'answered', now(), 'Hello' from chatrooms;
+            insert into daily_usage (user_id, day, used) select id, (now() at time zone 'utc')::date, 1 from users;
+            insert into subscriptions
+                (user_id, stripe_customer_id, stripe_subscription_id, status, looked_at, current_period_end)
+            select id, 'cus_crowd_' || id, 'sub_crowd_' || id, 'active', now(), now() + interval '1 month' from users;
+            insert into stripe_events (id, type, payload, handled_at)
+            select 'evt_crowd_' || n, 'invoice.paid', '{}', now() from generate_series(1, 10000) n;
+        end $$";
+    for sql in [fill, "analyze"] {
+        database
+            .query(sql, &[])
+            .await
+            .expect("a crowd can be stored");
+    }
+}
+
+/// How Postgres would execute a statement.
+pub async fn plan(database: &Database, sql: &str, parameters: &[Parameter<'_>]) -> String {
+    let explain = format!("explain {sql}");
+    let lines = database.query(&explain, parameters).await;
+    let lines = lines.expect("the statement can be planned");
+    let lines: Vec<String> = lines.iter().map(|line| line.get(0)).collect();
+    lines.join("\n")
 }
 
 /// A request of `caller` with path parameters and a JSON body.

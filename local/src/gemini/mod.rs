@@ -15,6 +15,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
+    serve::ListenerExt,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -59,6 +60,8 @@ impl Gemini {
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .with_state(Arc::<Model>::default());
         let server = tokio::spawn(async move {
+            // An answer comes in pieces, which would wait for each other.
+            let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
             let _ = axum::serve(listener, routes).await; // serves until it is aborted
         });
         Ok(Self { url, server })

@@ -57,6 +57,8 @@ use crate::{
 use account::Account;
 use deliveries::{Deliveries, deliver_all};
 
+pub(crate) use deliveries::signature;
+
 /// A port taken for a stand-in that does not serve yet: its address is one of the settings that it depends on.
 pub struct Reserved {
     /// `STRIPE_URL`.

@@ -152,7 +152,7 @@ impl Drop for System {
 }
 
 /// Makes the system's own database, queue and table, and gives the variables that name them.
-async fn make_data(services: &Services, name: &str) -> Result<Variables> {
+pub(crate) async fn make_data(services: &Services, name: &str) -> Result<Variables> {
     let (database_url, queue_url, ()) = tokio::try_join!(
         services.create_database(name),
         services.aws.create_queue(name, VISIBILITY_TIMEOUT),

@@ -2,6 +2,7 @@
 
 pub mod codes;
 pub mod delivery;
+mod ed25519;
 pub mod passwords;
 pub mod sessions;
 pub mod tokens;

@@ -15,6 +15,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::ed25519;
 use crate::{
     Error, Result,
     config::{self, ConfigError},
@@ -27,6 +28,8 @@ pub const LIFETIME: Duration = Duration::from_mins(15);
 const ISSUER: &str = "chat-backend";
 const AUDIENCE: &str = "chat-api";
 const TYPE: &str = "at+jwt";
+
+const PRIVATE_KEY: &str = "JWT_PRIVATE_KEY";
 
 /// What precedes the 32 bytes of a private Ed25519 key in PKCS #8 (RFC 8410).
 const PKCS8_PREFIX: [u8; 16] = [
@@ -70,11 +73,19 @@ impl TokenIssuer {
     /// # Errors
     /// When the variable is missing or no such key.
     pub fn from_env() -> Result<Self, ConfigError> {
-        const NAME: &str = "JWT_PRIVATE_KEY";
-        let text = config::secret(NAME)?;
+        let key = config::secret(PRIVATE_KEY)?;
+        Self::with_key(key.expose_secret())
+    }
+
+    /// The issuer with a private JSON Web Key.
+    ///
+    /// # Errors
+    /// When it is no such key.
+    pub fn with_key(text: &str) -> Result<Self, ConfigError> {
         // Parser messages may quote what they parsed, so they are not passed on.
-        let no_key = || ConfigError::malformed(NAME, "not a private Ed25519 JSON Web Key");
-        let key: PrivateKey = serde_json::from_str(text.expose_secret()).map_err(|_| no_key())?;
+        let no_key = || ConfigError::malformed(PRIVATE_KEY, "not a private Ed25519 JSON Web Key");
+        let key: PrivateKey = serde_json::from_str(text).map_err(|_| no_key())?;
+        ed25519::install();
         let seed = BASE64_URL_SAFE_NO_PAD.decode(key.d).map_err(|_| no_key())?;
         if seed.len() != 32 {
             return Err(no_key());
@@ -140,6 +151,7 @@ impl TokenVerifier {
     pub fn from_env() -> Result<Self, ConfigError> {
         const NAME: &str = "JWT_PUBLIC_KEYS";
         let set: PublicKeys = config::required(NAME)?;
+        ed25519::install();
         let mut keys = HashMap::new();
         for key in set.keys {
             let decoding = DecodingKey::from_ed_components(&key.x)

@@ -1,10 +1,13 @@
-//! What every AWS client is built from: the variables Lambda sets, and the one TLS stack.
+//! What every AWS client is built from: the variables Lambda sets, and the one HTTP and TLS stack.
 //!
 //! `aws-config`'s default chain would bring a second TLS stack and three times the init time; a function needs none
 //! of its providers.
 
+mod http;
+
 use aws_sdk_sqs::config::{Credentials, Region};
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+
+pub(crate) use http::client as http_client;
 
 use crate::config::{self, ConfigError};
 
@@ -33,11 +36,4 @@ impl Aws {
             endpoint: config::optional("AWS_ENDPOINT_URL")?,
         })
     }
-}
-
-/// The HTTP client of an SDK client.
-pub(crate) fn http_client() -> aws_sdk_sqs::config::SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-        .build_https()
 }

@@ -1,0 +1,182 @@
+//! What the figures may be.
+
+use super::figures::{Figures, Requests, Run};
+
+/// A limit, and how it is kept.
+pub struct Budget {
+    pub figure: &'static str,
+    pub limit: String,
+    /// The worst figure, and whose it is.
+    pub worst: String,
+    pub holds: bool,
+}
+
+const INIT_FACTOR: f64 = 2.0;
+const PEAK_MB: f64 = 12.0;
+const ZIPPED_MB: f64 = 2.5;
+const ZIPPED_STRIPE_MB: f64 = 3.5;
+const REPLY_PATH_MS: f64 = 10.0;
+const REPLIES_PER_SECOND: f64 = 9.0;
+const GROWTH_FACTOR: f64 = 1.3;
+
+/// Every budget that this run has figures for.
+pub fn budgets(run: &Run) -> Vec<Budget> {
+    let mut budgets = vec![
+        most(
+            "init, of API functions",
+            &format!("{INIT_FACTOR} × hello"),
+            run.functions
+                .iter()
+                .filter(|figures| is_api(&figures.function))
+                .map(|figures| (figures, figures.init_factor(run), INIT_FACTOR)),
+        ),
+        most(
+            "peak memory after 200 requests, MB",
+            &format!("{PEAK_MB}, unless it hashes passwords"),
+            requests(run)
+                .filter(|(figures, _)| !hashes(&figures.function))
+                .map(|(figures, requests)| (figures, requests.warm.peak_mb, PEAK_MB)),
+        ),
+        most(
+            "zipped size, MB",
+            &format!("{ZIPPED_MB}; {ZIPPED_STRIPE_MB} with Stripe"),
+            run.functions.iter().map(|figures| {
+                let with_stripe = asks_stripe(&figures.function);
+                let limit = if with_stripe {
+                    ZIPPED_STRIPE_MB
+                } else {
+                    ZIPPED_MB
+                };
+                (figures, figures.zipped_mb, limit)
+            }),
+        ),
+        most(
+            "SQL statements of a warm request",
+            "1; the cached list 0; more where the function's documentation says why",
+            requests(run).map(|(figures, requests)| {
+                let limit = statements(&figures.function);
+                (figures, requests.calls.statements, limit)
+            }),
+        ),
+        most(
+            "queue calls of a warm request",
+            "1",
+            requests(run).map(|(figures, requests)| (figures, requests.calls.queue, 1.0)),
+        ),
+        most(
+            "state calls of a warm request",
+            "1; no limit where codes, guesses and passwords are counted",
+            requests(run).map(|(figures, requests)| {
+                let limit = state_calls(&figures.function);
+                (figures, requests.calls.state, limit)
+            }),
+        ),
+        most(
+            "rows read by sequential scans",
+            "0",
+            requests(run).map(|(figures, requests)| (figures, requests.calls.rows_scanned, 0.0)),
+        ),
+    ];
+    if let Some(replies) = &run.replies {
+        let path = replies.path_ms.median;
+        budgets.push(Budget {
+            figure: "reply path less Gemini's time, median, ms",
+            limit: format!("≤ {REPLY_PATH_MS}"),
+            worst: format!("{path:.2}"),
+            holds: path <= REPLY_PATH_MS,
+        });
+        let rate = replies.per_second;
+        budgets.push(Budget {
+            figure: "replies per second, batches of 10, Gemini 1 s",
+            limit: format!("≥ {REPLIES_PER_SECOND}"),
+            worst: format!("{rate:.2}"),
+            holds: rate >= REPLIES_PER_SECOND,
+        });
+    }
+    let factors = run
+        .growth
+        .iter()
+        .map(|growth| (growth, growth.factor(|warm| warm.p50_ms)));
+    if let Some((growth, factor)) = factors.max_by(|(_, a), (_, b)| a.total_cmp(b)) {
+        budgets.push(Budget {
+            figure: "growth of a warm request with the data",
+            limit: format!("≤ {GROWTH_FACTOR} ×"),
+            worst: format!("{factor:.2} × ({})", growth.function),
+            holds: factor <= GROWTH_FACTOR,
+        });
+    }
+    budgets
+}
+
+/// A budget for functions that each have a figure and a limit. The worst is the one nearest to its limit, or furthest
+/// beyond it.
+fn most<'a>(
+    figure: &'static str,
+    limit: &str,
+    figures: impl Iterator<Item = (&'a Figures, f64, f64)>,
+) -> Budget {
+    let excess = |(_, value, limit): &(_, f64, f64)| value - limit;
+    let worst = figures.max_by(|a, b| excess(a).total_cmp(&excess(b)));
+    Budget {
+        figure,
+        limit: format!("≤ {limit}"),
+        holds: worst.is_none_or(|(_, value, limit)| value <= limit),
+        worst: worst.map_or_else(
+            || "–".to_owned(),
+            |(figures, value, _)| format!("{value:.2} ({})", figures.function),
+        ),
+    }
+}
+
+impl Figures {
+    /// How much longer than hello it takes to start.
+    pub fn init_factor(&self, run: &Run) -> f64 {
+        self.init_ms.median / run.hello.init_ms.median
+    }
+}
+
+fn requests(run: &Run) -> impl Iterator<Item = (&Figures, &Requests)> {
+    let functions = run.functions.iter();
+    functions.filter_map(|figures| Some((figures, figures.requests.as_ref()?)))
+}
+
+/// Whether somebody waits for it to start.
+fn is_api(function: &str) -> bool {
+    !matches!(
+        function,
+        "message-answer" | "message-drain" | "message-sweep" | "subscription-sync" | "migrate"
+    )
+}
+
+/// Argon2 needs 19 MiB by design.
+fn hashes(function: &str) -> bool {
+    matches!(
+        function,
+        "auth-login" | "auth-change-password" | "auth-reset-password"
+    )
+}
+
+fn asks_stripe(function: &str) -> bool {
+    function.starts_with("subscription-") || matches!(function, "stripe-webhook" | "user-delete")
+}
+
+/// How many statements a function's documentation allows it.
+fn statements(function: &str) -> f64 {
+    match function {
+        "chatroom-list" => 0.0, // the cached list
+        // Claim, settle, and a look for what came meanwhile.
+        "message-answer" => 3.0,
+        // Stripe is asked in between; the sweep looks and then tidies up.
+        "stripe-webhook" | "subscription-checkout" | "user-delete" | "message-sweep" => 2.0,
+        _ => 1.0,
+    }
+}
+
+/// Whoever signs in is counted: for the number, for its address, and for the code.
+fn state_calls(function: &str) -> f64 {
+    if function.starts_with("auth-") {
+        f64::INFINITY
+    } else {
+        1.0
+    }
+}

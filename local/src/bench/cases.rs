@@ -1,0 +1,291 @@
+//! What each function is asked: its sample event with data that exist. Whatever it would use up is there once for each
+//! request.
+
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context, Result, anyhow};
+use reqwest::{Client, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+use shared::auth::{Caller, Password};
+
+use super::{
+    driver::Environment,
+    stock::{SIZES, Stock},
+};
+use crate::{
+    events::scheduled_event,
+    settings::{STAND_IN_STRIPE_KEY, Variables},
+    stripe,
+};
+
+const PASSWORD: &str = "correct horse battery";
+
+/// A room as most are.
+pub const ORDINARY: i32 = SIZES[1];
+
+/// The function that sends the codes which another one needs.
+pub fn sender_of_codes(function: &str) -> Option<&'static str> {
+    match function {
+        "auth-verify-otp" => Some("auth-send-otp"),
+        "auth-reset-password" => Some("auth-forgot-password"),
+        _ => None,
+    }
+}
+
+/// Whether a function's statement does the same each time it is executed, so that it can be measured alone.
+pub fn repeats(function: &str) -> bool {
+    matches!(
+        function,
+        "user-get"
+            | "chatroom-get"
+            | "chatroom-create"
+            | "chatroom-update"
+            | "message-get"
+            | "message-send"
+            | "subscription-status"
+    )
+}
+
+/// Makes events.
+pub struct Cases<'a> {
+    pub samples: &'a Path,
+    pub stock: &'a Stock,
+    pub variables: &'a Variables,
+    count: AtomicU32,
+}
+
+impl<'a> Cases<'a> {
+    /// With the samples in a directory.
+    pub fn new(samples: &'a Path, stock: &'a Stock, variables: &'a Variables) -> Self {
+        Self {
+            samples,
+            stock,
+            variables,
+            count: AtomicU32::default(),
+        }
+    }
+
+    /// Events for so many requests, or `None` for a function that cannot be asked on its own. `codes` is the function
+    /// that sends codes, where one is needed.
+    pub async fn events(
+        &self,
+        function: &str,
+        count: usize,
+        codes: Option<&mut Environment>,
+    ) -> Result<Option<Vec<Value>>> {
+        let owner = self.stock.owner;
+        let room = self.stock.room_of(ORDINARY)?.to_string();
+        let same = |event: Value| Ok(Some(vec![event; count]));
+        match function {
+            "hello" => same(self.sample("user-get")?),
+            "message-drain" => Ok(None), // it takes wake-ups for a minute
+            "message-sweep" | "subscription-sync" | "migrate" => same(scheduled_event(function)),
+            "user-get" | "chatroom-list" | "chatroom-create" | "subscription-status" => {
+                same(self.signed_in(function, owner)?)
+            }
+            "chatroom-get" | "chatroom-update" => same(self.in_room(function, &room)?),
+            "message-get" => same(self.message(&room).await?),
+            "message-send" => {
+                let mut event = self.in_room(function, &room)?;
+                forget(&mut event["headers"], "idempotency-key");
+                same(event)
+            }
+            "message-answer" => self.each(count, async || self.wake_up(1).await).await,
+            "chatroom-delete" => {
+                let event = async || {
+                    let room = self.stock.room(owner.user, 10).await?;
+                    self.in_room(function, &room.to_string())
+                };
+                self.each(count, event).await
+            }
+            "subscription-checkout" | "subscription-portal" => {
+                same(self.signed_in(function, self.customer().await?.0)?)
+            }
+            "stripe-webhook" => {
+                let customer = self.customer().await?.1;
+                self.each(count, async || self.stripe_event(&customer))
+                    .await
+            }
+            _ => self.of_new_users(function, count, codes).await,
+        }
+    }
+
+    /// Events of users who are new to each: what they ask for is limited, or the end of their account or session.
+    async fn of_new_users(
+        &self,
+        function: &str,
+        count: usize,
+        mut codes: Option<&mut Environment>,
+    ) -> Result<Option<Vec<Value>>> {
+        let password: Password = serde_json::from_value(PASSWORD.into())?;
+        let hash = password.hash().map_err(|error| anyhow!("{error}"))?;
+        let mut events = Vec::new();
+        for _ in 0..count {
+            let mobile = format!("+1666{:08}", self.next());
+            if function == "auth-signup" {
+                events.push(self.with_body(function, &json!({"mobile": mobile, "name": "Ada"}))?);
+                continue;
+            }
+            let caller = self.stock.user(&mobile, Some(&hash)).await?;
+            let code = match (sender_of_codes(function), &mut codes) {
+                (Some(sender), Some(environment)) => {
+                    let event = self.with_body(sender, &json!({ "mobile": mobile }))?;
+                    let answer = environment.invoke(&event).await?.body;
+                    let body: Value =
+                        serde_json::from_str(answer["body"].as_str().unwrap_or_default())?;
+                    body["otp"].clone()
+                }
+                _ => Value::Null,
+            };
+            events.push(match function {
+                "user-delete" | "auth-logout" | "auth-change-password" => {
+                    self.signed_in(function, caller)?
+                }
+                "auth-send-otp" | "auth-forgot-password" => {
+                    self.with_body(function, &json!({ "mobile": mobile }))?
+                }
+                "auth-verify-otp" => {
+                    self.with_body(function, &json!({"mobile": mobile, "otp": code}))?
+                }
+                "auth-reset-password" => self.with_body(
+                    function,
+                    &json!({"mobile": mobile, "otp": code, "new_password": "staple the battery"}),
+                )?,
+                "auth-login" => {
+                    self.with_body(function, &json!({"mobile": mobile, "password": PASSWORD}))?
+                }
+                "auth-refresh" => {
+                    let token = self.stock.refresh_token(caller).await?;
+                    self.with_body(function, &json!({ "refresh_token": token }))?
+                }
+                _ => {
+                    return Err(anyhow!(
+                        "the benchmark does not know what to ask {function}"
+                    ));
+                }
+            });
+        }
+        Ok(Some(events))
+    }
+
+    async fn each(
+        &self,
+        count: usize,
+        event: impl AsyncFn() -> Result<Value>,
+    ) -> Result<Option<Vec<Value>>> {
+        let mut events = Vec::new();
+        for _ in 0..count {
+            events.push(event().await?);
+        }
+        Ok(Some(events))
+    }
+
+    /// A function's sample, from an address of its own.
+    pub fn sample(&self, function: &str) -> Result<Value> {
+        let path = self.samples.join(function).with_extension("json");
+        let text = fs::read_to_string(&path);
+        let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+        let mut event: Value = serde_json::from_str(&text)?;
+        let [_, a, b, c] = self.next().to_be_bytes();
+        event["requestContext"]["http"]["sourceIp"] = format!("10.{a}.{b}.{c}").into();
+        Ok(event)
+    }
+
+    /// A function's sample of a user.
+    pub fn signed_in(&self, function: &str, caller: Caller) -> Result<Value> {
+        let mut event = self.sample(function)?;
+        event["headers"]["authorization"] = self.stock.authorization(caller)?.into();
+        Ok(event)
+    }
+
+    /// A function's sample of the owner of a room. What it lists is a page that the smallest room fills.
+    pub fn in_room(&self, function: &str, room: &str) -> Result<Value> {
+        let mut event = self.signed_in(function, self.stock.owner)?;
+        event["pathParameters"]["id"] = room.into();
+        if event["queryStringParameters"]["limit"].is_string() {
+            event["queryStringParameters"]["limit"] = SIZES[0].to_string().into();
+            event["rawQueryString"] = format!("limit={}", SIZES[0]).into();
+        }
+        Ok(event)
+    }
+
+    /// The sample of `message-get` for the newest message of a room.
+    pub async fn message(&self, room: &str) -> Result<Value> {
+        let newest = self.stock.newest(room.parse()?).await?;
+        let mut event = self.in_room("message-get", room)?;
+        event["pathParameters"]["message_id"] = newest.to_string().into();
+        Ok(event)
+    }
+
+    /// A batch of wake-ups for new rooms, each with ten settled messages and one that waits.
+    pub async fn wake_up(&self, rooms: usize) -> Result<Value> {
+        let mut records = Vec::new();
+        for _ in 0..rooms {
+            let room = self.stock.room(self.stock.owner.user, SIZES[0]).await?;
+            self.stock.queue(room).await?;
+            records.push(self.record(&room.to_string())?);
+        }
+        Ok(json!({ "Records": records }))
+    }
+
+    /// A queue message that wakes a room.
+    pub fn record(&self, room: &str) -> Result<Value> {
+        let mut record = self.sample("message-answer")?["Records"][0].take();
+        record["messageId"] = self.next().to_string().into();
+        record["body"] = json!({ "chatroom_id": room }).to_string().into();
+        Ok(record)
+    }
+
+    fn with_body(&self, function: &str, body: &Value) -> Result<Value> {
+        let mut event = self.sample(function)?;
+        event["body"] = body.to_string().into();
+        Ok(event)
+    }
+
+    /// A new user who is a customer of Stripe's, and who that is there.
+    async fn customer(&self) -> Result<(Caller, String)> {
+        let mobile = format!("+1777{:08}", self.next());
+        let caller = self.stock.user(&mobile, None).await?;
+        let customer = self.stripe("/v1/customers", String::new()).await?;
+        let customer = customer["id"].as_str().context("no customer")?.to_owned();
+        self.stock.customer(caller.user, &customer).await?;
+        Ok((caller, customer))
+    }
+
+    /// What Stripe says when a subscription changed.
+    fn stripe_event(&self, customer: &str) -> Result<Value> {
+        let body = json!({
+            "id": format!("evt_{}", self.next()), "object": "event", "type": "customer.subscription.updated",
+            "data": {"object": {"id": "sub_1", "object": "subscription", "customer": customer}},
+        });
+        let mut event = self.with_body("stripe-webhook", &body)?;
+        let secrets = &self.variables["STRIPE_WEBHOOK_SECRET"];
+        let signature = stripe::signature(secrets, &body.to_string());
+        event["headers"]["stripe-signature"] = signature.into();
+        Ok(event)
+    }
+
+    async fn stripe(&self, path: &str, form: String) -> Result<Value> {
+        let client: Client = crate::client()?;
+        let url = format!("{}{path}", self.variables["STRIPE_URL"]);
+        let request = client.post(url).bearer_auth(STAND_IN_STRIPE_KEY);
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let answer = request.body(form).send().await?.error_for_status()?;
+        Ok(answer.json().await?)
+    }
+
+    /// A number that was not used before.
+    fn next(&self) -> u32 {
+        self.count.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+fn forget(object: &mut Value, member: &str) {
+    if let Some(object) = object.as_object_mut() {
+        object.remove(member);
+    }
+}

@@ -1,0 +1,135 @@
+//! The figures of a run, as they are printed, written and drawn.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+
+/// The median of some values, and the quartiles, between which half of them lie.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    pub median: f64,
+    pub quartiles: [f64; 2],
+}
+
+/// Of one function.
+#[derive(Debug, Serialize)]
+pub struct Figures {
+    pub function: String,
+    /// From exec to the first `/next`, in milliseconds.
+    pub init_ms: Spread,
+    pub zipped_mb: f64,
+    /// Of those that can be called on their own.
+    pub requests: Option<Requests>,
+}
+
+/// Of a function's requests.
+#[derive(Debug, Serialize)]
+pub struct Requests {
+    /// The first request after init, in milliseconds, and the medians of what it waited for.
+    pub first_ms: Spread,
+    pub first_parts_ms: BTreeMap<&'static str, f64>,
+    pub warm: Warm,
+    /// For each warm request.
+    pub calls: Calls,
+    /// The mean time of its statement alone, in milliseconds.
+    pub bare_statement_ms: Option<f64>,
+}
+
+/// Of warm requests.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Warm {
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub cpu_ms: f64,
+    pub peak_mb: f64,
+}
+
+/// What a request asks of others.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Calls {
+    pub statements: f64,
+    pub queue: f64,
+    pub state: f64,
+    /// Rows that its statements read by sequential scans.
+    pub rows_scanned: f64,
+}
+
+/// Of replies.
+#[derive(Debug, Serialize)]
+pub struct Replies {
+    /// From the wake-up to the settled message less Gemini's time, in milliseconds.
+    pub path_ms: Spread,
+    /// Of one environment that gets batches of ten rooms while Gemini takes a second.
+    pub per_second: f64,
+}
+
+/// One function with little and with much data.
+#[derive(Debug, Serialize)]
+pub struct Growth {
+    pub function: String,
+    /// By what there is.
+    pub sizes: Vec<(String, Warm)>,
+}
+
+impl Growth {
+    /// By how much a figure is larger than with the least data, at worst.
+    pub fn factor(&self, figure: impl Fn(&Warm) -> f64) -> f64 {
+        let Some((_, least)) = self.sizes.first() else {
+            return 1.0;
+        };
+        let factors = self
+            .sizes
+            .iter()
+            .map(|(_, warm)| figure(warm) / figure(least));
+        factors.fold(1.0, f64::max)
+    }
+}
+
+/// Everything.
+#[derive(Debug, Serialize)]
+pub struct Run {
+    pub date: String,
+    pub processor: String,
+    pub cores: usize,
+    pub hello: Figures,
+    pub functions: Vec<Figures>,
+    pub replies: Option<Replies>,
+    pub growth: Vec<Growth>,
+}
+
+impl Spread {
+    /// Of at least one value.
+    pub fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self {
+            median: quantile(&values, 50),
+            quartiles: [quantile(&values, 25), quantile(&values, 75)],
+        }
+    }
+}
+
+/// The value below which `percent` of the sorted ones lie.
+pub fn quantile(sorted: &[f64], percent: usize) -> f64 {
+    let index = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(index).copied().unwrap_or(f64::NAN)
+}
+
+/// In milliseconds.
+pub fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_values_lie_between_the_quartiles() {
+        let spread = Spread::of((0..=100).rev().map(f64::from).collect());
+        let expected = Spread {
+            median: 50.0,
+            quartiles: [25.0, 75.0],
+        };
+        assert_eq!(spread, expected);
+    }
+}

@@ -1,0 +1,109 @@
+//! Whether what a user has makes requests slower: the functions that read rooms and messages, with little and with
+//! much in them, by turns.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::{
+    figures::Growth,
+    measure::Bench,
+    replies::CONSUMER,
+    stock::{FEW_ROOMS, MANY_ROOMS, SIZES},
+    timing::Timing,
+};
+
+/// How many requests are timed with each size, after the first.
+const REQUESTS: usize = 200;
+
+/// Measures the functions among `functions` that it concerns.
+pub async fn measure(bench: &Bench<'_>, functions: &[String]) -> Result<Vec<Growth>> {
+    let mut growth = Vec::new();
+    for function in functions {
+        let cases = match function.as_str() {
+            "chatroom-get" | "message-get" | "message-send" | CONSUMER => {
+                rooms(bench, function).await?
+            }
+            "chatroom-list" => lists(bench)?,
+            _ => continue,
+        };
+        growth.push(of(bench, function, cases).await?);
+        if function == "chatroom-list" {
+            let later = later_pages(bench).await?;
+            growth.push(of(bench, function, later).await?);
+        }
+    }
+    Ok(growth)
+}
+
+/// What is asked with each size.
+type Cases = Vec<(String, Value)>;
+
+async fn of(bench: &Bench<'_>, function: &str, cases: Cases) -> Result<Growth> {
+    let mut sizes = Vec::new();
+    for (size, event) in cases {
+        let timing = Timing::of(bench.ready(function).await?.0);
+        sizes.push((size, event, timing));
+    }
+    for _ in 0..REQUESTS {
+        for (_, event, timing) in &mut sizes {
+            if function == CONSUMER {
+                let body = event["Records"][0]["body"].as_str().unwrap_or_default();
+                let wake_up: Value = serde_json::from_str(body)?;
+                let room = wake_up["chatroom_id"].as_str().unwrap_or_default();
+                bench.cases.stock.queue(room.parse()?).await?;
+            }
+            timing.invoke(event).await?;
+        }
+    }
+    let sizes = sizes.into_iter();
+    let sizes = sizes.map(|(size, _, timing)| Ok((size, timing.figures()?)));
+    Ok(Growth {
+        function: function.to_owned(),
+        sizes: sizes.collect::<Result<_>>()?,
+    })
+}
+
+async fn rooms(bench: &Bench<'_>, function: &str) -> Result<Cases> {
+    let mut cases = Vec::new();
+    for size in SIZES {
+        let room = bench.cases.stock.room_of(size)?.to_string();
+        let event = match function {
+            CONSUMER => json!({ "Records": [bench.cases.record(&room)?] }),
+            "message-get" => bench.cases.message(&room).await?,
+            _ => {
+                let mut event = bench.cases.in_room(function, &room)?;
+                if let Some(headers) = event["headers"].as_object_mut() {
+                    headers.remove("idempotency-key");
+                }
+                event
+            }
+        };
+        cases.push((format!("{size} messages"), event));
+    }
+    Ok(cases)
+}
+
+fn lists(bench: &Bench<'_>) -> Result<Cases> {
+    let stock = bench.cases.stock;
+    let users = [(FEW_ROOMS, stock.owner), (MANY_ROOMS, stock.collector)];
+    let event = |(rooms, user)| {
+        let event = bench.cases.signed_in("chatroom-list", user)?;
+        Ok((format!("{rooms} rooms, cached"), event))
+    };
+    users.into_iter().map(event).collect()
+}
+
+/// Pages after the first, which the cache does not hold.
+async fn later_pages(bench: &Bench<'_>) -> Result<Cases> {
+    let mut cases = Vec::new();
+    let (mut environment, _) = bench.ready("chatroom-list").await?;
+    for (size, mut event) in lists(bench)? {
+        let page = environment.invoke(&event).await?.body;
+        let page: Value = serde_json::from_str(page["body"].as_str().unwrap_or_default())?;
+        let cursor = page["next_cursor"].as_str().unwrap_or_default();
+        event["queryStringParameters"] = json!({"limit": "20", "cursor": cursor});
+        event["rawQueryString"] = format!("limit=20&cursor={cursor}").into();
+        cases.push((size.replace("cached", "a later page"), event));
+    }
+    Ok(cases)
+}

@@ -1,0 +1,215 @@
+//! `cargo local bench`: what the functions cost, where it arises, and whether that is within their budgets.
+//!
+//! Release builds run against the local services, driven through the Runtime API by the benchmark itself. A bare
+//! `lambda_http` function with the same profile, `hello`, says what of it is not ours.
+
+mod budgets;
+mod cases;
+mod database;
+mod driver;
+mod figures;
+mod growth;
+mod measure;
+mod plot;
+mod relay;
+mod replies;
+mod report;
+mod size;
+mod stock;
+mod timing;
+mod usage;
+mod wire;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process,
+    thread::available_parallelism,
+};
+
+use anyhow::{Context, Result, bail};
+use time::OffsetDateTime;
+
+use crate::{
+    gemini::Gemini, process::Port, progress::Step, services::Services, settings::Settings,
+    stripe::Reserved, system::make_data, workspace::Workspace,
+};
+use cases::{Cases, sender_of_codes};
+use figures::{Figures, Run};
+use measure::Bench;
+use stock::Stock;
+
+/// The function that does nothing.
+const HELLO: &str = "hello";
+
+/// Those that users wait for most.
+const DEFAULT: [&str; 8] = [
+    "user-get",
+    "chatroom-list",
+    "chatroom-get",
+    "message-send",
+    "message-get",
+    replies::CONSUMER,
+    "subscription-checkout",
+    "stripe-webhook",
+];
+
+/// What to measure.
+pub struct Options {
+    /// These functions, or the usual ones if there are none.
+    pub functions: Vec<String>,
+    /// Every function.
+    pub all: bool,
+    /// Where to write the figures.
+    pub json: Option<PathBuf>,
+}
+
+/// Measures, prints, writes and draws. Says whether every budget holds.
+///
+/// # Errors
+/// When a function is not known, does not compile or fails, or when a service does not start.
+pub async fn run(options: &Options) -> Result<bool> {
+    let workspace = Workspace {
+        release: true,
+        ..Workspace::find()?
+    };
+    let functions = chosen(&workspace, options)?;
+    let mut packages = vec![HELLO];
+    for function in &functions {
+        packages.extend(
+            [Some(function.as_str()), sender_of_codes(function)]
+                .into_iter()
+                .flatten(),
+        );
+    }
+    workspace.build_packages(&packages).await?;
+
+    let services = Services::start(&workspace, crate::Ports::Free).await?;
+    let name = format!("bench_{}", process::id());
+    let run = measured(&workspace, &services, &name, &functions).await?;
+
+    let (text, holds) = report::markdown(&run);
+    println!("{text}");
+    let json = options.json.clone();
+    let json = json.unwrap_or_else(|| workspace.target.join("local/bench.json"));
+    write(&json, &run)?;
+    Ok(holds)
+}
+
+fn chosen(workspace: &Workspace, options: &Options) -> Result<Vec<String>> {
+    let known = workspace.functions()?;
+    if let Some(unknown) = options.functions.iter().find(|name| !known.contains(name)) {
+        bail!(
+            "there is no function {unknown}; there are: {}",
+            known.join(" ")
+        );
+    }
+    Ok(match options {
+        Options { all: true, .. } => known,
+        Options { functions, .. } if !functions.is_empty() => functions.clone(),
+        _ => DEFAULT.map(str::to_owned).to_vec(),
+    })
+}
+
+async fn measured(
+    workspace: &Workspace,
+    services: &Services,
+    name: &str,
+    functions: &[String],
+) -> Result<Run> {
+    let gemini = Gemini::start(Port::Free)?;
+    let stripe = Reserved::at(Port::Free)?;
+    let mut own = make_data(services, name).await?;
+    own.extend(gemini.variables());
+    own.extend(stripe.variables());
+    let variables = settings().variables(own)?;
+    let nobody = "http://127.0.0.1:9/".to_owned(); // the benchmark makes its own events
+    let _stripe = stripe.serve(nobody, &variables)?;
+
+    let step = Step::begin("Filling the database");
+    let stock = Stock::lay(&variables["DATABASE_URL"], &variables["JWT_PRIVATE_KEY"]).await?;
+    step.done();
+    let samples = workspace.root.join("events");
+    let cases = Cases::new(&samples, &stock, &variables);
+    let bench = Bench::new(workspace, variables.clone(), cases, services.postgres()?).await?;
+
+    let step = Step::begin("Measuring");
+    step.show("starts");
+    let mut started = vec![HELLO.to_owned()];
+    started.extend_from_slice(functions);
+    let inits = bench.inits(&started).await?;
+    let mut figures = Vec::new();
+    for function in started {
+        step.show(&function);
+        let binary = workspace.binary(&function);
+        let requests = bench.requests(&function).await;
+        figures.push(Figures {
+            init_ms: inits[&function],
+            zipped_mb: megabytes(size::zipped(&binary)?),
+            requests: requests.with_context(|| format!("cannot measure {function}"))?,
+            function,
+        });
+    }
+    let replies = if functions
+        .iter()
+        .any(|function| function == replies::CONSUMER)
+    {
+        step.show("replies");
+        Some(replies::measure(&bench).await?)
+    } else {
+        None
+    };
+    step.show("growth");
+    let growth = growth::measure(&bench, functions).await?;
+    step.done();
+    Ok(Run {
+        date: OffsetDateTime::now_utc().date().to_string(),
+        processor: processor(),
+        cores: available_parallelism()?.get(),
+        hello: figures.remove(0),
+        functions: figures,
+        replies,
+        growth,
+    })
+}
+
+/// Limits that nobody reaches.
+fn settings() -> Settings {
+    let many = 1_000_000;
+    let settings = Settings {
+        release: true,
+        queue: crate::Queue::Sqs,
+        state: crate::State::Dynamodb,
+        ..Settings::default()
+    };
+    let settings = settings.with("BASIC_DAILY_MESSAGES", many);
+    settings.with("OTP_CODES_PER_ADDRESS_HOUR", many)
+}
+
+/// Writes the figures, and the picture beside them.
+fn write(json: &Path, run: &Run) -> Result<()> {
+    fs::write(json, serde_json::to_string_pretty(run)?)
+        .with_context(|| format!("cannot write {}", json.display()))?;
+    let picture = json.with_extension("svg");
+    plot::draw(run, &picture)?;
+    eprintln!("Written to {} and {}.", json.display(), picture.display());
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes are small enough")]
+fn megabytes(bytes: usize) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// What the system calls it.
+fn processor() -> String {
+    let known = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = known
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let model = model.and_then(|line| line.split_once(':'));
+    model.map_or_else(
+        || "unknown make".to_owned(),
+        |(_, name)| name.trim().to_owned(),
+    )
+}

@@ -1,0 +1,79 @@
+//! How fast replies are made, by one environment of the consumer.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use super::{
+    figures::{Replies, Spread, ms},
+    measure::Bench,
+    relay::{covered, spans},
+};
+use crate::settings::Variables;
+
+/// The function that makes them.
+pub const CONSUMER: &str = "message-answer";
+
+/// How many replies are timed, and how long Gemini takes for each.
+const TIMED: usize = 50;
+const DELAY_MS: u64 = 50;
+
+/// How many batches are timed, of how many rooms each, and how long Gemini takes then.
+const BATCHES: usize = 5;
+const ROOMS: usize = 10;
+const LONG_DELAY_MS: u64 = 1_000;
+
+/// Measures them.
+pub async fn measure(bench: &Bench<'_>) -> Result<Replies> {
+    let path_ms = path(bench).await?;
+    let (mut environment, _) = bench.ready(CONSUMER).await?;
+    // The first batch opens the connections.
+    let mut events = Vec::new();
+    for _ in 0..=BATCHES {
+        events.push(bench.cases.wake_up(ROOMS).await?);
+    }
+    let mut start = Instant::now();
+    for (index, event) in events.iter().enumerate() {
+        if index == 1 {
+            start = Instant::now();
+        }
+        delay(&bench.variables, LONG_DELAY_MS, ROOMS).await?;
+        environment.invoke(event).await?;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
+    let per_second = (BATCHES * ROOMS) as f64 / start.elapsed().as_secs_f64();
+    Ok(Replies {
+        path_ms,
+        per_second,
+    })
+}
+
+/// A wake-up's time less what Gemini took, which is seen on its connection. The last look for more work, after the
+/// message is settled, is part of it.
+async fn path(bench: &Bench<'_>) -> Result<Spread> {
+    let mut environment = bench.watched(CONSUMER).await?;
+    let mut times = Vec::new();
+    for number in 0..=TIMED {
+        let event = bench.cases.wake_up(1).await?;
+        delay(&bench.variables, DELAY_MS, 1).await?;
+        bench.forget();
+        let answered = environment.invoke(&event).await?;
+        let gemini = covered(spans(&bench.relay("Gemini").take()));
+        if number > 0 {
+            times.push(ms(answered.time.saturating_sub(gemini)));
+        }
+    }
+    Ok(Spread::of(times))
+}
+
+/// Has Gemini take its time for the next calls.
+async fn delay(variables: &Variables, delay_ms: u64, calls: usize) -> Result<()> {
+    let client: Client = crate::client()?;
+    let script: Vec<Value> = vec![json!({ "delay_ms": delay_ms }); calls];
+    let url = format!("{}/_script", variables["GEMINI_URL"]);
+    let answer = client.post(url).json(&script).send().await?;
+    answer.error_for_status()?;
+    Ok(())
+}

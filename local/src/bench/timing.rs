@@ -1,0 +1,62 @@
+//! Timing the warm requests of one process.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::{
+    driver::Environment,
+    figures::{Warm, ms, quantile},
+    usage::{peak_memory, processor_time},
+};
+
+/// Requests after which everything is warm.
+pub const WARMING_UP: usize = 10;
+
+/// A process and the times of its requests.
+pub struct Timing {
+    environment: Environment,
+    times: Vec<f64>,
+    processor: Option<Duration>,
+    requests: usize,
+}
+
+impl Timing {
+    /// Of a process that is ready.
+    pub fn of(environment: Environment) -> Self {
+        Self {
+            environment,
+            times: Vec::new(),
+            processor: None,
+            requests: 0,
+        }
+    }
+
+    /// Serves a request and times it, unless it is one of the first.
+    pub async fn invoke(&mut self, event: &Value) -> Result<()> {
+        self.requests += 1;
+        if self.requests == WARMING_UP + 1 {
+            self.processor = Some(processor_time(self.environment.pid()?)?);
+        }
+        let answered = self.environment.invoke(event).await?;
+        if self.requests > WARMING_UP {
+            self.times.push(ms(answered.time));
+        }
+        Ok(())
+    }
+
+    /// What came of it.
+    pub fn figures(mut self) -> Result<Warm> {
+        let pid = self.environment.pid()?;
+        let used = processor_time(pid)?.saturating_sub(self.processor.unwrap_or_default());
+        self.times.sort_by(f64::total_cmp);
+        #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
+        Ok(Warm {
+            p50_ms: quantile(&self.times, 50),
+            p99_ms: quantile(&self.times, 99),
+            cpu_ms: ms(used) / self.times.len() as f64,
+            peak_mb: peak_memory(pid)? as f64 / 1e6,
+        })
+    }
+}

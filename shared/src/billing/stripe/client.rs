@@ -1,0 +1,131 @@
+//! Sends requests to Stripe by the same HTTP client that Gemini and AWS are asked with. `async-stripe`'s own one brings
+//! HTTP/2 into every function that shares a build with it, and opens a connection for each request.
+
+use std::{fmt::Display, time::Duration};
+
+use bytes::Bytes;
+use miniserde::json::from_str;
+use reqwest::{
+    Client, RequestBuilder, Response,
+    header::{CONTENT_TYPE, HeaderValue},
+    redirect::Policy,
+};
+use secrecy::{ExposeSecret, SecretString};
+use stripe_client_core::{CustomizedStripeRequest, StripeClient, StripeClientErr, StripeMethod};
+use stripe_shared::{ApiErrors, version::VERSION};
+
+use crate::{
+    error::Source,
+    tls::{self, Roots},
+};
+
+const USER_AGENT: &str = concat!("chat-backend/", env!("CARGO_PKG_VERSION"));
+
+/// Why a request has no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// Stripe says what is wrong, with this status.
+    #[error("Stripe answered {1}: {0:?}")]
+    Stripe(Box<ApiErrors>, u16),
+    /// What came is not what Stripe would say.
+    #[error("the answer cannot be read: {0}")]
+    Unreadable(String),
+    /// Nothing came.
+    #[error("Stripe does not answer")]
+    Unanswered(#[source] Source),
+    /// The request cannot be sent to anybody.
+    #[error("the request is at fault: {0}")]
+    Faulty(String),
+}
+
+impl StripeClientErr for Failure {
+    fn deserialize_err(message: impl Display) -> Self {
+        Self::Unreadable(message.to_string())
+    }
+}
+
+/// Stripe's API at an address, for the owner of a key.
+pub(super) struct Http {
+    client: Client,
+    url: String,
+    key: HeaderValue,
+}
+
+impl Http {
+    /// One request takes no longer than `timeout`. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// When the key cannot be in a header.
+    pub fn new(url: &str, key: &SecretString, timeout: Duration) -> Result<Self, Failure> {
+        let faulty = |error: &dyn Display| Failure::Faulty(error.to_string());
+        let key = format!("Bearer {}", key.expose_secret());
+        let mut key =
+            HeaderValue::from_str(&key).map_err(|_| faulty(&"the key has odd characters"))?;
+        key.set_sensitive(true);
+        let tls = tls::client(Roots::Mozilla).map_err(|error| faulty(&error))?;
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(Policy::none())
+            .timeout(timeout)
+            .user_agent(USER_AGENT)
+            .build()
+            .map_err(|error| faulty(&error))?;
+        Ok(Self {
+            client,
+            url: url.trim_end_matches('/').to_owned(),
+            key,
+        })
+    }
+
+    fn request(&self, request: stripe_client_core::RequestBuilder) -> RequestBuilder {
+        let mut url = format!("{}/v1{}", self.url, request.path);
+        if let Some(query) = request.query {
+            url = format!("{url}?{query}");
+        }
+        let builder = match request.method {
+            StripeMethod::Get => self.client.get(url),
+            StripeMethod::Post => self.client.post(url),
+            StripeMethod::Delete => self.client.delete(url),
+        };
+        let builder = builder
+            .header("authorization", self.key.clone())
+            .header("stripe-version", VERSION.as_str());
+        match request.body {
+            Some(form) => builder
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form),
+            None => builder,
+        }
+    }
+}
+
+impl StripeClient for Http {
+    type Err = Failure;
+
+    /// Once: what is worth another try is for the caller to know.
+    async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, Failure> {
+        let (request, custom) = request.into_pieces();
+        let mut request = self.request(request);
+        if let Some(key) = custom.request_strategy.and_then(|once| once.get_key()) {
+            request = request.header("idempotency-key", key.as_str());
+        }
+        let response = request.send().await.map_err(unanswered)?;
+        read(response).await
+    }
+}
+
+async fn read(response: Response) -> Result<Bytes, Failure> {
+    let status = response.status();
+    let body = response.bytes().await.map_err(unanswered)?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    let text = std::str::from_utf8(&body).map_err(Failure::deserialize_err)?;
+    let error: stripe_shared::Error =
+        from_str(text).map_err(|_| Failure::Unreadable(format!("an error with {status}")))?;
+    Err(Failure::Stripe(error.error, status.as_u16()))
+}
+
+fn unanswered(error: reqwest::Error) -> Failure {
+    Failure::Unanswered(error.without_url().into())
+}
