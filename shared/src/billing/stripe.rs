@@ -8,6 +8,10 @@ mod client;
 
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
+use ::stripe::{
+    ApiErrors, ApiErrorsCode, ApiErrorsType, IdempotencyKey, RequestStrategy, StripeError,
+    StripeRequest,
+};
 use miniserde::Deserialize;
 use secrecy::SecretString;
 use stripe_billing::{
@@ -18,9 +22,9 @@ use stripe_checkout::checkout_session::{
     CreateCheckoutSession, CreateCheckoutSessionLineItems, CreateCheckoutSessionSubscriptionData,
     ExpireCheckoutSession, RetrieveCheckoutSession,
 };
-use stripe_client_core::{IdempotencyKey, RequestBuilder, RequestStrategy, StripeRequest};
+use stripe_client_core::RequestBuilder;
 use stripe_core::customer::{CreateCustomer, DeleteCustomer, RetrieveCustomer};
-use stripe_shared::{ApiErrors, ApiErrorsCode, ApiErrorsType, CheckoutSessionMode};
+use stripe_shared::CheckoutSessionMode;
 use tokio::time::sleep;
 
 use super::{CheckoutSession, CustomerId, Error, Offer, Subscription};
@@ -29,7 +33,7 @@ use crate::{
     domain::UserId,
 };
 use answers::{Customer, Link, Listed, Named, Page, Session};
-use client::{Failure, Http};
+use client::Http;
 
 /// How long one request may take. A checkout needs some of them within API Gateway's 30 s.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -155,7 +159,7 @@ impl Stripe {
 
     /// What an error about a customer means. One that Stripe does not find was deleted, or belongs to another account
     /// than the key does, and that is our mistake: only of the first can it be told that nothing is paid any more.
-    async fn unless_gone(&self, customer: &CustomerId, error: Failure) -> Error {
+    async fn unless_gone(&self, customer: &CustomerId, error: StripeError) -> Error {
         if is_missing(&error) {
             let request = RetrieveCustomer::new(customer.0.as_str());
             let found: Result<Customer, _> = self.send(request.build()).await;
@@ -171,14 +175,16 @@ impl Stripe {
         &self,
         key: &str,
         request: &impl StripeRequest,
-    ) -> Result<T, Failure> {
-        let key = IdempotencyKey::new(key).map_err(|e| Failure::Faulty(e.to_string()))?;
+    ) -> Result<T, StripeError> {
+        let key = IdempotencyKey::new(key).map_err(|e| StripeError::ConfigError(e.to_string()))?;
         let mut tries = 1;
         loop {
             let request = request.build().customize();
             let request = request.request_strategy(RequestStrategy::Idempotent(key.clone()));
             match request.send(self.client()?).await {
-                Err(Failure::Stripe(error, _)) if is_in_use(&error) && tries < KEY_IN_USE_TRIES => {
+                Err(StripeError::Stripe(error, _))
+                    if is_in_use(&error) && tries < KEY_IN_USE_TRIES =>
+                {
                     tries += 1;
                     sleep(KEY_IN_USE_DELAY).await;
                 }
@@ -187,11 +193,11 @@ impl Stripe {
         }
     }
 
-    async fn send<T: Deserialize>(&self, request: RequestBuilder) -> Result<T, Failure> {
+    async fn send<T: Deserialize>(&self, request: RequestBuilder) -> Result<T, StripeError> {
         request.customize().send(self.client()?).await
     }
 
-    fn client(&self) -> Result<&Http, Failure> {
+    fn client(&self) -> Result<&Http, StripeError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
@@ -207,13 +213,13 @@ fn metadata(user: UserId) -> HashMap<String, String> {
 
 /// Whether Stripe keeps this answer under the idempotency key. It does not keep what it never began: a request that is
 /// not valid, came too fast, or met its own key in use (<https://docs.stripe.com/api/idempotent_requests>).
-fn is_kept(error: &Failure) -> bool {
-    matches!(error, Failure::Stripe(error, status)
+fn is_kept(error: &StripeError) -> bool {
+    matches!(error, StripeError::Stripe(error, status)
         if *status >= 500 || error.type_ == ApiErrorsType::IdempotencyError && !is_in_use(error))
 }
 
-fn is_missing(error: &Failure) -> bool {
-    matches!(error, Failure::Stripe(error, _) if error.code == Some(ApiErrorsCode::ResourceMissing))
+fn is_missing(error: &StripeError) -> bool {
+    matches!(error, StripeError::Stripe(error, _) if error.code == Some(ApiErrorsCode::ResourceMissing))
 }
 
 /// Whether a request with the same key is being served at this moment.
@@ -221,14 +227,15 @@ fn is_in_use(error: &ApiErrors) -> bool {
     error.code == Some(ApiErrorsCode::IdempotencyKeyInUse)
 }
 
-impl From<Failure> for Error {
-    fn from(error: Failure) -> Self {
+impl From<StripeError> for Error {
+    fn from(error: StripeError) -> Self {
         match &error {
             // An answer that cannot be read is most likely not Stripe's own, but of something in between.
-            Failure::Stripe(_, 409 | 429 | 500..)
-            | Failure::Unanswered(_)
-            | Failure::Unreadable(_) => Self::Unavailable(error.into()),
-            Failure::Stripe(..) | Failure::Faulty(_) => Self::Refused(error.into()),
+            StripeError::Stripe(_, 409 | 429 | 500..)
+            | StripeError::ClientError(_)
+            | StripeError::JSONDeserialize(_)
+            | StripeError::Timeout => Self::Unavailable(error.into()),
+            StripeError::Stripe(..) | StripeError::ConfigError(_) => Self::Refused(error.into()),
         }
     }
 }

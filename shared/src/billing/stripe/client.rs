@@ -1,8 +1,9 @@
 //! Sends requests to Stripe by the same HTTP client that Gemini and AWS are asked with. `async-stripe`'s own one brings
 //! HTTP/2 into every function that shares a build with it, and opens a connection for each request.
 
-use std::{fmt::Display, time::Duration};
+use std::{error::Error, fmt::Display, time::Duration};
 
+use ::stripe::{CustomizedStripeRequest, StripeError};
 use bytes::Bytes;
 use miniserde::json::from_str;
 use reqwest::{
@@ -11,38 +12,12 @@ use reqwest::{
     redirect::Policy,
 };
 use secrecy::{ExposeSecret, SecretString};
-use stripe_client_core::{CustomizedStripeRequest, StripeClient, StripeClientErr, StripeMethod};
-use stripe_shared::{ApiErrors, version::VERSION};
+use stripe_client_core::{StripeClient, StripeClientErr, StripeMethod};
+use stripe_shared::version::VERSION;
 
-use crate::{
-    error::Source,
-    tls::{self, Roots},
-};
+use crate::tls::{self, Roots};
 
 const USER_AGENT: &str = concat!("chat-backend/", env!("CARGO_PKG_VERSION"));
-
-/// Why a request has no answer that can be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// Stripe says what is wrong, with this status.
-    #[error("Stripe answered {1}: {0:?}")]
-    Stripe(Box<ApiErrors>, u16),
-    /// What came is not what Stripe would say.
-    #[error("the answer cannot be read: {0}")]
-    Unreadable(String),
-    /// Nothing came.
-    #[error("Stripe does not answer")]
-    Unanswered(#[source] Source),
-    /// The request cannot be sent to anybody.
-    #[error("the request is at fault: {0}")]
-    Faulty(String),
-}
-
-impl StripeClientErr for Failure {
-    fn deserialize_err(message: impl Display) -> Self {
-        Self::Unreadable(message.to_string())
-    }
-}
 
 /// Stripe's API at an address, for the owner of a key.
 pub(super) struct Http {
@@ -56,8 +31,8 @@ impl Http {
     ///
     /// # Errors
     /// When the key cannot be in a header.
-    pub fn new(url: &str, key: &SecretString, timeout: Duration) -> Result<Self, Failure> {
-        let faulty = |error: &dyn Display| Failure::Faulty(error.to_string());
+    pub fn new(url: &str, key: &SecretString, timeout: Duration) -> Result<Self, StripeError> {
+        let faulty = |error: &dyn Display| StripeError::ConfigError(error.to_string());
         let key = format!("Bearer {}", key.expose_secret());
         let mut key =
             HeaderValue::from_str(&key).map_err(|_| faulty(&"the key has odd characters"))?;
@@ -100,10 +75,10 @@ impl Http {
 }
 
 impl StripeClient for Http {
-    type Err = Failure;
+    type Err = StripeError;
 
     /// Once: what is worth another try is for the caller to know.
-    async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, Failure> {
+    async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, StripeError> {
         let (request, custom) = request.into_pieces();
         let mut request = self.request(request);
         if let Some(key) = custom.request_strategy.and_then(|once| once.get_key()) {
@@ -114,18 +89,29 @@ impl StripeClient for Http {
     }
 }
 
-async fn read(response: Response) -> Result<Bytes, Failure> {
+async fn read(response: Response) -> Result<Bytes, StripeError> {
     let status = response.status();
     let body = response.bytes().await.map_err(unanswered)?;
     if status.is_success() {
         return Ok(body);
     }
-    let text = std::str::from_utf8(&body).map_err(Failure::deserialize_err)?;
-    let error: stripe_shared::Error =
-        from_str(text).map_err(|_| Failure::Unreadable(format!("an error with {status}")))?;
-    Err(Failure::Stripe(error.error, status.as_u16()))
+    let text = std::str::from_utf8(&body).map_err(StripeError::deserialize_err)?;
+    let error: stripe_shared::Error = from_str(text)
+        .map_err(|_| StripeError::JSONDeserialize(format!("an error with {status}")))?;
+    Err(StripeError::Stripe(error.error, status.as_u16()))
 }
 
-fn unanswered(error: reqwest::Error) -> Failure {
-    Failure::Unanswered(error.without_url().into())
+/// With its causes, which the message of the error leaves out.
+fn unanswered(error: reqwest::Error) -> StripeError {
+    if error.is_timeout() {
+        return StripeError::Timeout;
+    }
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    StripeError::ClientError(text)
 }
