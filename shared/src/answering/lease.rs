@@ -344,6 +344,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_claim_that_waited_for_its_room_sees_what_became_of_the_message_meanwhile() {
+        const WAITING: &str = "select count(*) from pg_stat_activity
+                               where datname = current_database() and wait_event_type = 'Lock'";
+        for change in [
+            "status = 'failed', failure = 'SAFETY', settled_at = now()",
+            "not_before = now() + interval '1 minute'",
+        ] {
+            let database = testing::database().await;
+            let owner = testing::user(&database).await;
+            let room = testing::chatroom(&database, owner).await;
+            post(&database, room, owner, "hello").await;
+            let other = database.another_connection();
+            let change = format!("update messages set {change}");
+            for sql in ["begin", "update chatrooms set title = title", &change] {
+                other.query(sql, &[]).await.unwrap();
+            }
+            let meanwhile = async {
+                let watcher = database.another_connection();
+                while count(&watcher, WAITING).await == 0 {}
+                other.query("commit", &[]).await.unwrap();
+            };
+            let claim = Claim::attempt(&database, room, &SETTINGS);
+            let (claim, ()) = tokio::join!(claim, meanwhile);
+            assert!(matches!(claim, Ok(Claim::Outdated)), "{change}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_worker_that_lost_its_room_changes_nothing() {
         let database = testing::database().await;
         let owner = testing::user(&database).await;
