@@ -77,24 +77,6 @@ async fn who_waits_for_a_killed_process_hears_of_it_and_the_next_one_gets_anothe
 }
 
 #[tokio::test]
-async fn an_unreadable_message_ends_in_the_dead_letter_queue() {
-    let (services, system) = start().await;
-    let sqs = &services.aws.sqs;
-    let send = sqs.send_message().queue_url(system.queue_url());
-    send.message_body("no wake-up").send().await.unwrap();
-    let dead = format!("{}-dead", system.queue_url());
-    until("it is dead", Duration::from_secs(30), async || {
-        let received = sqs.receive_message().queue_url(&dead).send().await.unwrap();
-        received
-            .messages()
-            .first()
-            .and_then(|message| message.body())
-            == Some("no wake-up")
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn nothing_is_delivered_while_deliveries_are_paused() {
     let (_services, system) = start().await;
     let user = User::sign_up(&system, "+15550100001").await.unwrap();
