@@ -4,10 +4,10 @@
 //! The steps follow from a seed. What the machine makes of them, it makes anew each time.
 
 mod check;
+mod figures;
 mod schedule;
 
 use std::{
-    fmt,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -29,6 +29,7 @@ use crate::{
     settings::{Queue, Settings},
     system::System,
 };
+pub use figures::Figures;
 use schedule::{ROOMS, Step, USERS, WORKER};
 
 /// How many posts are under way at once.
@@ -36,57 +37,6 @@ const CONCURRENCY: usize = 8;
 
 /// How long nothing may happen.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-/// What happened, and what it did to the messages.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Figures {
-    /// Messages that were posted, each until it was accepted.
-    pub posts: usize,
-    /// Requests that this took, those that failed included.
-    pub requests: usize,
-    /// Messages with a 202.
-    pub accepted: usize,
-    /// Those that ended failed.
-    pub failed: usize,
-    /// Processes that were killed.
-    pub kills: usize,
-    /// How often Postgres crashed and came back.
-    pub restarts: usize,
-    /// Wake-ups that came for nothing.
-    pub duplicates: usize,
-    /// Wake-ups that were lost.
-    pub drops: usize,
-    /// How often wake-ups were held back.
-    pub delays: usize,
-    /// Calls that Gemini got.
-    pub calls: usize,
-    /// Messages with a 202 that are not there, or not at an end.
-    pub lost: usize,
-    /// Messages that were stored or settled more than once.
-    pub doubled: usize,
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "posts {} (requests {}), accepted {}, failed {}, kills {}, restarts {}, duplicates {}, drops {}, \
-             delays {}, calls of Gemini {}, lost {}, doubled {}",
-            self.posts,
-            self.requests,
-            self.accepted,
-            self.failed,
-            self.kills,
-            self.restarts,
-            self.duplicates,
-            self.drops,
-            self.delays,
-            self.calls,
-            self.lost,
-            self.doubled
-        )
-    }
-}
 
 /// Settings with which a system can do a run in reasonable time.
 #[must_use]

@@ -1,0 +1,57 @@
+//! The figures of a run.
+
+use std::fmt;
+
+/// What happened, and what it did to the messages.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Messages that were posted, each until it was accepted.
+    pub posts: usize,
+    /// Requests that this took, those that failed included.
+    pub requests: usize,
+    /// Messages with a 202.
+    pub accepted: usize,
+    /// Those that ended failed.
+    pub failed: usize,
+    /// Processes that were killed.
+    pub kills: usize,
+    /// How often Postgres crashed and came back.
+    pub restarts: usize,
+    /// Wake-ups that came for nothing.
+    pub duplicates: usize,
+    /// Wake-ups that were lost.
+    pub drops: usize,
+    /// How often wake-ups were held back.
+    pub delays: usize,
+    /// Calls that Gemini got.
+    pub calls: usize,
+    /// Messages with a 202 that are not there, or not at an end.
+    pub lost: usize,
+    /// Messages that were stored or settled more than once.
+    pub doubled: usize,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            posts,
+            requests,
+            accepted,
+            failed,
+            kills,
+            restarts,
+            duplicates,
+            drops,
+            delays,
+            calls,
+            lost,
+            doubled,
+        } = self;
+        write!(
+            formatter,
+            "posts {posts} (requests {requests}), accepted {accepted}, failed {failed}, kills {kills}, \
+             restarts {restarts}, duplicates {duplicates}, drops {drops}, delays {delays}, \
+             calls of Gemini {calls}, lost {lost}, doubled {doubled}"
+        )
+    }
+}
