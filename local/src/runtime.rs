@@ -19,7 +19,7 @@ use axum::{
     extract::{DefaultBodyLimit, Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use tokio::{net::TcpListener, process::Child, sync::mpsc, task::JoinHandle};
 
@@ -79,18 +79,7 @@ impl Runtime {
             count: AtomicU64::default(),
             server: Mutex::default(),
         });
-        let routes = Router::new()
-            .route("/{id}/2018-06-01/runtime/invocation/next", get(next))
-            .route(
-                "/{id}/2018-06-01/runtime/invocation/{request}/{kind}",
-                post(answer),
-            )
-            .route(
-                "/{id}/2018-06-01/runtime/init/error",
-                post(async || StatusCode::ACCEPTED),
-            )
-            .layer(DefaultBodyLimit::max(BODY_LIMIT))
-            .with_state(Arc::downgrade(&runtime));
+        let routes = routes(get(next), post(answer)).with_state(Arc::downgrade(&runtime));
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, routes).await; // serves until it is aborted
         });
@@ -118,6 +107,24 @@ impl Runtime {
             answered: answers,
         }
     }
+}
+
+/// The Runtime API, with a door for each process: where it comes for its next request, and where it brings answers.
+pub fn routes<S: Clone + Send + Sync + 'static>(
+    next: MethodRouter<S>,
+    answer: MethodRouter<S>,
+) -> Router<S> {
+    Router::new()
+        .route("/{id}/2018-06-01/runtime/invocation/next", next)
+        .route(
+            "/{id}/2018-06-01/runtime/invocation/{request}/{kind}",
+            answer,
+        )
+        .route(
+            "/{id}/2018-06-01/runtime/init/error",
+            post(async || StatusCode::ACCEPTED),
+        )
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
 impl Drop for Runtime {

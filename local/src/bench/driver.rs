@@ -16,9 +16,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use axum::{
-    Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path as UrlPath, State},
+    extract::{Path as UrlPath, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -36,6 +35,7 @@ use tokio::{
 use crate::{
     functions::lock,
     process::{Group, Port},
+    runtime::routes,
     settings::Variables,
 };
 
@@ -44,9 +44,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The time that an event says is left: as much as the consumer has on AWS, which hands over when it gets short.
 const TIME_LEFT: Duration = Duration::from_mins(3);
-
-/// Lambda accepts 6 MB.
-const BODY_LIMIT: usize = 6 << 20;
 
 /// The server.
 pub struct Driver {
@@ -94,18 +91,7 @@ impl Driver {
         let listener = TcpListener::from_std(Port::Free.listen()?)?;
         let address = listener.local_addr()?.to_string();
         let doors = Arc::<Doors>::default();
-        let routes = Router::new()
-            .route("/{id}/2018-06-01/runtime/invocation/next", get(next))
-            .route(
-                "/{id}/2018-06-01/runtime/invocation/{request}/{kind}",
-                post(answer),
-            )
-            .route(
-                "/{id}/2018-06-01/runtime/init/error",
-                post(async || StatusCode::ACCEPTED),
-            )
-            .layer(DefaultBodyLimit::max(BODY_LIMIT))
-            .with_state(doors.clone());
+        let routes = routes(get(next), post(answer)).with_state(doors.clone());
         let mut server = JoinSet::new();
         server.spawn(async move {
             let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));

@@ -77,22 +77,11 @@ mod input;
 #[path = "../payments/stack.rs"]
 mod payments;
 #[expect(dead_code, reason = "the other tests use the rest")]
+#[macro_use]
 #[path = "../http/stack.rs"]
 mod stack;
 
 use stack::Stack;
-
-/// Runs each rule on each kind of queue and state store, as a test of its own.
-macro_rules! on_every_kind {
-    ($($module:ident :: $rule:ident),+ $(,)?) => {
-        mod sqs_and_dynamodb {
-            $(#[test] fn $rule() { super::Stack::of_aws().run(super::$module::$rule); })+
-        }
-        mod redis_and_redis {
-            $(#[test] fn $rule() { super::Stack::of_redis().run(super::$module::$rule); })+
-        }
-    };
-}
 
 on_every_kind!(
     posts::a_post_while_the_queue_is_down_is_answered_once_it_is_back,

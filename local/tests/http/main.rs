@@ -16,21 +16,10 @@ mod lists;
 mod passwords;
 mod posts;
 mod sessions;
+#[macro_use]
 mod stack;
 
 use stack::Stack;
-
-/// Runs each rule on each kind of system, as a test of its own.
-macro_rules! on_every_kind {
-    ($($module:ident :: $rule:ident),+ $(,)?) => {
-        mod sqs_and_dynamodb {
-            $(#[test] fn $rule() { super::Stack::of_aws().run(super::$module::$rule); })+
-        }
-        mod redis_and_redis {
-            $(#[test] fn $rule() { super::Stack::of_redis().run(super::$module::$rule); })+
-        }
-    };
-}
 
 on_every_kind!(
     codes::a_new_code_comes_after_thirty_seconds,

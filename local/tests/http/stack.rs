@@ -22,6 +22,18 @@ pub const DAILY: i64 = 15;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Runs each rule on each kind of queue and state store, as a test of its own. For the root of a test.
+macro_rules! on_every_kind {
+    ($($module:ident :: $rule:ident),+ $(,)?) => {
+        mod sqs_and_dynamodb {
+            $(#[test] fn $rule() { super::Stack::of_aws().run(super::$module::$rule); })+
+        }
+        mod redis_and_redis {
+            $(#[test] fn $rule() { super::Stack::of_redis().run(super::$module::$rule); })+
+        }
+    };
+}
+
 pub struct Stack {
     runtime: &'static Runtime,
     pub system: System,
