@@ -36,7 +36,7 @@ use crate::{
 const STACK: &str = "chat-local";
 
 /// What the secret holds.
-pub const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 7] = [
     "DATABASE_URL",
     "GEMINI_API_KEY",
     "JWT_PRIVATE_KEY",

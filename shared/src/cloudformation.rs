@@ -66,10 +66,7 @@ pub async fn answer(
             .collect::<String>()
             .into();
     }
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls::client(tls::Roots::Mozilla)?)
-        .timeout(TIMEOUT)
-        .build()?;
+    let client = tls::http()?.timeout(TIMEOUT).build()?;
     // The signature of the address covers the content type, which is none.
     let response = client.put(url).body(body.to_string()).send().await;
     let response = response.map_err(reqwest::Error::without_url)?;

@@ -17,6 +17,15 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    /// The variable `name` must be set, and is not.
+    #[must_use]
+    pub fn missing(name: &'static str) -> Self {
+        Self {
+            name,
+            problem: "is missing".into(),
+        }
+    }
+
     /// The variable `name` is set, but to something that does not work.
     pub fn malformed(name: &'static str, problem: impl Display) -> Self {
         Self {
@@ -31,10 +40,7 @@ impl ConfigError {
 /// # Errors
 /// When it is missing, empty, not Unicode or not a `T`.
 pub fn required<T: FromStr<Err: Display>>(name: &'static str) -> Result<T, ConfigError> {
-    optional(name)?.ok_or_else(|| ConfigError {
-        name,
-        problem: "is missing".into(),
-    })
+    optional(name)?.ok_or_else(|| ConfigError::missing(name))
 }
 
 /// Reads a variable that has a default.
@@ -62,6 +68,25 @@ pub fn optional<T: FromStr<Err: Display>>(name: &'static str) -> Result<Option<T
         Ok(_) | Err(env::VarError::NotPresent) => Ok(None),
         Err(env::VarError::NotUnicode(_)) => Err(ConfigError::malformed(name, "not Unicode")),
     }
+}
+
+/// Reads a variable that names one of `choices`, if it is set.
+///
+/// # Errors
+/// When it is set to something else.
+pub fn choice<T: Copy>(
+    name: &'static str,
+    choices: &[(&str, T)],
+) -> Result<Option<T>, ConfigError> {
+    let Some(text) = optional::<String>(name)? else {
+        return Ok(None);
+    };
+    let known = choices.iter().find(|(choice, _)| *choice == text);
+    known.map(|(_, value)| Some(*value)).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(choice, _)| *choice).collect();
+        let problem = format!("{text:?} is not one of: {}", names.join(", "));
+        ConfigError::malformed(name, problem)
+    })
 }
 
 /// Reads a secret that must be set.

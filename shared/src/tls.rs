@@ -1,8 +1,9 @@
-//! TLS for Postgres and Gemini: rustls with ring and embedded roots. Loading the system's roots would cost
+//! TLS for Postgres and for every HTTP client: rustls with ring and embedded roots. Loading the system's roots would cost
 //! milliseconds at every cold start.
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
+use reqwest::{Client, ClientBuilder};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -16,18 +17,6 @@ pub(crate) enum Roots {
     Mozilla,
     /// Amazon RDS, whose databases have certificates of its own authorities.
     Rds,
-}
-
-impl FromStr for Roots {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "mozilla" => Ok(Self::Mozilla),
-            "rds" => Ok(Self::Rds),
-            other => Err(format!("{other:?} is not one of: mozilla, rds")),
-        }
-    }
 }
 
 impl Roots {
@@ -54,6 +43,11 @@ pub(crate) fn client(roots: Roots) -> Result<ClientConfig, rustls::Error> {
             .with_root_certificates(roots.store())
             .with_no_client_auth(),
     )
+}
+
+/// An HTTP client to be built, which trusts whom Mozilla trusts.
+pub(crate) fn http() -> Result<ClientBuilder, rustls::Error> {
+    Ok(Client::builder().tls_backend_preconfigured(client(Roots::Mozilla)?))
 }
 
 #[cfg(test)]

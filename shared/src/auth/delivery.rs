@@ -2,7 +2,7 @@
 
 mod sns;
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -28,21 +28,10 @@ enum Channel {
 }
 
 /// The values of `OTP_DELIVERY`.
+#[derive(Clone, Copy)]
 enum Choice {
     Response,
     Sns,
-}
-
-impl FromStr for Choice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "response" => Ok(Self::Response),
-            "sns" => Ok(Self::Sns),
-            other => Err(format!("{other:?} is not one of: response, sns")),
-        }
-    }
 }
 
 /// The answer to whoever asked for a code.
@@ -62,15 +51,19 @@ impl Delivery {
     pub fn from_env() -> Result<Self, ConfigError> {
         const NAME: &str = "OTP_DELIVERY";
         let stage: String = config::required("STAGE")?;
-        Ok(Self(match config::required(NAME)? {
-            Choice::Response if stage == "production" => {
-                let problem =
-                    "response would show every code to whoever asks; production needs sns";
-                return Err(ConfigError::malformed(NAME, problem));
-            }
-            Choice::Response => Channel::Response,
-            Choice::Sns => Channel::Sms(sns::Sns::from_env()?),
-        }))
+        let choices = [("response", Choice::Response), ("sns", Choice::Sns)];
+        let choice = config::choice(NAME, &choices)?;
+        Ok(Self(
+            match choice.ok_or_else(|| ConfigError::missing(NAME))? {
+                Choice::Response if stage == "production" => {
+                    let problem =
+                        "response would show every code to whoever asks; production needs sns";
+                    return Err(ConfigError::malformed(NAME, problem));
+                }
+                Choice::Response => Channel::Response,
+                Choice::Sns => Channel::Sms(sns::Sns::from_env()?),
+            },
+        ))
     }
 
     /// Delivers `code` to `mobile`. When the number has no account nothing is sent, and the answer is the same, after

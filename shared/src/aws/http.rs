@@ -22,7 +22,7 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use reqwest::{Client, Method, Response, redirect::Policy};
 
-use crate::tls::{self, Roots};
+use crate::tls;
 
 /// A new client, with connections of its own.
 pub(crate) fn client() -> SharedHttpClient {
@@ -32,9 +32,8 @@ pub(crate) fn client() -> SharedHttpClient {
 
 /// `None` when TLS does not work, which every request then reports.
 fn make() -> Option<Client> {
-    let builder = Client::builder().tls_backend_preconfigured(tls::client(Roots::Mozilla).ok()?);
     // What is signed is sent as it is and where it was signed for.
-    let builder = builder.redirect(Policy::none()).no_proxy();
+    let builder = tls::http().ok()?.redirect(Policy::none()).no_proxy();
     builder.build().ok()
 }
 

@@ -97,8 +97,9 @@ impl Database {
     /// When the URL is missing or not one of Postgres, or the roots are none of the known ones.
     pub fn from_env() -> Result<Self, ConfigError> {
         let url = config::secret("DATABASE_URL")?;
+        let choices = [("mozilla", Roots::Mozilla), ("rds", Roots::Rds)];
         Ok(Self {
-            roots: config::or_default("DATABASE_ROOTS", Roots::Mozilla)?,
+            roots: config::choice("DATABASE_ROOTS", &choices)?.unwrap_or(Roots::Mozilla),
             ..Self::at(url.expose_secret())?
         })
     }

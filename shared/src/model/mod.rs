@@ -168,11 +168,8 @@ impl Gemini {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let mut builder = Client::builder().connect_timeout(CONNECT_TIMEOUT);
-        if let Ok(tls) = tls::client(tls::Roots::Mozilla) {
-            builder = builder.tls_backend_preconfigured(tls);
-        }
-        let client = builder.build()?;
+        let builder = tls::http().unwrap_or_else(|_| Client::builder());
+        let client = builder.connect_timeout(CONNECT_TIMEOUT).build()?;
         Ok(self.client.get_or_init(|| client))
     }
 }

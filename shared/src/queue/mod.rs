@@ -13,7 +13,7 @@
 mod redis;
 mod sqs;
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -72,25 +72,14 @@ pub enum Choice {
     Redis,
 }
 
-impl FromStr for Choice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "sqs" => Ok(Self::Sqs),
-            "redis" => Ok(Self::Redis),
-            other => Err(format!("{other:?} is not one of: sqs, redis")),
-        }
-    }
-}
-
 impl Queue {
     /// The queue that the environment describes. Nothing is opened yet.
     ///
     /// # Errors
     /// When `QUEUE` is no known choice, or a variable of the chosen queue is missing.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::open(config::or_default("QUEUE", Choice::Sqs)?)
+        let choices = [("sqs", Choice::Sqs), ("redis", Choice::Redis)];
+        Self::open(config::choice("QUEUE", &choices)?.unwrap_or(Choice::Sqs))
     }
 
     /// The chosen queue, as the environment describes it.

@@ -8,7 +8,7 @@
 mod dynamodb;
 mod redis;
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, time::Duration};
 
 use crate::{
     Result,
@@ -31,18 +31,6 @@ pub enum Choice {
     DynamoDb,
     /// `redis`: the server at `REDIS_URL`.
     Redis,
-}
-
-impl FromStr for Choice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "dynamodb" => Ok(Self::DynamoDb),
-            "redis" => Ok(Self::Redis),
-            other => Err(format!("{other:?} is not one of: dynamodb, redis")),
-        }
-    }
 }
 
 /// How often something may happen in a window of time, which starts with the first time.
@@ -72,7 +60,8 @@ impl StateStore {
     /// # Errors
     /// When `STATE` is no known choice, or a variable of the chosen store is missing.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::open(config::or_default("STATE", Choice::DynamoDb)?)
+        let choices = [("dynamodb", Choice::DynamoDb), ("redis", Choice::Redis)];
+        Self::open(config::choice("STATE", &choices)?.unwrap_or(Choice::DynamoDb))
     }
 
     /// The chosen store, as the environment describes it.

@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use stripe_client_core::{StripeClient, StripeClientErr, StripeMethod};
 use stripe_shared::version::VERSION;
 
-use crate::tls::{self, Roots};
+use crate::tls;
 
 const USER_AGENT: &str = concat!("chat-backend/", env!("CARGO_PKG_VERSION"));
 
@@ -37,9 +37,8 @@ impl Http {
         let mut key =
             HeaderValue::from_str(&key).map_err(|_| faulty(&"the key has odd characters"))?;
         key.set_sensitive(true);
-        let tls = tls::client(Roots::Mozilla).map_err(|error| faulty(&error))?;
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
+        let client = tls::http()
+            .map_err(|error| faulty(&error))?
             .redirect(Policy::none())
             .timeout(timeout)
             .user_agent(USER_AGENT)
