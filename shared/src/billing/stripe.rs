@@ -1,17 +1,14 @@
 //! The [`Payments`](super::Payments) that Stripe's API offers.
 //!
 //! Of every answer only the fields used here are read: the client's full objects would add 4 MB to a function, and
-//! break on what Stripe adds.
+//! break on what Stripe adds. An error is such an object too.
 
 mod answers;
 mod client;
 
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
-use ::stripe::{
-    ApiErrors, ApiErrorsCode, ApiErrorsType, IdempotencyKey, RequestStrategy, StripeError,
-    StripeRequest,
-};
+use ::stripe::{ApiErrorsCode, ApiErrorsType, IdempotencyKey, RequestStrategy, StripeRequest};
 use miniserde::Deserialize;
 use secrecy::SecretString;
 use stripe_billing::{
@@ -32,8 +29,8 @@ use crate::{
     config::{self, ConfigError},
     domain::UserId,
 };
-use answers::{Customer, Link, Listed, Named, Page, Session};
-use client::Http;
+use answers::{ApiError, Customer, Link, Listed, Named, Page, Session};
+use client::{Failure, Http};
 
 /// How long one request may take. A checkout needs some of them within API Gateway's 30 s.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -159,7 +156,7 @@ impl Stripe {
 
     /// What an error about a customer means. One that Stripe does not find was deleted, or belongs to another account
     /// than the key does, and that is our mistake: only of the first can it be told that nothing is paid any more.
-    async fn unless_gone(&self, customer: &CustomerId, error: StripeError) -> Error {
+    async fn unless_gone(&self, customer: &CustomerId, error: Failure) -> Error {
         if is_missing(&error) {
             let request = RetrieveCustomer::new(customer.0.as_str());
             let found: Result<Customer, _> = self.send(request.build()).await;
@@ -175,14 +172,14 @@ impl Stripe {
         &self,
         key: &str,
         request: &impl StripeRequest,
-    ) -> Result<T, StripeError> {
-        let key = IdempotencyKey::new(key).map_err(|e| StripeError::ConfigError(e.to_string()))?;
+    ) -> Result<T, Failure> {
+        let key = IdempotencyKey::new(key).map_err(|error| Failure::Misconfigured(error.into()))?;
         let mut tries = 1;
         loop {
             let request = request.build().customize();
             let request = request.request_strategy(RequestStrategy::Idempotent(key.clone()));
             match request.send(self.client()?).await {
-                Err(StripeError::Stripe(error, _))
+                Err(Failure::Refused(error, _))
                     if is_in_use(&error) && tries < KEY_IN_USE_TRIES =>
                 {
                     tries += 1;
@@ -193,11 +190,11 @@ impl Stripe {
         }
     }
 
-    async fn send<T: Deserialize>(&self, request: RequestBuilder) -> Result<T, StripeError> {
+    async fn send<T: Deserialize>(&self, request: RequestBuilder) -> Result<T, Failure> {
         request.customize().send(self.client()?).await
     }
 
-    fn client(&self) -> Result<&Http, StripeError> {
+    fn client(&self) -> Result<&Http, Failure> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
@@ -213,29 +210,28 @@ fn metadata(user: UserId) -> HashMap<String, String> {
 
 /// Whether Stripe keeps this answer under the idempotency key. It does not keep what it never began: a request that is
 /// not valid, came too fast, or met its own key in use (<https://docs.stripe.com/api/idempotent_requests>).
-fn is_kept(error: &StripeError) -> bool {
-    matches!(error, StripeError::Stripe(error, status)
+fn is_kept(error: &Failure) -> bool {
+    matches!(error, Failure::Refused(error, status)
         if *status >= 500 || error.type_ == ApiErrorsType::IdempotencyError && !is_in_use(error))
 }
 
-fn is_missing(error: &StripeError) -> bool {
-    matches!(error, StripeError::Stripe(error, _) if error.code == Some(ApiErrorsCode::ResourceMissing))
+fn is_missing(error: &Failure) -> bool {
+    matches!(error, Failure::Refused(error, _) if error.code == Some(ApiErrorsCode::ResourceMissing))
 }
 
 /// Whether a request with the same key is being served at this moment.
-fn is_in_use(error: &ApiErrors) -> bool {
+fn is_in_use(error: &ApiError) -> bool {
     error.code == Some(ApiErrorsCode::IdempotencyKeyInUse)
 }
 
-impl From<StripeError> for Error {
-    fn from(error: StripeError) -> Self {
-        match &error {
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match &failure {
             // An answer that cannot be read is most likely not Stripe's own, but of something in between.
-            StripeError::Stripe(_, 409 | 429 | 500..)
-            | StripeError::ClientError(_)
-            | StripeError::JSONDeserialize(_)
-            | StripeError::Timeout => Self::Unavailable(error.into()),
-            StripeError::Stripe(..) | StripeError::ConfigError(_) => Self::Refused(error.into()),
+            Failure::Refused(_, 409 | 429 | 500..)
+            | Failure::Unanswered(_)
+            | Failure::Unreadable(_) => Self::Unavailable(failure.into()),
+            Failure::Refused(..) | Failure::Misconfigured(_) => Self::Refused(failure.into()),
         }
     }
 }

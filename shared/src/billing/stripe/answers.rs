@@ -1,9 +1,43 @@
 //! What is read of Stripe's answers, and what it means.
 
+use std::fmt::{self, Display, Formatter};
+
+use ::stripe::{ApiErrorsCode, ApiErrorsType};
 use miniserde::Deserialize;
 use time::OffsetDateTime;
 
 use crate::billing::{CheckoutSession, Subscription};
+
+/// What Stripe answers instead of what it was asked for.
+#[derive(Deserialize)]
+pub(super) struct Refusal {
+    pub error: ApiError,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ApiError {
+    #[serde(rename = "type")]
+    pub type_: ApiErrorsType,
+    pub code: Option<ApiErrorsCode>,
+    pub message: Option<String>,
+    pub request_log_url: Option<String>,
+}
+
+impl Display for ApiError {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(f, "{}", self.type_)?;
+        if let Some(code) = &self.code {
+            write!(f, ", {code}")?;
+        }
+        if let Some(message) = &self.message {
+            write!(f, ": {message}")?;
+        }
+        if let Some(url) = &self.request_log_url {
+            write!(f, " (see {url})")?;
+        }
+        Ok(())
+    }
+}
 
 /// An object of which only the id matters.
 #[derive(Deserialize)]

@@ -1,9 +1,9 @@
 //! Sends requests to Stripe by the same HTTP client that Gemini and AWS are asked with. `async-stripe`'s own one brings
 //! HTTP/2 into every function that shares a build with it, and opens a connection for each request.
 
-use std::{error::Error, fmt::Display, time::Duration};
+use std::{fmt::Display, time::Duration};
 
-use ::stripe::{CustomizedStripeRequest, StripeError};
+use ::stripe::CustomizedStripeRequest;
 use bytes::Bytes;
 use miniserde::json::from_str;
 use reqwest::{
@@ -15,7 +15,8 @@ use secrecy::{ExposeSecret, SecretString};
 use stripe_client_core::{StripeClient, StripeClientErr, StripeMethod};
 use stripe_shared::version::VERSION;
 
-use crate::tls;
+use super::answers::{ApiError, Refusal};
+use crate::{error::Source, tls};
 
 const USER_AGENT: &str = concat!("chat-backend/", env!("CARGO_PKG_VERSION"));
 
@@ -31,19 +32,17 @@ impl Http {
     ///
     /// # Errors
     /// When the key cannot be in a header.
-    pub fn new(url: &str, key: &SecretString, timeout: Duration) -> Result<Self, StripeError> {
-        let faulty = |error: &dyn Display| StripeError::ConfigError(error.to_string());
+    pub fn new(url: &str, key: &SecretString, timeout: Duration) -> Result<Self, Failure> {
         let key = format!("Bearer {}", key.expose_secret());
-        let mut key =
-            HeaderValue::from_str(&key).map_err(|_| faulty(&"the key has odd characters"))?;
+        let mut key = HeaderValue::from_str(&key).map_err(misconfigured)?;
         key.set_sensitive(true);
         let client = tls::http()
-            .map_err(|error| faulty(&error))?
+            .map_err(misconfigured)?
             .redirect(Policy::none())
             .timeout(timeout)
             .user_agent(USER_AGENT)
             .build()
-            .map_err(|error| faulty(&error))?;
+            .map_err(misconfigured)?;
         Ok(Self {
             client,
             url: url.trim_end_matches('/').to_owned(),
@@ -74,10 +73,10 @@ impl Http {
 }
 
 impl StripeClient for Http {
-    type Err = StripeError;
+    type Err = Failure;
 
     /// Once: what is worth another try is for the caller to know.
-    async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, StripeError> {
+    async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, Failure> {
         let (request, custom) = request.into_pieces();
         let mut request = self.request(request);
         if let Some(key) = custom.request_strategy.and_then(|once| once.get_key()) {
@@ -88,29 +87,46 @@ impl StripeClient for Http {
     }
 }
 
-async fn read(response: Response) -> Result<Bytes, StripeError> {
+/// Why a request came to nothing. `async-stripe`'s own error holds every object that an error can be about, and code
+/// that reads them all.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// Stripe answered with an error, and with this status.
+    #[error("Stripe answered {1}, {0}")]
+    Refused(ApiError, u16),
+    /// There was no answer, or not in time.
+    #[error("no answer from Stripe")]
+    Unanswered(#[source] reqwest::Error),
+    /// The answer is not what Stripe answers.
+    #[error("Stripe's answer cannot be read: {0}")]
+    Unreadable(String),
+    /// Nothing was sent.
+    #[error("the request to Stripe cannot be made")]
+    Misconfigured(#[source] Source),
+}
+
+impl StripeClientErr for Failure {
+    fn deserialize_err(message: impl Display) -> Self {
+        Self::Unreadable(message.to_string())
+    }
+}
+
+async fn read(response: Response) -> Result<Bytes, Failure> {
     let status = response.status();
     let body = response.bytes().await.map_err(unanswered)?;
     if status.is_success() {
         return Ok(body);
     }
-    let text = std::str::from_utf8(&body).map_err(StripeError::deserialize_err)?;
-    let error: stripe_shared::Error = from_str(text)
-        .map_err(|_| StripeError::JSONDeserialize(format!("an error with {status}")))?;
-    Err(StripeError::Stripe(error.error, status.as_u16()))
+    let text = std::str::from_utf8(&body).map_err(Failure::deserialize_err)?;
+    let refusal: Refusal =
+        from_str(text).map_err(|_| Failure::Unreadable(format!("an error with {status}")))?;
+    Err(Failure::Refused(refusal.error, status.as_u16()))
 }
 
-/// With its causes, which the message of the error leaves out.
-fn unanswered(error: reqwest::Error) -> StripeError {
-    if error.is_timeout() {
-        return StripeError::Timeout;
-    }
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    StripeError::ClientError(text)
+fn unanswered(error: reqwest::Error) -> Failure {
+    Failure::Unanswered(error.without_url())
+}
+
+fn misconfigured(error: impl Into<Source>) -> Failure {
+    Failure::Misconfigured(error.into())
 }
