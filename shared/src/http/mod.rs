@@ -5,10 +5,10 @@ pub mod problem;
 mod request;
 mod response;
 
-use std::{any::Any, panic::AssertUnwindSafe};
+use std::{any::Any, future::ready, panic::AssertUnwindSafe};
 
-use futures_util::FutureExt;
-use lambda_http::{RequestExt, service_fn};
+use futures_util::{FutureExt, future::BoxFuture};
+use lambda_http::{IntoResponse, RequestExt, service_fn};
 
 pub use lambda_http::{Body, Request, Response};
 pub use request::{
@@ -39,14 +39,24 @@ where
         let request_id = request.lambda_context().request_id;
         let answer = AssertUnwindSafe(async move { handler(app, request).await }).catch_unwind();
         let error = match answer.await {
-            Ok(Ok(response)) => return Ok(response),
+            Ok(Ok(response)) => return Ok(Answered(response)),
             Ok(Err(error)) => error,
             Err(panic) => Error::internal(panic_message(panic.as_ref())),
         };
         telemetry::log(&error, &request_id);
-        problem::response(&error, &request_id)
+        problem::response(&error, &request_id).map(Answered)
     }))
     .await
+}
+
+/// A response whose text is UTF-8, as every `String` is. For any other, `lambda_http` brings the tables of all character
+/// sets: a tenth of a megabyte.
+struct Answered(Response<Body>);
+
+impl IntoResponse for Answered {
+    fn into_response(self) -> BoxFuture<'static, Response<Body>> {
+        ready(self.0).boxed()
+    }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {
