@@ -7,8 +7,12 @@ use reqwest::{Client, ClientBuilder};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
+    pki_types::{Der, TrustAnchor},
 };
+use webpki_roots::TLS_SERVER_ROOTS;
+
+/// Of one authority for each region and kind of key; `build.rs` makes them of `rds-roots.pem`.
+const RDS_ROOTS: &[TrustAnchor] = include!(concat!(env!("OUT_DIR"), "/rds_roots.rs"));
 
 /// Who is trusted to say who a server is.
 #[derive(Debug, Clone, Copy)]
@@ -21,17 +25,11 @@ pub(crate) enum Roots {
 
 impl Roots {
     fn store(self) -> RootCertStore {
-        match self {
-            Self::Mozilla => RootCertStore {
-                roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-            },
-            Self::Rds => {
-                let mut store = RootCertStore::empty();
-                let authorities = CertificateDer::pem_slice_iter(include_bytes!("rds-roots.pem"));
-                store.add_parsable_certificates(authorities.flatten());
-                store
-            }
-        }
+        let anchors = match self {
+            Self::Mozilla => TLS_SERVER_ROOTS,
+            Self::Rds => RDS_ROOTS,
+        };
+        anchors.iter().cloned().collect()
     }
 }
 

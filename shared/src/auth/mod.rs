@@ -1,6 +1,7 @@
 //! Who is calling, and how they prove it.
 
 pub mod codes;
+mod common_passwords;
 pub mod delivery;
 mod ed25519;
 pub mod passwords;

@@ -7,10 +7,10 @@ use argon2::{
     Argon2, PasswordHasher, PasswordVerifier,
     password_hash::{self, phc::PasswordHash},
 };
-use passwords::analyzer::is_common_password;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use super::common_passwords;
 use crate::{
     Error, Result,
     domain::Mobile,
@@ -88,7 +88,7 @@ impl TryFrom<SecretString> for Password {
         if !(8..=128).contains(&password.chars().count()) {
             return Err(NotAPassword::Length);
         }
-        if is_common_password(password) || is_common_password(password.to_lowercase()) {
+        if common_passwords::contains(password) {
             return Err(NotAPassword::Common);
         }
         Ok(Self(text))

@@ -1,0 +1,51 @@
+//! The commonest passwords, which nobody may take.
+//!
+//! `common-passwords.txt` has those of the crate `passwords` 3.1 (MIT) that are long enough, in lower case. As they are
+//! they would add megabytes to a function; `build.rs` makes a filter of 100 KB of them. It knows every one, and takes
+//! one in 65 000 others for one of them.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+use xorf::{BinaryFuse16Ref, Filter, FilterRef};
+
+const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/common_passwords.descriptor"));
+static FINGERPRINTS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
+    env!("OUT_DIR"),
+    "/common_passwords.fingerprints"
+)));
+
+/// Fingerprints have 16 bits and are read in place.
+#[repr(C, align(2))]
+struct Aligned<Bytes: ?Sized>(Bytes);
+
+/// Whether a password is one of them, in whatever case.
+pub(super) fn contains(password: &str) -> bool {
+    // The same as in `build.rs`.
+    let hasher = BuildHasherDefault::<DefaultHasher>::new();
+    let filter = BinaryFuse16Ref::from_dma(DESCRIPTOR, &FINGERPRINTS.0);
+    filter.contains(&hasher.hash_one(&*password.to_lowercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    //! What the filter knows.
+
+    use super::*;
+
+    #[test]
+    fn all_of_the_list_are_known() {
+        let list = include_str!("common-passwords.txt");
+        assert!(list.lines().count() > 40_000);
+        let unknown: Vec<_> = list.lines().filter(|line| !contains(line)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    #[test]
+    fn others_are_not() {
+        let mistaken: Vec<_> = (0..1_000)
+            .map(|number| format!("correct horse {number}"))
+            .filter(|password| contains(password))
+            .collect();
+        assert!(mistaken.is_empty(), "{mistaken:?}");
+    }
+}
