@@ -1,6 +1,8 @@
 //! Every minute: wakes the rooms whose wake-up was lost, and forgets what has expired.
 //!
 //! This is what makes the queue a mere wake-up: whatever happens to it, or to a worker, Postgres still knows the work.
+//!
+//! Two statements, because forgetting can wait: it must neither delay the wake-ups nor stop them when it fails.
 
 use futures_util::{StreamExt, stream};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
