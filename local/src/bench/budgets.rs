@@ -1,6 +1,6 @@
 //! What the figures may be.
 
-use super::figures::{Figures, Requests, Run};
+use super::figures::{Figures, Requests, Run, Warm};
 
 /// A limit, and how it is kept.
 pub struct Budget {
@@ -78,12 +78,12 @@ pub fn budgets(run: &Run) -> Vec<Budget> {
         ),
     ];
     if let Some(replies) = &run.replies {
-        let path = replies.path_ms.median;
+        let path = replies.path_ms;
         budgets.push(Budget {
             figure: "reply path less Gemini's time, median, ms",
             limit: format!("≤ {REPLY_PATH_MS}"),
-            worst: format!("{path:.2}"),
-            holds: path <= REPLY_PATH_MS,
+            worst: path.to_string(),
+            holds: path.median <= REPLY_PATH_MS,
         });
         let rate = replies.per_second;
         budgets.push(Budget {
@@ -93,19 +93,27 @@ pub fn budgets(run: &Run) -> Vec<Budget> {
             holds: rate >= REPLIES_PER_SECOND,
         });
     }
-    let factors = run
-        .growth
-        .iter()
-        .map(|growth| (growth, growth.factor(|warm| warm.p50_ms)));
-    if let Some((growth, factor)) = factors.max_by(|(_, a), (_, b)| a.total_cmp(b)) {
-        budgets.push(Budget {
-            figure: "growth of a warm request with the data",
-            limit: format!("≤ {GROWTH_FACTOR} ×"),
-            worst: format!("{factor:.2} × ({})", growth.function),
-            holds: factor <= GROWTH_FACTOR,
-        });
-    }
+    let grown = [
+        growth("growth of the time of a warm request", run, |warm| {
+            warm.p50_ms
+        }),
+        growth("growth of its processor time", run, |warm| warm.cpu_ms),
+        growth("growth of its memory", run, |warm| warm.peak_mb),
+    ];
+    budgets.extend(grown.into_iter().flatten());
     budgets
+}
+
+/// By how much a figure grows with the data, if that was measured.
+fn growth(figure: &'static str, run: &Run, of: impl Fn(&Warm) -> f64) -> Option<Budget> {
+    let factors = run.growth.iter().map(|growth| (growth, growth.factor(&of)));
+    let (growth, factor) = factors.max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    Some(Budget {
+        figure,
+        limit: format!("≤ {GROWTH_FACTOR} ×"),
+        worst: format!("{factor:.2} × ({})", growth.function),
+        holds: factor <= GROWTH_FACTOR,
+    })
 }
 
 /// A budget for functions that each have a figure and a limit. The worst is the one nearest to its limit, or furthest

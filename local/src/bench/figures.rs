@@ -1,6 +1,10 @@
 //! The figures of a run, as they are printed, written and drawn.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display, Formatter},
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -105,6 +109,14 @@ impl Spread {
             median: quantile(&values, 50),
             quartiles: [quantile(&values, 25), quantile(&values, 75)],
         }
+    }
+}
+
+/// The median, with the quartiles in brackets.
+impl Display for Spread {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        let [low, high] = self.quartiles;
+        write!(f, "{:.2} ({low:.2}–{high:.2})", self.median)
     }
 }
 

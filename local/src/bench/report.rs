@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     budgets::{Budget, budgets},
-    figures::{Figures, Requests, Run, Spread},
+    figures::{Figures, Requests, Run},
 };
 
 /// Tables that can be pasted as they are, and whether every budget holds.
@@ -63,9 +63,9 @@ fn starts(run: &Run) -> String {
         let vendors = vendors.reduce(|a, b| a + b);
         vec![
             figures.function.clone(),
-            spread(figures.init_ms),
+            figures.init_ms.to_string(),
             format!("{:.2}", figures.init_factor(run)),
-            of(figures, |requests| spread(requests.first_ms)),
+            of(figures, |requests| requests.first_ms.to_string()),
             number(part("Postgres")),
             number(part("queue and state")),
             number(vendors),
@@ -129,11 +129,6 @@ fn all(run: &Run) -> impl Iterator<Item = &Figures> {
 
 fn of(figures: &Figures, show: impl Fn(&Requests) -> String) -> String {
     figures.requests.as_ref().map_or_else(String::new, show)
-}
-
-fn spread(spread: Spread) -> String {
-    let [low, high] = spread.quartiles;
-    format!("{:.2} ({low:.2}–{high:.2})", spread.median)
 }
 
 fn number(number: Option<f64>) -> String {
