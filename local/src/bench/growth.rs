@@ -55,6 +55,7 @@ async fn of(bench: &Bench<'_>, function: &str, cases: Cases) -> Result<Growth> {
             timing.invoke(event).await?;
         }
     }
+    bench.cases.stock.clear_queued().await?;
     let sizes = sizes.into_iter();
     let sizes = sizes.map(|(size, _, timing)| Ok((size, timing.figures()?)));
     Ok(Growth {

@@ -155,6 +155,7 @@ impl<'a> Bench<'a> {
             }
             _ => None,
         };
+        self.cases.stock.clear_queued().await?;
         Ok(Some(Requests {
             first_ms,
             first_parts_ms,

@@ -112,6 +112,14 @@ impl Stock {
         Ok(())
     }
 
+    /// Removes the messages that wait for a reply, lest whoever answers next finds them.
+    pub async fn clear_queued(&self) -> Result<()> {
+        let sql = "delete from messages where status = 'queued'";
+        self.client.execute(sql, &[]).await?;
+        self.client.batch_execute("vacuum analyze messages").await?;
+        Ok(())
+    }
+
     /// The newest message of a room that has its reply.
     pub async fn newest(&self, room: ChatroomId) -> Result<MessageId> {
         let sql = "select id from messages where chatroom_id = $1 and status = 'answered'
