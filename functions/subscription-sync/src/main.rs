@@ -1,5 +1,5 @@
 //! Every hour: asks Stripe about the subscriptions that nothing was heard of for a day, and about checkouts that never
-//! reported back, so that a lost event cannot last.
+//! reported back, so that a lost event cannot last. One statement says which, and one stores each answer.
 
 use futures_util::{StreamExt, stream};
 use lambda_runtime::{Error, LambdaEvent, service_fn};

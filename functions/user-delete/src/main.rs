@@ -50,7 +50,8 @@ const DELETE: &str = "
     )
     delete from users
     where id = $1
-      and (exists (select from closed) or not exists (select from subscriptions where user_id = $1))";
+      and (exists (select from closed) or not exists (select from subscriptions where user_id = $1))
+    returning id";
 
 async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
     let Caller { user, .. } = app.tokens.authenticate(&request)?;
@@ -63,7 +64,10 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
         app.close(customer.clone(), account.get("checkout_session_id"))
             .await?;
         let parameters = &[(&user as _, Type::UUID), (&customer as _, Type::TEXT)];
-        app.database.query(DELETE, parameters).await?;
+        let deleted = app.database.query_opt(DELETE, parameters).await?;
+        if deleted.is_some() {
+            return http::no_content();
+        }
     }
     Err(Error::unavailable("the account changed too often"))
 }
