@@ -7,6 +7,7 @@ use tracing::level_filters::LevelFilter;
 use crate::Error;
 
 /// Starts logging, at the level Lambda's logging configuration asks for (`AWS_LAMBDA_LOG_LEVEL`, otherwise `INFO`).
+/// `TRACE` is left out of release builds.
 pub fn init() {
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL")
         .ok()

@@ -154,7 +154,7 @@ impl From<Listed> for Subscription {
 
 #[cfg(test)]
 mod tests {
-    //! What a list of subscriptions means.
+    //! What a list of subscriptions means, and what is read of an error.
 
     use miniserde::json;
 
@@ -226,5 +226,19 @@ mod tests {
         let draft = r#""cancel_at_period_end": false, "latest_invoice": null"#;
         let subscription = Subscription::from(listed("past_due", 1, draft));
         assert_eq!(subscription.past_due_since, None);
+    }
+
+    #[test]
+    fn an_error_is_read_whatever_it_is_about() {
+        let text = r#"{"error": {"type": "new_error", "code": "new_code", "message": "No such thing",
+            "payment_intent": {"object": "of another version"}, "source": 7}}"#;
+        let refusal: Refusal = json::from_str(text).unwrap();
+        assert_eq!(
+            refusal.error.to_string(),
+            "new_error, new_code: No such thing"
+        );
+        let bare: Refusal = json::from_str(r#"{"error": {"type": "api_error"}}"#).unwrap();
+        assert_eq!(bare.error.type_, ApiErrorsType::ApiError);
+        assert_eq!(bare.error.code, None);
     }
 }
