@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::{
     auth::{Caller, TokenIssuer},
-    database::{Database, Parameter, Type},
+    database::{Database, Parameter},
     domain::{ChatroomId, SessionId, UserId},
 };
 
@@ -49,14 +49,9 @@ pub async fn user(database: &Database) -> Caller {
     let sql = "with owner as (insert into users (id, mobile, verified_at) values ($1, $2, now()) returning id)
                insert into sessions (id, user_id) select $3, id from owner";
     let mobile = format!("+{}", caller.user);
-    let parameters = &[
-        (&caller.user as _, Type::UUID),
-        (&mobile as _, Type::TEXT),
-        (&caller.session as _, Type::UUID),
-    ];
     // The foreign key sees the user at the end of the statement.
     database
-        .query(sql, parameters)
+        .query(sql, &[&caller.user, &mobile, &caller.session])
         .await
         .expect("a user can be stored");
     caller
@@ -66,9 +61,8 @@ pub async fn user(database: &Database) -> Caller {
 pub async fn chatroom(database: &Database, owner: Caller) -> ChatroomId {
     let room = ChatroomId::new();
     let sql = "insert into chatrooms (id, user_id, title) values ($1, $2, 'Test')";
-    let parameters = &[(&room as _, Type::UUID), (&owner.user as _, Type::UUID)];
     database
-        .query(sql, parameters)
+        .query(sql, &[&room, &owner.user])
         .await
         .expect("a chatroom can be stored");
     room
@@ -105,7 +99,7 @@ pub async fn crowd(database: &Database) {
 }
 
 /// How Postgres would execute a statement.
-pub async fn plan(database: &Database, sql: &str, parameters: &[Parameter<'_>]) -> String {
+pub async fn plan(database: &Database, sql: &str, parameters: &[&dyn Parameter]) -> String {
     let explain = format!("explain {sql}");
     let lines = database.query(&explain, parameters).await;
     let lines = lines.expect("the statement can be planned");

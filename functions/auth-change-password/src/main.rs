@@ -14,7 +14,7 @@ use shared::{
         passwords::{self, Verdict},
     },
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     http,
     state::StateStore,
 };
@@ -64,7 +64,7 @@ async fn change(app: &App, request: Request) -> Result<Response<Body>> {
 
     let row = app
         .database
-        .query_opt(PASSWORD_HASH, &[(&caller.user, Type::UUID)])
+        .query_opt(PASSWORD_HASH, &[&caller.user])
         .await?;
     let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
     let stored: Option<String> = row.get("password_hash");
@@ -79,13 +79,10 @@ async fn change(app: &App, request: Request) -> Result<Response<Body>> {
     }
 
     let hash = change.new_password.hash()?;
-    let parameters = &[
-        (&caller.user as _, Type::UUID),
-        (&caller.session as _, Type::UUID),
-        (&stored as _, Type::TEXT),
-        (&hash as _, Type::TEXT),
-    ];
-    let row = app.database.query_opt(CHANGE, parameters).await?;
+    let row = app
+        .database
+        .query_opt(CHANGE, &[&caller.user, &caller.session, &stored, &hash])
+        .await?;
     row.ok_or(Error::WrongPassword)?;
     http::no_content()
 }

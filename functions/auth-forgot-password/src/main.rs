@@ -9,7 +9,7 @@ use shared::{
     Result,
     auth::{Codes, Delivery, codes::Purpose},
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     domain::Mobile,
     http,
 };
@@ -47,8 +47,10 @@ async fn forgot_password(app: &App, request: Request) -> Result<Response<Body>> 
         .codes
         .issue(Purpose::ResetPassword, &mobile, &address)
         .await?;
-    let parameters = &[(&mobile.as_str() as _, Type::TEXT)];
-    let row = app.database.query_one(HAS_ACCOUNT, parameters).await?;
+    let row = app
+        .database
+        .query_one(HAS_ACCOUNT, &[&mobile.as_str()])
+        .await?;
     let sent = app.delivery.deliver(&mobile, row.get(0), &code).await?;
     http::accepted(None, &sent)
 }

@@ -15,7 +15,7 @@ use shared::{
         sessions::{self, VerifiedPassword},
     },
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     domain::Mobile,
     http,
     state::StateStore,
@@ -53,8 +53,10 @@ async fn login(app: &App, request: Request) -> Result<Response<Body>> {
     let address = http::client_address(&request);
     passwords::count_sign_in(&app.state, &login.mobile, &address).await?;
 
-    let parameters = &[(&login.mobile.as_str() as _, Type::TEXT)];
-    let row = app.database.query_opt(PASSWORD_HASH, parameters).await?;
+    let row = app
+        .database
+        .query_opt(PASSWORD_HASH, &[&login.mobile.as_str()])
+        .await?;
     let stored: Option<String> = row.and_then(|row| row.get("password_hash"));
     let upgraded = match passwords::verify(&login.password, stored.as_deref())? {
         Verdict::Wrong => return Err(Error::WrongPassword),

@@ -5,13 +5,7 @@
 use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
-use shared::{
-    Result,
-    auth::TokenVerifier,
-    config::ConfigError,
-    database::{Database, Type},
-    http,
-};
+use shared::{Result, auth::TokenVerifier, config::ConfigError, database::Database, http};
 
 struct App {
     tokens: TokenVerifier,
@@ -39,12 +33,9 @@ const END: &str = "delete from sessions where user_id = $1 and (id = $2 or $3)";
 async fn log_out(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
     let extent: Extent = http::json_or_default(&request)?;
-    let parameters = &[
-        (&caller.user as _, Type::UUID),
-        (&caller.session as _, Type::UUID),
-        (&extent.everywhere as _, Type::BOOL),
-    ];
-    app.database.query(END, parameters).await?;
+    app.database
+        .query(END, &[&caller.user, &caller.session, &extent.everywhere])
+        .await?;
     http::no_content()
 }
 

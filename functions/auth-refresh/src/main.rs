@@ -16,7 +16,7 @@ use shared::{
         sessions::{self, REFRESH_LIFETIME, RefreshToken, TokenPair},
     },
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     http,
 };
 
@@ -73,13 +73,10 @@ async fn refresh(app: &App, request: Request) -> Result<Response<Body>> {
         .query_opt(
             ROTATE,
             &[
-                (
-                    &sessions::hash(refresh.refresh_token.expose_secret()),
-                    Type::BYTEA,
-                ),
-                (&next.hash(), Type::BYTEA),
-                (&GRACE.as_secs_f64(), Type::FLOAT8),
-                (&REFRESH_LIFETIME.as_secs_f64(), Type::FLOAT8),
+                &sessions::hash(refresh.refresh_token.expose_secret()),
+                &next.hash(),
+                &GRACE.as_secs_f64(),
+                &REFRESH_LIFETIME.as_secs_f64(),
             ],
         )
         .await?;
@@ -124,11 +121,10 @@ mod tests {
         let caller = testing::user(&app.database).await;
         let token = format!("token of {}", caller.session);
         let sql = "insert into refresh_tokens (hash, session_id, expires_at) values ($1, $2, now() + interval '1 day')";
-        let parameters = &[
-            (&hash(&token) as _, Type::BYTEA),
-            (&caller.session as _, Type::UUID),
-        ];
-        app.database.query(sql, parameters).await.unwrap();
+        app.database
+            .query(sql, &[&hash(&token), &caller.session])
+            .await
+            .unwrap();
         (caller, token)
     }
 

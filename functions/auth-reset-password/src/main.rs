@@ -10,7 +10,7 @@ use shared::{
         codes::{Guess, Purpose},
     },
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     domain::Mobile,
     http,
 };
@@ -59,11 +59,10 @@ async fn reset(app: &App, request: Request) -> Result<Response<Body>> {
         .await?;
 
     let hash = reset.new_password.hash()?;
-    let parameters = &[
-        (&reset.mobile.as_str() as _, Type::TEXT),
-        (&hash as _, Type::TEXT),
-    ];
-    let row = app.database.query_opt(RESET, parameters).await?;
+    let row = app
+        .database
+        .query_opt(RESET, &[&reset.mobile.as_str(), &hash])
+        .await?;
     row.ok_or(Error::WrongCode)?;
     http::no_content()
 }

@@ -9,7 +9,7 @@ use shared::{
     Result,
     auth::{Codes, Delivery, codes::Purpose},
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     domain::Mobile,
     http,
 };
@@ -44,8 +44,10 @@ async fn send_otp(app: &App, request: Request) -> Result<Response<Body>> {
     let address = http::client_address(&request);
 
     let code = app.codes.issue(Purpose::SignIn, &mobile, &address).await?;
-    let parameters = &[(&mobile.as_str() as _, Type::TEXT)];
-    let row = app.database.query_one(HAS_ACCOUNT, parameters).await?;
+    let row = app
+        .database
+        .query_one(HAS_ACCOUNT, &[&mobile.as_str()])
+        .await?;
     let sent = app.delivery.deliver(&mobile, row.get(0), &code).await?;
     http::accepted(None, &sent)
 }

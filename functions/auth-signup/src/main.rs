@@ -10,7 +10,7 @@ use shared::{
     Result,
     auth::{Codes, Delivery, codes::Purpose},
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     domain::{Mobile, UserId, storable},
     http,
 };
@@ -61,10 +61,10 @@ async fn sign_up(app: &App, request: Request) -> Result<Response<Body>> {
         .query(
             SIGN_UP,
             &[
-                (&UserId::new(), Type::UUID),
-                (&signup.mobile.as_str(), Type::TEXT),
-                (&signup.name, Type::TEXT),
-                (&signup.email, Type::TEXT),
+                &UserId::new(),
+                &signup.mobile.as_str(),
+                &signup.name,
+                &signup.email,
             ],
         )
         .await?;

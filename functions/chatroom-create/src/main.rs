@@ -8,7 +8,7 @@ use shared::{
     auth::TokenVerifier,
     chatroom_cache::ChatroomCache,
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     domain::{Chatroom, ChatroomId, storable},
     http,
 };
@@ -49,14 +49,7 @@ async fn create(app: &App, request: Request) -> Result<Response<Body>> {
 
     let row = app
         .database
-        .query_opt(
-            CREATE,
-            &[
-                (&ChatroomId::new(), Type::UUID),
-                (&caller.user, Type::UUID),
-                (&room.title, Type::TEXT),
-            ],
-        )
+        .query_opt(CREATE, &[&ChatroomId::new(), &caller.user, &room.title])
         .await?;
     let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
     app.cache.forget(caller.user).await;

@@ -2,13 +2,8 @@
 
 use lambda_http::{Body, Request, Response};
 use shared::{
-    Error, Result,
-    auth::TokenVerifier,
-    chatroom_cache::ChatroomCache,
-    config::ConfigError,
-    database::{Database, Type},
-    domain::ChatroomId,
-    http,
+    Error, Result, auth::TokenVerifier, chatroom_cache::ChatroomCache, config::ConfigError,
+    database::Database, domain::ChatroomId, http,
 };
 
 struct App {
@@ -33,8 +28,10 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
     let room: ChatroomId = http::path(&request, "id", "chatroom")?;
 
-    let parameters = &[(&room as _, Type::UUID), (&caller.user as _, Type::UUID)];
-    let row = app.database.query_opt(DELETE, parameters).await?;
+    let row = app
+        .database
+        .query_opt(DELETE, &[&room, &caller.user])
+        .await?;
     row.ok_or(Error::NotFound("chatroom"))?;
     app.cache.forget(caller.user).await;
     http::no_content()

@@ -6,7 +6,7 @@ use shared::{
     Error, Result,
     auth::TokenVerifier,
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     domain::{Chatroom, ChatroomId, Message, UserId},
     http::{self, cursor},
 };
@@ -65,15 +65,7 @@ impl App {
     async fn page(&self, id: ChatroomId, owner: UserId, limit: i64, after: i64) -> Result<Page> {
         let rows = self
             .database
-            .query(
-                GET,
-                &[
-                    (&id, Type::UUID),
-                    (&owner, Type::UUID),
-                    (&after, Type::INT8),
-                    (&limit, Type::INT8),
-                ],
-            )
+            .query(GET, &[&id, &owner, &after, &limit])
             .await?;
         let first = rows.first().ok_or(Error::NotFound("chatroom"))?;
         let room = Chatroom {

@@ -10,7 +10,7 @@ use shared::{
     auth::TokenVerifier,
     chatroom_cache::ChatroomCache,
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     domain::{Chatroom, ChatroomId, UserId},
     http::{self, cursor},
 };
@@ -92,15 +92,7 @@ impl App {
         let (active_at, id) = after.map(|after| (after.active_at, after.id)).unzip();
         let rows = self
             .database
-            .query(
-                LIST,
-                &[
-                    (&user, Type::UUID),
-                    (&active_at, Type::TIMESTAMPTZ),
-                    (&id, Type::UUID),
-                    (&limit, Type::INT8),
-                ],
-            )
+            .query(LIST, &[&user, &active_at, &id, &limit])
             .await?;
         Ok(rows.iter().map(Chatroom::from).collect())
     }

@@ -8,7 +8,7 @@ use shared::{
     auth::TokenVerifier,
     chatroom_cache::ChatroomCache,
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     domain::{Chatroom, ChatroomId, storable},
     http,
 };
@@ -48,14 +48,7 @@ async fn update(app: &App, request: Request) -> Result<Response<Body>> {
 
     let row = app
         .database
-        .query_opt(
-            UPDATE,
-            &[
-                (&room, Type::UUID),
-                (&caller.user, Type::UUID),
-                (&changes.title, Type::TEXT),
-            ],
-        )
+        .query_opt(UPDATE, &[&room, &caller.user, &changes.title])
         .await?;
     let row = row.ok_or(Error::NotFound("chatroom"))?;
     app.cache.forget(caller.user).await;

@@ -10,7 +10,7 @@ use shared::{
     Error, Result,
     auth::TokenVerifier,
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     domain::{ChatroomId, Message, MessageId, UserId},
     http,
 };
@@ -60,12 +60,7 @@ async fn get(app: &App, request: Request) -> Result<Response<Body>> {
 
 impl App {
     async fn message(&self, id: MessageId, room: ChatroomId, owner: UserId) -> Result<Message> {
-        let parameters = &[
-            (&id as _, Type::UUID),
-            (&room as _, Type::UUID),
-            (&owner as _, Type::UUID),
-        ];
-        let row = self.database.query_opt(GET, parameters).await?;
+        let row = self.database.query_opt(GET, &[&id, &room, &owner]).await?;
         Ok(Message::from(&row.ok_or(Error::NotFound("message"))?))
     }
 }

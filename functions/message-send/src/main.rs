@@ -13,7 +13,7 @@ use shared::{
     auth::TokenVerifier,
     chatroom_cache::ChatroomCache,
     config::{ConfigError, DailyLimits},
-    database::{self, Database, Type},
+    database::{self, Database},
     domain::{ChatroomId, MessageId, Status, UserId, storable},
     error::OverLimit,
     http,
@@ -162,13 +162,13 @@ impl App {
             .query_opt(
                 ACCEPT,
                 &[
-                    (&room, Type::UUID),
-                    (&user, Type::UUID),
-                    (&id, Type::UUID),
-                    (&key, Type::TEXT),
-                    (&content, Type::TEXT),
-                    (&self.limits.basic, Type::INT4),
-                    (&self.limits.pro, Type::INT4),
+                    &room,
+                    &user,
+                    &id,
+                    &key,
+                    &content,
+                    &self.limits.basic,
+                    &self.limits.pro,
                 ],
             )
             .await?;
@@ -378,10 +378,7 @@ mod tests {
         assert!(matches!(answer, Err(Error::OverLimit(_))), "{answer:?}");
 
         let pay = "insert into subscriptions (user_id, stripe_customer_id, status) values ($1, 'cus_1', 'active')";
-        app.database
-            .query(pay, &[(&caller.user, Type::UUID)])
-            .await
-            .unwrap();
+        app.database.query(pay, &[&caller.user]).await.unwrap();
         send(&app, post(caller, room, None, "hello")).await.unwrap();
     }
 }

@@ -9,7 +9,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 use shared::{
     config::{self, ConfigError},
-    database::{Database, Type},
+    database::Database,
     queue::Queue,
     telemetry,
 };
@@ -67,10 +67,7 @@ const FORGET: &str = "
       )";
 
 async fn sweep(app: &App) -> Result<Value, Error> {
-    let rooms = app
-        .database
-        .query(FORGOTTEN, &[(&app.after_seconds, Type::FLOAT8)])
-        .await?;
+    let rooms = app.database.query(FORGOTTEN, &[&app.after_seconds]).await?;
     info!(rooms = rooms.len(), "waking forgotten rooms");
     stream::iter(&rooms)
         .for_each_concurrent(CONCURRENCY, |row| {
@@ -115,27 +112,18 @@ mod tests {
         let sql = "
             insert into messages (id, chatroom_id, user_id, position, content, created_at)
             values ($1, $2, $3, 1, 'hello', now() - $4::text::interval)";
-        let parameters = &[
-            (&MessageId::new() as _, Type::UUID),
-            (&room as _, Type::UUID),
-            (&owner.user as _, Type::UUID),
-            (&age as _, Type::TEXT),
-        ];
-        app.database.query(sql, parameters).await.unwrap();
+        app.database
+            .query(sql, &[&MessageId::new(), &room, &owner.user, &age])
+            .await
+            .unwrap();
         if !change.is_empty() {
-            app.database
-                .query(change, &[(&room, Type::UUID)])
-                .await
-                .unwrap();
+            app.database.query(change, &[&room]).await.unwrap();
         }
         room
     }
 
     async fn forgotten(app: &App) -> Vec<ChatroomId> {
-        let rows = app
-            .database
-            .query(FORGOTTEN, &[(&app.after_seconds, Type::FLOAT8)])
-            .await;
+        let rows = app.database.query(FORGOTTEN, &[&app.after_seconds]).await;
         rows.unwrap().iter().map(|row| row.get("id")).collect()
     }
 
@@ -204,7 +192,7 @@ mod tests {
     async fn no_table_is_read_from_end_to_end() {
         let app = app().await;
         testing::crowd(&app.database).await;
-        let forgotten = testing::plan(&app.database, FORGOTTEN, &[(&30.0, Type::FLOAT8)]).await;
+        let forgotten = testing::plan(&app.database, FORGOTTEN, &[&30.0]).await;
         let forget = testing::plan(&app.database, FORGET, &[]).await;
         for plan in [forgotten, forget] {
             assert!(!plan.contains("Seq Scan"), "{plan}");

@@ -14,7 +14,7 @@ use shared::{
     Error, Result,
     billing::{self, CustomerId, Forged, Payments, SigningSecrets},
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     http,
 };
 
@@ -119,15 +119,7 @@ impl App {
     async fn record(&self, event: &Event, payload: &str, is_done: bool) -> Result<Option<i64>> {
         let row = self
             .database
-            .query_one(
-                RECORD,
-                &[
-                    (&event.id, Type::TEXT),
-                    (&event.r#type, Type::TEXT),
-                    (&payload, Type::TEXT),
-                    (&is_done, Type::BOOL),
-                ],
-            )
+            .query_one(RECORD, &[&event.id, &event.r#type, &payload, &is_done])
             .await?;
         Ok((!row.get::<_, bool>("is_handled")).then(|| row.get("look")))
     }

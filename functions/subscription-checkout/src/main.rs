@@ -14,7 +14,7 @@ use shared::{
     auth::TokenVerifier,
     billing::{self, CheckoutSession, CustomerId, Offer, Payments},
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     domain::UserId,
     http,
 };
@@ -119,8 +119,7 @@ const BEGIN_NEXT: &str = "
 
 impl App {
     async fn progress(&self, user: UserId) -> Result<Progress> {
-        let parameters = &[(&user as _, Type::UUID)];
-        let row = self.database.query_opt(PROGRESS, parameters).await?;
+        let row = self.database.query_opt(PROGRESS, &[&user]).await?;
         let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
         Ok(Progress {
             user,
@@ -137,8 +136,9 @@ impl App {
         let Progress { user, attempt, .. } = progress;
         let made = self.payments.create_customer(*user, *attempt).await;
         if let Some(customer) = self.unless_over(progress, made).await? {
-            let parameters = &[(user as _, Type::UUID), (&customer.0 as _, Type::TEXT)];
-            self.database.query(KEEP_CUSTOMER, parameters).await?;
+            self.database
+                .query(KEEP_CUSTOMER, &[user, &customer.0])
+                .await?;
         }
         Ok(())
     }
@@ -152,12 +152,10 @@ impl App {
         let Some(session) = self.unless_over(progress, made).await? else {
             return Ok(None);
         };
-        let parameters = &[
-            (user as _, Type::UUID),
-            (attempt as _, Type::INT4),
-            (&session.id as _, Type::TEXT),
-        ];
-        let kept = self.database.query_opt(KEEP_PAGE, parameters).await?;
+        let kept = self
+            .database
+            .query_opt(KEEP_PAGE, &[user, attempt, &session.id])
+            .await?;
         Ok(kept.and_then(|_| Page::open(session)))
     }
 
@@ -210,12 +208,12 @@ impl App {
     }
 
     async fn begin_next(&self, progress: &Progress) -> Result<()> {
-        let parameters = &[
-            (&progress.user as _, Type::UUID),
-            (&progress.attempt as _, Type::INT4),
-            (&progress.page as _, Type::TEXT),
-        ];
-        self.database.query(BEGIN_NEXT, parameters).await?;
+        self.database
+            .query(
+                BEGIN_NEXT,
+                &[&progress.user, &progress.attempt, &progress.page],
+            )
+            .await?;
         Ok(())
     }
 }

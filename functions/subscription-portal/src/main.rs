@@ -7,7 +7,7 @@ use shared::{
     auth::TokenVerifier,
     billing::{self, CustomerId, Payments},
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     http,
 };
 
@@ -35,10 +35,7 @@ const CUSTOMER: &str = "
 
 async fn open_portal(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
-    let row = app
-        .database
-        .query_opt(CUSTOMER, &[(&caller.user, Type::UUID)])
-        .await?;
+    let row = app.database.query_opt(CUSTOMER, &[&caller.user]).await?;
     // Whoever never began to subscribe has nothing there to see.
     let row = row.ok_or(Error::NotFound("subscription"))?;
     let customer = CustomerId(row.get("stripe_customer_id"));

@@ -6,7 +6,7 @@ use shared::{
     Error, Result,
     auth::TokenVerifier,
     config::{ConfigError, DailyLimits},
-    database::{Database, Type},
+    database::Database,
     domain::Plan,
     http,
 };
@@ -60,10 +60,7 @@ const STATUS: &str = "
 
 async fn status(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
-    let row = app
-        .database
-        .query_opt(STATUS, &[(&caller.user, Type::UUID)])
-        .await?;
+    let row = app.database.query_opt(STATUS, &[&caller.user]).await?;
     let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
     let plan = row.get("plan");
     http::ok(&Subscription {

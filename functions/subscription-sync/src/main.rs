@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use shared::{
     billing::{self, CustomerId, Payments},
     config::{self, ConfigError},
-    database::{Database, Type},
+    database::Database,
     telemetry,
 };
 use tracing::{error, info};
@@ -54,11 +54,10 @@ const DUE: &str = "
     select stripe_customer_id, nextval('looks') as look from due";
 
 async fn sync(app: &App) -> Result<Value, Error> {
-    let parameters = &[
-        (&app.after_seconds as _, Type::FLOAT8),
-        (&BATCH as _, Type::INT8),
-    ];
-    let due = app.database.query(DUE, parameters).await?;
+    let due = app
+        .database
+        .query(DUE, &[&app.after_seconds, &BATCH])
+        .await?;
     let failed = stream::iter(&due)
         .map(|row| app.look(CustomerId(row.get("stripe_customer_id")), row.get("look")))
         .buffer_unordered(CONCURRENCY)
@@ -110,8 +109,7 @@ mod tests {
     async fn the_table_is_not_read_from_end_to_end() {
         let database = testing::database().await;
         testing::crowd(&database).await;
-        let parameters = &[(&86_400.0 as _, Type::FLOAT8), (&BATCH as _, Type::INT8)];
-        let plan = testing::plan(&database, DUE, parameters).await;
+        let plan = testing::plan(&database, DUE, &[&86_400.0, &BATCH]).await;
         assert!(!plan.contains("Seq Scan"), "{plan}");
     }
 }

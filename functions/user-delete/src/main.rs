@@ -11,7 +11,7 @@ use shared::{
     auth::{Caller, TokenVerifier},
     billing::{CustomerId, Payments},
     config::ConfigError,
-    database::{Database, Type},
+    database::Database,
     http,
 };
 
@@ -56,15 +56,13 @@ const DELETE: &str = "
 async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
     let Caller { user, .. } = app.tokens.authenticate(&request)?;
     for _ in 0..ROUNDS {
-        let parameters = &[(&user as _, Type::UUID)];
-        let Some(account) = app.database.query_opt(ACCOUNT, parameters).await? else {
+        let Some(account) = app.database.query_opt(ACCOUNT, &[&user]).await? else {
             return http::no_content();
         };
         let customer: Option<String> = account.get("stripe_customer_id");
         app.close(customer.clone(), account.get("checkout_session_id"))
             .await?;
-        let parameters = &[(&user as _, Type::UUID), (&customer as _, Type::TEXT)];
-        let deleted = app.database.query_opt(DELETE, parameters).await?;
+        let deleted = app.database.query_opt(DELETE, &[&user, &customer]).await?;
         if deleted.is_some() {
             return http::no_content();
         }

@@ -2,12 +2,7 @@
 
 use lambda_http::{Body, Request, Response};
 use shared::{
-    Error, Result,
-    auth::TokenVerifier,
-    config::ConfigError,
-    database::{Database, Type},
-    domain::User,
-    http,
+    Error, Result, auth::TokenVerifier, config::ConfigError, database::Database, domain::User, http,
 };
 
 struct App {
@@ -31,10 +26,7 @@ const GET: &str = "
 
 async fn get(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
-    let row = app
-        .database
-        .query_opt(GET, &[(&caller.user, Type::UUID)])
-        .await?;
+    let row = app.database.query_opt(GET, &[&caller.user]).await?;
     // The token outlives the account by minutes.
     let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
     http::ok(&User::from(&row))

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Result, Settings};
 use crate::{
-    database::{Database, Type},
+    database::Database,
     domain::{ChatroomId, MessageId, UserId},
     model::{Answer, Turn},
 };
@@ -139,10 +139,10 @@ impl Claim {
             .query_opt(
                 CLAIM,
                 &[
-                    (&chatroom, Type::UUID),
-                    (&settings.lease.as_secs_f64(), Type::FLOAT8),
-                    (&settings.deadline.as_secs_f64(), Type::FLOAT8),
-                    (&settings.history_tokens, Type::INT8),
+                    &chatroom,
+                    &settings.lease.as_secs_f64(),
+                    &settings.deadline.as_secs_f64(),
+                    &settings.history_tokens,
                 ],
             )
             .await?;
@@ -151,8 +151,7 @@ impl Claim {
         };
         let epoch: i64 = row.get("epoch");
         let Some(message) = row.get::<_, Option<MessageId>>("id") else {
-            let parameters = &[(&chatroom as _, Type::UUID), (&epoch as _, Type::INT8)];
-            database.query(RELEASE, parameters).await?;
+            database.query(RELEASE, &[&chatroom, &epoch]).await?;
             return Ok(Self::Outdated);
         };
         let seconds_left: f64 = row.get("seconds_left");
@@ -178,50 +177,53 @@ impl Lease {
     /// Prolongs the lease from now on, and says whether it is still ours.
     pub async fn renew(&self, database: &Database, lease: Duration) -> Result<bool> {
         let seconds = lease.as_secs_f64();
-        let parameters = &[
-            (&self.chatroom as _, Type::UUID),
-            (&self.epoch as _, Type::INT8),
-            (&seconds as _, Type::FLOAT8),
-        ];
-        Ok(database.query_opt(RENEW, parameters).await?.is_some())
+        Ok(database
+            .query_opt(RENEW, &[&self.chatroom, &self.epoch, &seconds])
+            .await?
+            .is_some())
     }
 
     /// Stores the answer, if the room is still ours, and gives the lease back.
     pub async fn settle_answered(&self, database: &Database, answer: &Answer) -> Result<()> {
-        let parameters = &[
-            (&self.chatroom as _, Type::UUID),
-            (&self.epoch as _, Type::INT8),
-            (&self.message as _, Type::UUID),
-            (&answer.text as _, Type::TEXT),
-            (&answer.finish_reason as _, Type::TEXT),
-            (&answer.model as _, Type::TEXT),
-            (&answer.prompt_tokens as _, Type::INT4),
-            (&answer.reply_tokens as _, Type::INT4),
-        ];
-        database.query(SETTLE_ANSWERED, parameters).await.map(drop)
+        database
+            .query(
+                SETTLE_ANSWERED,
+                &[
+                    &self.chatroom,
+                    &self.epoch,
+                    &self.message,
+                    &answer.text,
+                    &answer.finish_reason,
+                    &answer.model,
+                    &answer.prompt_tokens,
+                    &answer.reply_tokens,
+                ],
+            )
+            .await
+            .map(drop)
     }
 
     /// Stores why there is no answer and returns the quota, if the room is still ours, and gives the lease back.
     pub async fn settle_failed(&self, database: &Database, reason: &str) -> Result<()> {
-        let parameters = &[
-            (&self.chatroom as _, Type::UUID),
-            (&self.epoch as _, Type::INT8),
-            (&self.message as _, Type::UUID),
-            (&reason as _, Type::TEXT),
-        ];
-        database.query(SETTLE_FAILED, parameters).await.map(drop)
+        database
+            .query(
+                SETTLE_FAILED,
+                &[&self.chatroom, &self.epoch, &self.message, &reason],
+            )
+            .await
+            .map(drop)
     }
 
     /// Puts the message back for after `delay`, if the room is still ours, and gives the lease back.
     pub async fn defer(&self, database: &Database, delay: Duration) -> Result<()> {
         let seconds = delay.as_secs_f64();
-        let parameters = &[
-            (&self.chatroom as _, Type::UUID),
-            (&self.epoch as _, Type::INT8),
-            (&self.message as _, Type::UUID),
-            (&seconds as _, Type::FLOAT8),
-        ];
-        database.query(DEFER, parameters).await.map(drop)
+        database
+            .query(
+                DEFER,
+                &[&self.chatroom, &self.epoch, &self.message, &seconds],
+            )
+            .await
+            .map(drop)
     }
 }
 
@@ -256,13 +258,10 @@ mod tests {
             insert into messages (id, chatroom_id, user_id, position, content)
             select $1, $2, $3, last_position, $4 from place";
         let id = MessageId::new();
-        let parameters = &[
-            (&id as _, Type::UUID),
-            (&room as _, Type::UUID),
-            (&owner.user as _, Type::UUID),
-            (&content as _, Type::TEXT),
-        ];
-        database.query(sql, parameters).await.unwrap();
+        database
+            .query(sql, &[&id, &room, &owner.user, &content])
+            .await
+            .unwrap();
         id
     }
 

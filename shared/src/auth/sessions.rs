@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{Caller, TokenIssuer, tokens};
 use crate::{
     Error, Result,
-    database::{Database, Type},
+    database::Database,
     domain::{Mobile, SessionId, User},
 };
 
@@ -121,12 +121,12 @@ pub async fn open(
         .query_opt(
             OPEN,
             &[
-                (&mobile.as_str(), Type::TEXT),
-                (&session, Type::UUID),
-                (&refresh.hash(), Type::BYTEA),
-                (&REFRESH_LIFETIME.as_secs_f64(), Type::FLOAT8),
-                (&password.map(|password| password.stored), Type::TEXT),
-                (&password.and_then(|password| password.upgraded), Type::TEXT),
+                &mobile.as_str(),
+                &session,
+                &refresh.hash(),
+                &REFRESH_LIFETIME.as_secs_f64(),
+                &password.map(|password| password.stored),
+                &password.and_then(|password| password.upgraded),
             ],
         )
         .await?;

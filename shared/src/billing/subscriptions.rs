@@ -11,10 +11,7 @@
 //! compared with the last one *stored*: the last one *taken* may belong to a look that never came back.
 
 use super::{CustomerId, Error, Payments, Subscription};
-use crate::{
-    Result,
-    database::{Database, Type},
-};
+use crate::{Result, database::Database};
 
 /// Marks the event as handled together with what was learned from it: an event is handled exactly when its effect is
 /// stored. A customer of whom no user is known is nobody's business here.
@@ -62,23 +59,14 @@ pub async fn refresh(
         .query(
             STORE,
             &[
-                (&customer.0, Type::TEXT),
-                (&event, Type::TEXT),
-                (&look, Type::INT8),
-                (&told.map(|told| &told.id), Type::TEXT),
-                (&told.map(|told| &told.status), Type::TEXT),
-                (
-                    &told.and_then(|told| told.current_period_end),
-                    Type::TIMESTAMPTZ,
-                ),
-                (
-                    &told.is_some_and(|told| told.cancel_at_period_end),
-                    Type::BOOL,
-                ),
-                (
-                    &told.and_then(|told| told.past_due_since),
-                    Type::TIMESTAMPTZ,
-                ),
+                &customer.0,
+                &event,
+                &look,
+                &told.map(|told| &told.id),
+                &told.map(|told| &told.status),
+                &told.and_then(|told| told.current_period_end),
+                &told.is_some_and(|told| told.cancel_at_period_end),
+                &told.and_then(|told| told.past_due_since),
             ],
         )
         .await?;
@@ -109,7 +97,6 @@ pub async fn forget_customer(
     customer: &CustomerId,
     event: Option<&str>,
 ) -> Result<()> {
-    let parameters = &[(&customer.0 as _, Type::TEXT), (&event as _, Type::TEXT)];
-    database.query(FORGET, parameters).await?;
+    database.query(FORGET, &[&customer.0, &event]).await?;
     Ok(())
 }

@@ -8,6 +8,7 @@
 //! Statements are sent with `query_typed`: one round trip and no prepared statement, so RDS Proxy and PgBouncer
 //! multiplex them and concurrent statements of one environment pipeline on its connection.
 
+mod parameter;
 mod rows;
 
 use std::{sync::Arc, time::Duration};
@@ -21,7 +22,7 @@ use tokio_postgres::{Client, Config, Row, error::SqlState, types::ToSql};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::warn;
 
-pub use tokio_postgres::types::Type;
+pub use parameter::Parameter;
 
 use crate::{
     config::{self, ConfigError},
@@ -36,9 +37,6 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was idle for this long is tried before it is used, for as long as [`CHECK_TIMEOUT`].
 const IDLE: Duration = Duration::from_secs(30);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A statement's parameter and its type.
-pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +134,7 @@ impl Database {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
+    pub async fn query(&self, sql: &str, parameters: &[&dyn Parameter]) -> Result<Vec<Row>, Error> {
         match self.attempt(sql, parameters).await {
             Err(Error::Unavailable(reason)) if !self.is_connected().await => {
                 warn!(%reason, "the connection to Postgres was lost; trying a new one");
@@ -153,7 +151,7 @@ impl Database {
     pub async fn query_opt(
         &self,
         sql: &str,
-        parameters: &[Parameter<'_>],
+        parameters: &[&dyn Parameter],
     ) -> Result<Option<Row>, Error> {
         Ok(self.query(sql, parameters).await?.into_iter().next())
     }
@@ -162,14 +160,18 @@ impl Database {
     ///
     /// # Errors
     /// See [`Error`]; also when there was no row.
-    pub async fn query_one(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Row, Error> {
+    pub async fn query_one(&self, sql: &str, parameters: &[&dyn Parameter]) -> Result<Row, Error> {
         let row = self.query_opt(sql, parameters).await?;
         row.ok_or_else(|| Error::Failed("the statement returned no row".into()))
     }
 
-    async fn attempt(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
+    async fn attempt(&self, sql: &str, parameters: &[&dyn Parameter]) -> Result<Vec<Row>, Error> {
         let client = self.client().await?;
-        match timeout(STATEMENT_TIMEOUT, client.query_typed(sql, parameters)).await {
+        let typed: Vec<(&(dyn ToSql + Sync), _)> = parameters
+            .iter()
+            .map(|parameter| (*parameter as _, parameter.sql_type()))
+            .collect();
+        match timeout(STATEMENT_TIMEOUT, client.query_typed(sql, &typed)).await {
             Ok(rows) => Ok(rows?),
             Err(elapsed) => {
                 // It may still be waiting on this connection: leave the connection to it.
