@@ -14,8 +14,9 @@ pub mod config;
 pub mod database;
 pub mod domain;
 pub mod error;
+pub mod gemini;
 pub mod http;
-pub mod model;
+
 pub mod queue;
 mod redis;
 pub mod state;

@@ -8,7 +8,7 @@ use super::{Result, Settings};
 use crate::{
     database::Database,
     domain::{ChatroomId, MessageId, UserId},
-    model::{Answer, Turn},
+    gemini::{Answer, Turn},
 };
 
 /// Takes the lease of a free room whose oldest unsettled message is due, and returns that message with its history:

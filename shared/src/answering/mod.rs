@@ -15,7 +15,7 @@ use crate::{
     config::{self, ConfigError},
     database::{self, Database},
     domain::ChatroomId,
-    model::{Gemini, Outcome},
+    gemini::{Gemini, Outcome},
     queue::Queue,
 };
 use lease::{Claim, Lease};
