@@ -16,7 +16,6 @@ pub mod domain;
 pub mod error;
 pub mod gemini;
 pub mod http;
-
 pub mod queue;
 mod redis;
 pub mod state;

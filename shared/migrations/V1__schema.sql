@@ -74,6 +74,8 @@ create table messages (
 
 create unique index on messages (user_id, idempotency_key) where idempotency_key is not null;
 create index on messages (chatroom_id, position) where status in ('queued', 'answering');
+-- For the sweep, which forgets keys that are a day old.
+create index on messages (created_at) where idempotency_key is not null;
 
 -- How many messages of a UTC day were accepted and did not fail.
 create table daily_usage (
@@ -102,7 +104,10 @@ create table subscriptions (
     looked_at              timestamptz
 );
 
+-- For what is due to be asked about: long not looked at, a checkout that never reported back, a period that ended since.
 create index on subscriptions (looked_at);
+create index on subscriptions (checkout_at);
+create index on subscriptions (current_period_end) where current_period_end >= looked_at;
 
 -- Numbers the looks at Stripe in the order in which they begin.
 create sequence looks;
