@@ -16,9 +16,6 @@ pub struct Keys {
 
 impl Keys {
     /// Makes a new pair.
-    ///
-    /// # Errors
-    /// When the system has no random numbers.
     pub fn generate() -> Result<Self> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| anyhow!("no random numbers: {error}"))?;

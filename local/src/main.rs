@@ -13,10 +13,15 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use local::{
-    Ports, Queue, STAND_IN_STRIPE_KEY, Services, Settings, State, System, bench, conversation,
-    environment_file, faults,
+    bench, chaos, demo,
     keys::Keys,
-    workspace::{Workspace, forget_cargo_run},
+    machine::{
+        ports::Ports,
+        workspace::{Workspace, forget_cargo_run},
+    },
+    services::Services,
+    settings::{Queue, STAND_IN_STRIPE_KEY, Settings, State, environment_file},
+    system::System,
 };
 use tokio::{
     process::Command,
@@ -170,7 +175,7 @@ impl Options {
 
 async fn serve(options: &Options) -> Result<()> {
     let (workspace, services, system) = options.start(Ports::Fixed).await?;
-    conversation::print(&system).await?;
+    demo::print(&system).await?;
     let file = workspace.target.join("local/env");
     let variables = system.variables();
     services.keep_secrets(&variables).await?;
@@ -247,18 +252,18 @@ async fn latency(options: &Options) -> Result<ExitCode> {
     let settings = options.settings(Ports::Free);
     let settings = settings.with("BASIC_DAILY_MESSAGES", 1_000);
     let (_, services, system) = options.start_with(settings).await?;
-    conversation::print_latency(&system).await?;
+    demo::print_latency(&system).await?;
     system.stop(&services).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn random_faults(options: &Options, seed: Option<u64>, steps: usize) -> Result<ExitCode> {
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    let settings = faults::settings(options.settings(Ports::Free));
+    let settings = chaos::settings(options.settings(Ports::Free));
     let (_, services, system) = options.start_with(settings).await?;
     println!("seed {seed}, {steps} steps");
     let start = Instant::now();
-    let figures = faults::run(&services, &system, seed, steps).await?;
+    let figures = chaos::run(&services, &system, seed, steps).await?;
     println!("{figures}");
     println!("All is well after {:.0?}.", start.elapsed());
     system.stop(&services).await?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, env, fmt::Write as _};
 use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 
-use crate::{keys::Keys, process::Ports};
+use crate::{keys::Keys, machine::ports::Ports};
 
 /// `STRIPE_SECRET_KEY` for the stand-in. Any other one is the caller's, for the real Stripe.
 pub const STAND_IN_STRIPE_KEY: &str = "sk_test_local";
@@ -77,8 +77,8 @@ fn named<T: ValueEnum + Default>(variable: &str) -> T {
 
 impl Settings {
     /// Sets a variable of the functions, whatever the environment says.
-    #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
+    #[must_use]
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.overrides.insert(name.to_owned(), value.to_string());
         self
@@ -86,9 +86,6 @@ impl Settings {
 
     /// The functions' variables: defaults, then what the environment says, then what belongs to this system alone,
     /// then what [`Settings::with`] set.
-    ///
-    /// # Errors
-    /// When secrets cannot be made up.
     pub fn variables(&self, own: Variables) -> Result<Variables> {
         let mut variables = defaults()?;
         for (name, value) in &mut variables {
@@ -140,7 +137,6 @@ fn random_hex() -> Result<String> {
 }
 
 /// A file that `cargo lambda watch --env-file` and a shell read alike.
-#[must_use]
 pub fn environment_file(variables: &Variables) -> String {
     variables
         .iter()

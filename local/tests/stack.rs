@@ -4,7 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use local::{Services, Settings, System, connect, conversation::User};
+use local::{
+    demo::User,
+    services::{Services, postgres::connect},
+    settings::Settings,
+    system::System,
+};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 

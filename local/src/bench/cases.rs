@@ -17,9 +17,9 @@ use super::{
     stock::{SIZES, Stock},
 };
 use crate::{
-    events::scheduled_event,
+    lambda::events::scheduled_event,
     settings::{STAND_IN_STRIPE_KEY, Variables},
-    stripe,
+    stand_ins::stripe,
 };
 
 const PASSWORD: &str = "correct horse battery";
@@ -271,7 +271,7 @@ impl<'a> Cases<'a> {
     }
 
     async fn stripe(&self, path: &str, form: String) -> Result<Value> {
-        let client: Client = crate::client()?;
+        let client: Client = crate::machine::http::client()?;
         let url = format!("{}{path}", self.variables["STRIPE_URL"]);
         let request = client.post(url).bearer_auth(STAND_IN_STRIPE_KEY);
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");

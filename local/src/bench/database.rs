@@ -7,8 +7,8 @@ use tokio_postgres::Client;
 
 use super::wire::Statement;
 use crate::{
-    postgres::{Postgres, connect, split, with_database},
-    process::run,
+    machine::process::run,
+    services::postgres::{Postgres, connect, split, with_database},
 };
 
 /// How often a bare statement is executed.

@@ -33,9 +33,8 @@ use tokio::{
 };
 
 use crate::{
-    functions::lock,
-    process::{Group, Port},
-    runtime::routes,
+    lambda::runtime_api::routes,
+    machine::{lock, ports::Port, process::Group},
     settings::Variables,
 };
 

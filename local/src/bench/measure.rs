@@ -15,10 +15,9 @@ use super::{
     wire::{Statement, statements},
 };
 use crate::{
-    postgres::{Postgres, split},
-    process::log_file,
+    machine::{process::log_file, workspace::Workspace},
+    services::postgres::{Postgres, split},
     settings::Variables,
-    workspace::Workspace,
 };
 
 /// How often a function is started.

@@ -31,8 +31,11 @@ use anyhow::{Context, Result, bail};
 use time::OffsetDateTime;
 
 use crate::{
-    gemini::Gemini, process::Port, progress::Step, services::Services, settings::Settings,
-    stripe::Reserved, system::make_data, workspace::Workspace,
+    machine::{ports::Port, progress::Step, workspace::Workspace},
+    services::Services,
+    settings::Settings,
+    stand_ins::{gemini::Gemini, stripe::Reserved},
+    system::make_data,
 };
 use cases::{Cases, sender_of_codes};
 use figures::{Figures, Run};
@@ -65,9 +68,6 @@ pub struct Options {
 }
 
 /// Measures, prints, writes and draws. Says whether every budget holds.
-///
-/// # Errors
-/// When a function is not known, does not compile or fails, or when a service does not start.
 pub async fn run(options: &Options) -> Result<bool> {
     let workspace = Workspace {
         release: true,
@@ -84,7 +84,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     }
     workspace.build_packages(&packages).await?;
 
-    let services = Services::start(&workspace, crate::Ports::Free).await?;
+    let services = Services::start(&workspace, crate::machine::ports::Ports::Free).await?;
     let name = format!("bench_{}", process::id());
     let run = measured(&workspace, &services, &name, &functions).await?;
 
@@ -178,8 +178,8 @@ fn settings() -> Settings {
     let many = 1_000_000;
     let settings = Settings {
         release: true,
-        queue: crate::Queue::Sqs,
-        state: crate::State::Dynamodb,
+        queue: crate::settings::Queue::Sqs,
+        state: crate::settings::State::Dynamodb,
         ..Settings::default()
     };
     let settings = settings.with("BASIC_DAILY_MESSAGES", many);

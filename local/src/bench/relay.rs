@@ -16,7 +16,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{functions::lock, process::Port};
+use crate::machine::{lock, ports::Port};
 
 /// A running relay.
 pub struct Relay {

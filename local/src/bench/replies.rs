@@ -70,7 +70,7 @@ async fn path(bench: &Bench<'_>) -> Result<Spread> {
 
 /// Has Gemini take its time for the next calls.
 async fn delay(variables: &Variables, delay_ms: u64, calls: usize) -> Result<()> {
-    let client: Client = crate::client()?;
+    let client: Client = crate::machine::http::client()?;
     let script: Vec<Value> = vec![json!({ "delay_ms": delay_ms }); calls];
     let url = format!("{}/_script", variables["GEMINI_URL"]);
     let answer = client.post(url).json(&script).send().await?;

@@ -11,7 +11,7 @@ use shared::{
 };
 use tokio_postgres::Client;
 
-use crate::postgres::connect;
+use crate::services::postgres::connect;
 
 /// How many messages there are in the rooms whose size is what differs.
 pub const SIZES: [i32; 3] = [10, 1_000, 100_000];

@@ -19,15 +19,11 @@ const MANY: i32 = 10;
 
 impl System {
     /// What carries its wake-ups.
-    #[must_use]
     pub fn queue_kind(&self) -> Queue {
         self.kind.0
     }
 
     /// Puts a message into the queue, whatever its body.
-    ///
-    /// # Errors
-    /// When the queue does not answer.
     pub async fn send_to_queue(&self, body: &str) -> Result<()> {
         match self.kind.0 {
             Queue::Sqs => {
@@ -45,9 +41,6 @@ impl System {
     }
 
     /// How many messages are in the queue, those that a consumer has and did not acknowledge among them.
-    ///
-    /// # Errors
-    /// When the queue does not answer.
     pub async fn queue_length(&self) -> Result<usize> {
         if self.kind.0 == Queue::Redis {
             return Ok(self.redis().await?.zcard(WAKE_UPS).await?);
@@ -71,9 +64,6 @@ impl System {
     }
 
     /// Loses the messages that wait in the queue, and says how many those were.
-    ///
-    /// # Errors
-    /// When the queue does not answer.
     pub async fn lose_messages(&self) -> Result<usize> {
         if self.kind.0 == Queue::Redis {
             let mut redis = self.redis().await?;
@@ -90,9 +80,6 @@ impl System {
     }
 
     /// The bodies of the messages that ended among the dead letters.
-    ///
-    /// # Errors
-    /// When the queue does not answer.
     pub async fn dead_letters(&self) -> Result<Vec<String>> {
         if self.kind.0 == Queue::Redis {
             let members: Vec<String> = self.redis().await?.lrange(DEAD, 0, -1).await?;
@@ -110,9 +97,6 @@ impl System {
     }
 
     /// Lets an entry of the state store expire now.
-    ///
-    /// # Errors
-    /// When the state store does not answer.
     pub async fn expire(&self, key: &str) -> Result<()> {
         if self.kind.1 == State::Redis {
             return Ok(self

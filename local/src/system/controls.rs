@@ -10,25 +10,21 @@ use serde_json::{Value, json};
 
 use super::System;
 use crate::{
-    events::{scheduled_event, sqs_event},
-    postgres::connect,
-    pump::{CONSUMER, Gate},
+    lambda::{
+        events::{scheduled_event, sqs_event},
+        triggers::{CONSUMER, Gate},
+    },
+    services::postgres::connect,
 };
 
 impl System {
     /// The Gemini stand-in's address, for its controls. The real one's has none.
-    ///
-    /// # Errors
-    /// When this system asks the real Gemini.
     pub fn gemini_url(&self) -> Result<&str> {
         let url = self.gemini.as_ref().map(|gemini| gemini.url.as_str());
         url.context("this system asks the real Gemini")
     }
 
-    /// Lays down how the coming calls of Gemini go; see [`crate::gemini::script::Outcome`].
-    ///
-    /// # Errors
-    /// When the stand-in refuses an outcome.
+    /// Lays down how the coming calls of Gemini go; see [`crate::stand_ins::gemini::script::Outcome`].
     pub async fn script(&self, outcomes: &Value) -> Result<()> {
         let url = format!("{}/_script", self.gemini_url()?);
         let answer = self.client.post(url).json(outcomes).send().await?;
@@ -39,42 +35,29 @@ impl System {
     }
 
     /// The bodies that Gemini received.
-    ///
-    /// # Errors
-    /// When this system asks the real Gemini.
     pub async fn gemini_calls(&self) -> Result<Vec<Value>> {
         let url = format!("{}/_calls", self.gemini_url()?);
         Ok(self.client.get(url).send().await?.json().await?)
     }
 
     /// The Stripe stand-in's address, for its controls. The real one's has none.
-    ///
-    /// # Errors
-    /// When this system asks the real Stripe.
     pub fn stripe_url(&self) -> Result<&str> {
         let url = self.stripe.as_ref().map(|stripe| stripe.url.as_str());
         url.context("this system asks the real Stripe")
     }
 
     /// A connection to this system's database.
-    ///
-    /// # Errors
-    /// When Postgres does not answer.
     pub async fn database(&self) -> Result<tokio_postgres::Client> {
         connect(&self.variables["DATABASE_URL"]).await
     }
 
     /// The processes of a function, idle or busy. A function has none before its first request, and after one died it
     /// gets another by the next request.
-    #[must_use]
     pub fn pids(&self, function: &str) -> Vec<u32> {
         self.functions.pids(function)
     }
 
     /// Kills every process of a function by SIGKILL and says how many there were.
-    ///
-    /// # Errors
-    /// When the system refuses.
     pub fn kill(&self, function: &str) -> Result<usize> {
         let pids = self.pids(function);
         for pid in pids
@@ -87,38 +70,27 @@ impl System {
     }
 
     /// The delivery of wake-ups. `let paused = system.deliveries().pause().await;` holds it until `paused` is dropped.
-    #[must_use]
     pub fn deliveries(&self) -> &Gate {
         &self.pump.deliveries
     }
 
     /// The scheduled calls, like the sweep.
-    #[must_use]
     pub fn schedules(&self) -> &Gate {
         &self.pump.schedules
     }
 
     /// Calls a function with an event.
-    ///
-    /// # Errors
-    /// When it fails.
     pub async fn invoke(&self, function: &str, event: &Value) -> Result<Value> {
         self.gateway.invoke(function, event).await
     }
 
     /// Calls a scheduled function now.
-    ///
-    /// # Errors
-    /// When it fails.
     pub async fn run_schedule(&self, function: &str) -> Result<Value> {
         self.invoke(function, &scheduled_event(function)).await
     }
 
     /// Delivers message bodies as one batch, past the queue, and gives what the consumer returns. Their ids are their
     /// numbers from 0.
-    ///
-    /// # Errors
-    /// When the consumer fails.
     pub async fn deliver(&self, bodies: &[String]) -> Result<Value> {
         let message = |(number, body): (usize, &String)| {
             Message::builder()
@@ -132,16 +104,12 @@ impl System {
     }
 
     /// Delivers one wake-up for a chatroom, past the queue.
-    ///
-    /// # Errors
-    /// When the consumer fails.
     pub async fn wake(&self, chatroom: &str) -> Result<Value> {
         self.deliver(&[json!({"chatroom_id": chatroom}).to_string()])
             .await
     }
 
     /// The queue's URL. That of its dead-letter queue is the same with `-dead` at its end.
-    #[must_use]
     pub fn queue_url(&self) -> &str {
         &self.variables["QUEUE_URL"]
     }
@@ -157,7 +125,6 @@ impl System {
     }
 
     /// Where the logs are, a file for each function.
-    #[must_use]
     pub fn logs(&self) -> &Path {
         self.logs.directory()
     }

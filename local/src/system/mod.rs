@@ -15,19 +15,20 @@ use anyhow::Result;
 use reqwest::Client;
 
 use crate::{
-    aws::{Aws, VISIBILITY_TIMEOUT},
-    functions::Functions,
-    gateway::Gateway,
-    gemini::Gemini,
-    logs::Logs,
-    process::Group,
-    pump::Pump,
-    runtime::Runtime,
-    services::Services,
+    lambda::{
+        api_gateway::Gateway, environments::Functions, logs::Logs, runtime_api::Runtime,
+        triggers::Pump,
+    },
+    machine::{process::Group, tools::Tools, workspace::Workspace},
+    services::{
+        Services,
+        aws::{Aws, VISIBILITY_TIMEOUT},
+    },
     settings::{Queue, Settings, State, Variables},
-    stripe::{Reserved, Stripe},
-    tools::Tools,
-    workspace::Workspace,
+    stand_ins::{
+        gemini::Gemini,
+        stripe::{Reserved, Stripe},
+    },
 };
 
 /// The ports of `cargo local`.
@@ -54,9 +55,6 @@ pub struct System {
 
 impl System {
     /// Starts a system with empty data. The functions must be built.
-    ///
-    /// # Errors
-    /// When a part does not start; the message says which and why.
     pub async fn start(services: &Services, settings: Settings) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -98,7 +96,7 @@ impl System {
             aws: services.aws.clone(),
             name,
             variables,
-            client: crate::client()?,
+            client: crate::machine::http::client()?,
             logs,
             functions,
             gateway,
@@ -109,19 +107,16 @@ impl System {
     }
 
     /// Where the API is, for example `system.url("/chatroom")`.
-    #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.gateway.url)
     }
 
     /// A client for it.
-    #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
     /// The functions' variables and `API_URL`.
-    #[must_use]
     pub fn variables(&self) -> Variables {
         let mut variables = self.variables.clone();
         variables.insert("API_URL".into(), self.gateway.url.clone());
@@ -129,9 +124,6 @@ impl System {
     }
 
     /// Stops the system and removes its data from the services.
-    ///
-    /// # Errors
-    /// When a service does not answer.
     pub async fn stop(self, services: &Services) -> Result<()> {
         let (name, queue_url) = (self.name.clone(), self.variables["QUEUE_URL"].clone());
         drop(self);
@@ -152,7 +144,7 @@ impl Drop for System {
 }
 
 /// Makes the system's own database, queue and table, and gives the variables that name them.
-pub(crate) async fn make_data(services: &Services, name: &str) -> Result<Variables> {
+pub async fn make_data(services: &Services, name: &str) -> Result<Variables> {
     let (database_url, queue_url, ()) = tokio::try_join!(
         services.create_database(name),
         services.aws.create_queue(name, VISIBILITY_TIMEOUT),

@@ -4,7 +4,7 @@ use aws_lambda_events::{
     apigw::ApiGatewayV2httpRequest, cloudformation::CloudFormationCustomResourceRequest,
     eventbridge::EventBridgeEvent, sqs::SqsEvent,
 };
-use local::contract::{matches, members, typed};
+use local::harness::contract::{matches, members, typed};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use shared::queue::WakeUp;

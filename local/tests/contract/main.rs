@@ -20,7 +20,7 @@ use std::{
     sync::LazyLock,
 };
 
-use local::contract::{Contract, members};
+use local::harness::contract::{Contract, members};
 use serde_json::Value;
 
 use crate::workspace::{Route, WORKSPACE, array, text};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use local::contract::members;
+use local::harness::contract::members;
 use serde_json::Value;
 
 use crate::workspace::{Route, WORKSPACE, array, text};
@@ -110,7 +110,7 @@ fn a_function_has_the_same_time_locally() {
     let default = &WORKSPACE.template["Globals"]["Function"]["Timeout"];
     for (name, function) in functions() {
         let seconds = function["Properties"].get("Timeout").unwrap_or(default);
-        let local = local::timeout_of(&name).as_secs();
+        let local = local::lambda::functions::timeout_of(&name).as_secs();
         assert_eq!(seconds.as_u64(), Some(local), "{name}");
     }
 }
@@ -118,7 +118,7 @@ fn a_function_has_the_same_time_locally() {
 #[test]
 fn the_visibility_timeout_is_six_times_that_of_the_consumer() {
     let queue = &WORKSPACE.template["Resources"]["WakeUpQueue"]["Properties"];
-    let consumer = local::timeout_of("message-answer").as_secs();
+    let consumer = local::lambda::functions::timeout_of("message-answer").as_secs();
     assert_eq!(queue["VisibilityTimeout"].as_u64(), Some(6 * consumer));
     let batch = triggers(functions()["message-answer"])[0].1;
     let reported = array(&batch["FunctionResponseTypes"]);

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use local::{contract::members, workspace::Workspace};
+use local::{harness::contract::members, machine::workspace::Workspace};
 use serde_json::Value;
 
 use crate::{template, workspace::WORKSPACE};

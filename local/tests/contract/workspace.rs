@@ -8,7 +8,7 @@ use std::{
     sync::LazyLock,
 };
 
-use local::contract::members;
+use local::harness::contract::members;
 use serde_json::Value;
 
 /// A method and a path that lead to a function.

@@ -7,7 +7,7 @@ mod migration;
 mod permissions;
 mod stack;
 
-use local::{deployment::Sam, workspace::Workspace};
+use local::{deployment::Sam, machine::workspace::Workspace};
 use reqwest::Method;
 use serde_json::{Value, json};
 

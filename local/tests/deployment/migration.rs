@@ -3,7 +3,11 @@
 use std::{fs, path::Path};
 
 use axum::{Json, Router, extract::State, http::HeaderMap, routing::put};
-use local::{Services, Settings, System, connect};
+use local::{
+    services::{Services, postgres::connect},
+    settings::Settings,
+    system::System,
+};
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,

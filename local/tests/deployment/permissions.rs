@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use local::contract::members;
+use local::harness::contract::members;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use local::{Services, contract::Contract, deployment::Deployment};
+use local::{deployment::Deployment, harness::contract::Contract, services::Services};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{

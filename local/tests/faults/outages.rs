@@ -1,6 +1,6 @@
 //! Stripe or Postgres away.
 
-use local::Services;
+use local::services::Services;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, spawn};

@@ -1,6 +1,6 @@
 //! Row 17: messages in the queue that say nothing.
 
-use local::Queue;
+use local::settings::Queue;
 use serde_json::json;
 
 use crate::{

@@ -1,7 +1,7 @@
 //! Rows 10, 11 and 18: rooms that are answered side by side, each in order.
 
 use futures_util::{future::join_all, join};
-use local::Queue;
+use local::settings::Queue;
 use serde_json::json;
 
 use crate::{

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use hmac::{Hmac, KeyInit, Mac};
-use local::contract::Answer;
+use local::harness::contract::Answer;
 use sha2::Sha256;
 
 use crate::payments::{SECRETS, Stack, now};

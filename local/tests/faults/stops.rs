@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use local::Paused;
+use local::lambda::triggers::Paused;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tokio::time::sleep;

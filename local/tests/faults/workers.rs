@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use futures_util::future::{join, join_all};
-use local::{Queue, workspace::Workspace};
+use local::{machine::workspace::Workspace, settings::Queue};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::process::Command;

@@ -3,7 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use futures_util::future::join_all;
-use local::workspace::Workspace;
+use local::machine::workspace::Workspace;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::{process::Command, time::sleep};

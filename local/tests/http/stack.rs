@@ -9,8 +9,10 @@ use std::{
 };
 
 use local::{
-    Queue, Services, Settings, State, System,
-    contract::{Answer, Contract},
+    harness::contract::{Answer, Contract},
+    services::Services,
+    settings::{Queue, Settings, State},
+    system::System,
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};

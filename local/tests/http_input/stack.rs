@@ -9,8 +9,10 @@ use std::{
 };
 
 use local::{
-    Services, Settings, System,
-    contract::{Answer, Contract, members},
+    harness::contract::{Answer, Contract, members},
+    services::Services,
+    settings::Settings,
+    system::System,
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use local::{Variables, workspace::Workspace};
+use local::{machine::workspace::Workspace, settings::Variables};
 
 use crate::stack::run;
 

@@ -9,8 +9,11 @@ use std::{
 };
 
 use local::{
-    Paused, Services, Settings, System,
-    contract::{Answer, Contract},
+    harness::contract::{Answer, Contract},
+    lambda::triggers::Paused,
+    services::Services,
+    settings::Settings,
+    system::System,
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};

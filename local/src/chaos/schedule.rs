@@ -1,0 +1,106 @@
+//! What a run does, step by step. It follows from the seed alone.
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+/// How many people post, and in how many rooms each.
+pub const USERS: usize = 4;
+pub const ROOMS: usize = 6;
+
+/// Functions that are killed. The worker dies more often than the others.
+const VICTIMS: [&str; 5] = [WORKER, WORKER, WORKER, "message-send", "message-sweep"];
+
+/// Stands for the function that answers messages, which depends on the queue.
+pub const WORKER: &str = "worker";
+
+/// One step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Somebody posts in one of their rooms.
+    Post {
+        /// Who.
+        user: usize,
+        /// Where.
+        room: usize,
+    },
+    /// The processes of a function are killed.
+    Kill(&'static str),
+    /// A room is woken for nothing, several times.
+    Duplicate {
+        /// Whose.
+        user: usize,
+        /// Which.
+        room: usize,
+        /// How often.
+        times: usize,
+    },
+    /// No wake-up is delivered for a while.
+    Delay {
+        /// During how many steps.
+        steps: usize,
+        /// Whether those that wait then are lost.
+        lost: bool,
+    },
+    /// How one of Gemini's next calls goes.
+    Gemini(Value),
+    /// Postgres crashes and comes back after so many milliseconds.
+    Restart(u64),
+    /// So many milliseconds go by.
+    Wait(u64),
+}
+
+/// The steps of a run.
+pub fn schedule(seed: u64, steps: usize) -> Vec<Step> {
+    let mut random = Rng::with_seed(seed);
+    (0..steps).map(|_| step(&mut random)).collect()
+}
+
+fn step(random: &mut Rng) -> Step {
+    let (user, room) = (random.usize(..USERS), random.usize(..ROOMS));
+    match random.u32(..100) {
+        0..45 => Step::Post { user, room },
+        45..62 => Step::Wait(random.u64(10..400)),
+        62..76 => Step::Gemini(outcome(random)),
+        76..85 => Step::Kill(VICTIMS[random.usize(..VICTIMS.len())]),
+        85..91 => Step::Duplicate {
+            user,
+            room,
+            times: random.usize(1..6),
+        },
+        91..98 => Step::Delay {
+            steps: random.usize(2..10),
+            lost: random.bool(),
+        },
+        _ => Step::Restart(random.u64(..1_000)),
+    }
+}
+
+fn outcome(random: &mut Rng) -> Value {
+    match random.u32(..12) {
+        0..3 => json!({ "status": 503 }),
+        3 => json!({ "status": 429 }),
+        4 => json!({ "status": 429, "retry_delay": "1s" }),
+        5 => json!({ "status": 400 }),
+        6 => json!({ "cut": true }),
+        7 => json!({ "error_in_stream": 500 }),
+        8 => json!({ "block": "SAFETY" }),
+        9 => json!({ "hang": true }),
+        _ => json!({ "delay_ms": random.u64(50..1_500) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_steps_and_another_one_others() {
+        assert_eq!(schedule(7, 500), schedule(7, 500));
+        assert_ne!(schedule(7, 500), schedule(8, 500));
+        assert_eq!(
+            schedule(7, 500)[..100],
+            schedule(7, 100),
+            "more steps only go on"
+        );
+    }
+}

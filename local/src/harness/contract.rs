@@ -1,0 +1,215 @@
+//! The contract, `openapi.yaml`, to which tests hold every response they get.
+//!
+//! Its schemas are closed, so a field, header or status that it does not name is as much a breach as one that is
+//! missing.
+
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use anyhow::{Context, Result};
+use jsonschema::Validator;
+use reqwest::{
+    RequestBuilder,
+    header::{CONTENT_TYPE, HeaderMap},
+};
+use serde_json::Value;
+
+use crate::machine::lock;
+
+/// The contract.
+#[derive(Debug)]
+pub struct Contract {
+    /// All of `openapi.yaml`.
+    pub document: Value,
+    /// By the text of their schemas.
+    validators: Mutex<HashMap<String, Arc<Validator>>>,
+}
+
+/// A response that the contract allows.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body; null when it has none.
+    pub body: Value,
+}
+
+impl Contract {
+    /// Reads the repository's.
+    pub fn load() -> Result<Self> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("openapi.yaml");
+        let text = fs::read_to_string(&path);
+        let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+        let document = serde_saphyr::from_str(&text);
+        Ok(Self {
+            document: document.with_context(|| format!("{} is not YAML", path.display()))?,
+            validators: Mutex::default(),
+        })
+    }
+
+    /// Sends a request and gives the answer.
+    ///
+    /// # Panics
+    /// As [`Contract::check`].
+    pub async fn send(&self, request: RequestBuilder) -> Result<Answer> {
+        let (client, request) = request.build_split();
+        let request = request?;
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = client.execute(request).await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await?;
+        self.check(method.as_str(), &path, status, &headers, &body);
+        Ok(Answer {
+            status,
+            headers,
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+        })
+    }
+
+    /// Holds a response to the contract.
+    ///
+    /// # Panics
+    /// When the contract does not allow it, with every breach.
+    #[track_caller]
+    pub fn check(&self, method: &str, path: &str, status: u16, headers: &HeaderMap, body: &[u8]) {
+        let breaches = match self.response(method, path, status) {
+            Ok(response) => self.breaches(response, headers, body),
+            Err(breach) => vec![breach],
+        };
+        let list = breaches.iter().fold(String::new(), |mut list, breach| {
+            let _ = write!(list, "\n- {breach}"); // writing to a string does not fail
+            list
+        });
+        let body: String = String::from_utf8_lossy(body).chars().take(2_000).collect();
+        assert!(
+            breaches.is_empty(),
+            "{method} {path} answered what openapi.yaml does not allow:{list}\n\
+             status: {status}\nheaders: {headers:#?}\nbody: {body}",
+        );
+    }
+
+    fn response(&self, method: &str, path: &str, status: u16) -> Result<&Value, String> {
+        let (_, item) = members(&self.document["paths"])
+            .find(|(template, _)| matches(template, path))
+            .ok_or_else(|| format!("there is no path {path}"))?;
+        let operation = item
+            .get(method.to_lowercase())
+            .ok_or_else(|| format!("there is no {method} {path}"))?;
+        let response = operation["responses"]
+            .get(status.to_string())
+            .ok_or_else(|| format!("the operation has no status {status}"))?;
+        Ok(self.resolve(response))
+    }
+
+    fn breaches(&self, response: &Value, headers: &HeaderMap, body: &[u8]) -> Vec<String> {
+        let mut breaches = self.header_breaches(response, headers);
+        let Some(content) = response.get("content") else {
+            if !body.is_empty() {
+                breaches.push("there must be no body".into());
+            }
+            return breaches;
+        };
+        let media_type = headers.get(CONTENT_TYPE).map_or("", |value| {
+            let value = value.to_str().unwrap_or_default();
+            value.split(';').next().unwrap_or_default().trim()
+        });
+        match content.get(media_type) {
+            None => breaches.push(format!("the Content-Type is {media_type:?}")),
+            Some(media) => match serde_json::from_slice(body) {
+                Ok(value) => breaches.extend(self.errors(&media["schema"], &value)),
+                Err(error) => breaches.push(format!("the body is not JSON: {error}")),
+            },
+        }
+        breaches
+    }
+
+    /// Every header that the contract knows must be right where it is documented, and absent elsewhere.
+    fn header_breaches(&self, response: &Value, headers: &HeaderMap) -> Vec<String> {
+        let mut breaches = Vec::new();
+        for (name, header) in members(&response["headers"]) {
+            let schema = &self.resolve(header)["schema"];
+            let Some(value) = headers.get(name) else {
+                breaches.push(format!("the header {name} is missing"));
+                continue;
+            };
+            let value = typed(schema, &String::from_utf8_lossy(value.as_bytes()));
+            let errors = self.errors(schema, &value).into_iter();
+            breaches.extend(errors.map(|error| format!("{name}: {error}")));
+        }
+        let known = members(&self.document["components"]["headers"]).map(|(name, _)| name.as_str());
+        for name in known.chain(["Location"]) {
+            if headers.contains_key(name) && response["headers"].get(name).is_none() {
+                breaches.push(format!("the header {name} is not documented here"));
+            }
+        }
+        breaches
+    }
+
+    /// What of `value` breaks `schema`, which is a schema of the contract.
+    pub fn errors(&self, schema: &Value, value: &Value) -> Vec<String> {
+        match self.validator(schema) {
+            Ok(validator) => {
+                let errors = validator.iter_errors(value);
+                errors
+                    .map(|error| format!("{} {}", error.instance_path(), error.masked()))
+                    .collect()
+            }
+            Err(error) => vec![format!("the schema is wrong: {error}")],
+        }
+    }
+
+    /// Compiling takes longer than validating, and there are few schemas.
+    fn validator(&self, schema: &Value) -> Result<Arc<Validator>, String> {
+        let mut validators = lock(&self.validators);
+        let text = schema.to_string();
+        if let Some(validator) = validators.get(&text) {
+            return Ok(validator.clone());
+        }
+        let mut schema = schema.clone();
+        schema["components"] = self.document["components"].clone(); // what its references refer to
+        let options = jsonschema::options().should_validate_formats(true);
+        let validator = Arc::new(options.build(&schema).map_err(|error| error.to_string())?);
+        validators.insert(text, validator.clone());
+        Ok(validator)
+    }
+
+    /// What `value` refers to, if it is a reference into the contract, or else itself. Null, if it refers to nothing.
+    pub fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str() {
+            Some(reference) => {
+                let pointer = reference.trim_start_matches('#');
+                self.document.pointer(pointer).unwrap_or(&Value::Null)
+            }
+            None => value,
+        }
+    }
+}
+
+/// Whether `path` is one of the paths that `template` stands for.
+pub fn matches(template: &str, path: &str) -> bool {
+    let (template, path) = (template.split('/'), path.split('/'));
+    template.clone().count() == path.clone().count()
+        && template
+            .zip(path)
+            .all(|(expected, found)| expected.starts_with('{') || expected == found)
+}
+
+/// A header, path or query value as the type that its schema asks for.
+pub fn typed(schema: &Value, text: &str) -> Value {
+    match schema["type"].as_str() {
+        Some("integer") => text.parse::<i64>().map_or(Value::from(text), Value::from),
+        _ => Value::from(text),
+    }
+}
+
+/// The members of an object, or none.
+pub fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}

@@ -1,0 +1,192 @@
+//! API Gateway: `cargo lambda watch --only-lambda-apis`, which turns HTTP requests into payload 2.0 by the routes in
+//! the workspace's `Cargo.toml`, and has Lambda's Invoke API.
+//!
+//! It never gets a `--timeout`: that would also end the long polls of [`Gateway::next`].
+
+use std::{net::Ipv6Addr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use axum::body::Bytes;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    task::JoinSet,
+    time::sleep,
+};
+
+use crate::{
+    lambda::functions::timeout_of,
+    machine::{
+        ports::Port,
+        process::{Group, log_file, wait_until_ready},
+        tools::Tools,
+        workspace::Workspace,
+    },
+};
+
+/// The function that gets requests without a route.
+const NO_ROUTE: &str = "_";
+
+/// A function's end is told in time by who runs it; this is for when nobody does.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// The running gateway.
+pub struct Gateway {
+    /// Where clients send their requests.
+    pub url: String,
+    client: Client,
+    /// Over HTTP/1.1 the gateway now and then does not read the rest of an answer of more than a few kilobytes.
+    answers: Client,
+    _process: Child,
+    _tasks: JoinSet<()>,
+}
+
+/// A request for a function.
+pub struct Invocation {
+    /// The request's id.
+    pub id: String,
+    /// Its X-Ray trace.
+    pub trace: String,
+    /// The event, as JSON.
+    pub event: Bytes,
+}
+
+impl Gateway {
+    /// Starts it in a process group.
+    pub async fn start(
+        tools: &Tools,
+        workspace: &Workspace,
+        group: &Group,
+        port: Port,
+        logs: &Path,
+    ) -> Result<Self> {
+        let port = port.number()?;
+        let (path, log) = log_file(logs, "gateway")?;
+        let mut process = group.spawn(
+            Command::new(tools.program("cargo-lambda"))
+                .args(["lambda", "watch", "--only-lambda-apis", "--disable-cors"])
+                .args(["-A", "127.0.0.1", "-P", &port.to_string()])
+                .current_dir(&workspace.root)
+                .stdout(log.try_clone()?)
+                .stderr(log),
+        )?;
+        wait_until_ready("cargo-lambda", &mut process, &path, async || {
+            TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        })
+        .await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listen_on_ipv6(port));
+        Ok(Self {
+            url: format!("http://127.0.0.1:{port}"),
+            client: crate::machine::http::client()?,
+            answers: crate::machine::http::builder()?
+                .http2_prior_knowledge()
+                .build()?,
+            _process: process,
+            _tasks: tasks,
+        })
+    }
+
+    /// Waits for a request for a function.
+    pub async fn next(&self, function: &str) -> Result<Invocation> {
+        let url = format!(
+            "{}/.rt/{function}/2018-06-01/runtime/invocation/next",
+            self.url
+        );
+        let answer = self.client.get(url).send().await?.error_for_status()?;
+        let header = |name| {
+            let value = answer
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok());
+            value.unwrap_or_default().to_owned()
+        };
+        Ok(Invocation {
+            id: header("lambda-runtime-aws-request-id"),
+            trace: header("lambda-runtime-trace-id"),
+            event: answer.bytes().await?,
+        })
+    }
+
+    /// Gives the gateway a function's answer; `kind` is `response` or `error`.
+    pub async fn answer(&self, function: &str, id: &str, kind: &str, body: Bytes) -> Result<()> {
+        let url = format!(
+            "{}/.rt/{function}/2018-06-01/runtime/invocation/{id}/{kind}",
+            self.url
+        );
+        self.answers
+            .post(url)
+            .body(body)
+            .send()
+            .await?
+            .error_for_status()?;
+        Ok(())
+    }
+
+    /// Answers a request for a function that cannot do so itself.
+    pub async fn fail(&self, function: &str, id: &str, kind: &str, message: &str) -> Result<()> {
+        let error = json!({"errorType": kind, "errorMessage": message});
+        self.answer(function, id, "error", error.to_string().into())
+            .await
+    }
+
+    /// Calls a function as Lambda's Invoke API does, and gives what it returns.
+    pub async fn invoke(&self, function: &str, event: &Value) -> Result<Value> {
+        let url = format!("{}/2015-03-31/functions/{function}/invocations", self.url);
+        let answer = self
+            .client
+            .post(url)
+            .json(event)
+            .timeout(timeout_of(function) + SLACK)
+            .send()
+            .await;
+        let answer = answer.with_context(|| format!("{function} does not answer"))?;
+        let status = answer.status();
+        let body = answer.text().await?;
+        if !status.is_success() {
+            bail!("{function} failed: {body}");
+        }
+        serde_json::from_str(&body).with_context(|| format!("{function} did not return JSON"))
+    }
+
+    /// Answers requests without a route as API Gateway does. By itself, this gateway would let them wait for a
+    /// function without a name.
+    pub async fn refuse_unknown_routes(self: Arc<Self>) {
+        let not_found = json!({
+            "statusCode": 404,
+            "headers": {"content-type": "application/json"},
+            "multiValueHeaders": {},
+            "body": json!({"message": "Not Found"}).to_string(),
+            "isBase64Encoded": false,
+            "cookies": [],
+        });
+        loop {
+            match self.next(NO_ROUTE).await {
+                Ok(request) => {
+                    let body = not_found.to_string().into();
+                    let _ = self.answer(NO_ROUTE, &request.id, "response", body).await;
+                }
+                Err(_) => sleep(Duration::from_millis(100)).await, // the gateway is stopping
+            }
+        }
+    }
+}
+
+/// The gateway listens on one address, and `cargo lambda invoke` looks for it on another: passes connections on.
+async fn listen_on_ipv6(port: u16) {
+    let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await else {
+        return; // a machine without it
+    };
+    let mut connections = JoinSet::new();
+    while let Ok((mut client, _)) = listener.accept().await {
+        connections.spawn(async move {
+            if let Ok(mut gateway) = TcpStream::connect(("127.0.0.1", port)).await {
+                let _ = copy_bidirectional(&mut client, &mut gateway).await; // ends with either
+            }
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}

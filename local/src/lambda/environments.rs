@@ -1,0 +1,236 @@
+//! The functions, as Lambda runs them: each in execution environments of its own, which are started by the first
+//! request that finds none idle, serve one request at a time, and are replaced when they die, when they take too long,
+//! or when their binary was built again.
+//!
+//! `cargo lambda watch` routes requests to queues by function, but it has no part in the processes: it gives no true
+//! deadline, and a request whose process died is never answered. So the processes talk to [`Runtime`], which does both
+//! and passes the rest on.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::ExitStatus,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Result, bail};
+use tokio::{
+    process::Command,
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    lambda::{
+        api_gateway::{Gateway, Invocation},
+        functions::Limits,
+        logs::Logs,
+        runtime_api::{Environment, Runtime},
+    },
+    machine::{lock, process::Group, workspace::Workspace},
+    settings::Variables,
+};
+
+/// What a function was started with and what its environments share.
+struct Function {
+    name: String,
+    limits: Limits,
+    workspace: Workspace,
+    variables: Variables,
+    gateway: Arc<Gateway>,
+    runtime: Arc<Runtime>,
+    group: Arc<Group>,
+    logs: Arc<Logs>,
+    idle: Mutex<Vec<Idle>>,
+    busy: Mutex<BTreeSet<u32>>,
+}
+
+struct Idle {
+    environment: Environment,
+    built: Option<SystemTime>,
+}
+
+/// Every function of the workspace.
+pub struct Functions {
+    functions: BTreeMap<String, Arc<Function>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Functions {
+    /// Serves the requests of every function that has a binary.
+    pub fn start(
+        workspace: &Workspace,
+        variables: &Variables,
+        gateway: &Arc<Gateway>,
+        runtime: &Arc<Runtime>,
+        group: &Arc<Group>,
+        logs: &Arc<Logs>,
+    ) -> Result<Self> {
+        let mut functions = BTreeMap::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(gateway.clone().refuse_unknown_routes());
+        for name in workspace.functions()? {
+            if !workspace.binary(&name).is_file() {
+                bail!(
+                    "{name} is not built: `cargo local test` and `cargo local exec` build before they start"
+                );
+            }
+            let function = Arc::new(Function {
+                limits: Limits::of(&name),
+                workspace: workspace.clone(),
+                variables: variables.clone(),
+                gateway: gateway.clone(),
+                runtime: runtime.clone(),
+                group: group.clone(),
+                logs: logs.clone(),
+                idle: Mutex::default(),
+                busy: Mutex::default(),
+                name: name.clone(),
+            });
+            tasks.spawn(function.clone().serve());
+            functions.insert(name, function);
+        }
+        Ok(Self {
+            functions,
+            _tasks: tasks,
+        })
+    }
+
+    /// Whether there is such a function.
+    pub fn has(&self, function: &str) -> bool {
+        self.functions.contains_key(function)
+    }
+
+    /// The processes of a function, idle or busy. None before its first request.
+    pub fn pids(&self, function: &str) -> Vec<u32> {
+        self.functions
+            .get(function)
+            .map(|function| function.pids())
+            .unwrap_or_default()
+    }
+}
+
+/// Why an invocation has no answer.
+enum Failure {
+    Exited(ExitStatus),
+    TimedOut(Duration),
+    NotStarted(anyhow::Error),
+}
+
+impl Function {
+    /// Takes a request whenever an environment may serve one.
+    async fn serve(self: Arc<Self>) {
+        let free = Arc::new(Semaphore::new(self.limits.environments));
+        let mut requests = JoinSet::new();
+        while let Ok(permit) = free.clone().acquire_owned().await {
+            match self.gateway.next(&self.name).await {
+                Ok(invocation) => {
+                    let function = self.clone();
+                    requests.spawn(async move {
+                        function.answer(invocation).await;
+                        drop(permit);
+                    });
+                }
+                Err(_) => sleep(Duration::from_millis(100)).await, // the gateway is stopping or starting
+            }
+            while requests.try_join_next().is_some() {}
+        }
+    }
+
+    /// Sees to it that the request is answered, by its environment or with the reason why it was not.
+    async fn answer(&self, invocation: Invocation) {
+        let id = invocation.id.clone();
+        let (kind, message) = match self.execute(invocation).await {
+            Ok(()) => return,
+            Err(Failure::Exited(status)) => (
+                "Runtime.ExitError",
+                format!("RequestId: {id} Error: Runtime exited: {status}"),
+            ),
+            Err(Failure::TimedOut(limit)) => {
+                let seconds = limit.as_secs_f32();
+                (
+                    "Sandbox.Timedout",
+                    format!("RequestId: {id} Error: Task timed out after {seconds:.2} seconds"),
+                )
+            }
+            Err(Failure::NotStarted(error)) => ("Runtime.InvalidEntrypoint", format!("{error:#}")),
+        };
+        sleep(Duration::from_millis(20)).await; // its last words may still be on their way
+        let last_words = self.logs.last_lines(&self.name);
+        self.logs
+            .announce(&format!("{}: {message}\n{last_words}", self.name));
+        let _ = self.gateway.fail(&self.name, &id, kind, &message).await;
+    }
+
+    async fn execute(&self, invocation: Invocation) -> Result<(), Failure> {
+        let mut idle = self.environment().await.map_err(Failure::NotStarted)?;
+        let pid = idle.environment.process.id().unwrap_or_default();
+        lock(&self.busy).insert(pid);
+        let limit = self.limits.timeout;
+        idle.environment.give(invocation, SystemTime::now() + limit);
+        let outcome = timeout(limit, idle.environment.ended_or_answered()).await;
+        lock(&self.busy).remove(&pid);
+        match outcome {
+            Ok(None) => {
+                lock(&self.idle).push(idle);
+                Ok(())
+            }
+            Ok(Some(Ok(status))) => Err(Failure::Exited(status)),
+            Ok(Some(Err(error))) => Err(Failure::NotStarted(error.into())),
+            Err(_) => Err(Failure::TimedOut(limit)),
+        }
+    }
+
+    /// The environment that was used last, or a new one.
+    async fn environment(&self) -> Result<Idle> {
+        let built = self.built();
+        loop {
+            let Some(mut idle) = lock(&self.idle).pop() else {
+                break;
+            };
+            if idle.built == built && matches!(idle.environment.process.try_wait(), Ok(None)) {
+                return Ok(idle);
+            }
+        }
+        let environment = match self.start() {
+            Err(_) if built.is_none() => {
+                sleep(Duration::from_secs(1)).await; // cargo is just replacing the binary
+                self.start()
+            }
+            started => started,
+        };
+        Ok(Idle {
+            environment: environment?,
+            built: self.built(),
+        })
+    }
+
+    fn start(&self) -> Result<Environment> {
+        let channel = self.runtime.open(&self.name);
+        let mut command = Command::new(self.workspace.binary(&self.name));
+        command
+            .current_dir(&self.workspace.root)
+            .envs(&self.variables)
+            .env("AWS_LAMBDA_RUNTIME_API", &channel.address)
+            .env("AWS_LAMBDA_FUNCTION_NAME", &self.name)
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+        let start = |command: &mut Command| self.group.spawn(command);
+        let process = self.logs.follow(&self.name, &mut command, start)?;
+        Ok(Environment::new(process, channel))
+    }
+
+    fn built(&self) -> Option<SystemTime> {
+        let metadata = self.workspace.binary(&self.name).metadata();
+        metadata.and_then(|metadata| metadata.modified()).ok()
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        let mut idle = lock(&self.idle);
+        idle.retain_mut(|idle| matches!(idle.environment.process.try_wait(), Ok(None)));
+        let idle = idle.iter().filter_map(|idle| idle.environment.process.id());
+        idle.chain(lock(&self.busy).iter().copied()).collect()
+    }
+}

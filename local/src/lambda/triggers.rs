@@ -1,0 +1,279 @@
+//! What calls functions on AWS without a client: the queue's event source mapping and EventBridge's schedules.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use aws_sdk_sqs::{
+    Client,
+    types::{Message, MessageSystemAttributeName},
+};
+use serde_json::Value;
+use tokio::{
+    sync::{OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, Semaphore},
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    lambda::{
+        api_gateway::Gateway,
+        environments::Functions,
+        events::{scheduled_event, sqs_event},
+    },
+    settings::Queue,
+};
+
+/// The function that gets the queue's messages.
+pub const CONSUMER: &str = "message-answer";
+
+/// The function that drains the queue when it is in Redis, which invokes nobody.
+const DRAIN: &str = "message-drain";
+
+/// As many batches at once as the consumer has environments, and as many messages in one as it asks for on AWS.
+const BATCHES: usize = 4;
+const BATCH_SIZE: i32 = 10;
+
+/// On AWS a failed message is seen again after the queue's visibility timeout; nobody wants to wait for that here.
+const RETRY_AFTER_SECONDS: i32 = 2;
+
+/// `MiniStack` looks for messages only ten times a second during a long poll. So for a while after the last message
+/// the queue is asked again and again instead.
+const LIVELY: Duration = Duration::from_secs(10);
+const LIVELY_PAUSE: Duration = Duration::from_millis(10);
+const LONG_POLL_SECONDS: i32 = 1;
+
+/// Called on a schedule: every minute or hour on AWS, more often here, where people watch.
+const SCHEDULES: [(&str, Duration); 2] = [
+    ("message-sweep", Duration::from_secs(5)),
+    ("subscription-sync", Duration::from_secs(10)),
+];
+
+/// The drain ends when its time is up, and there is always another.
+const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+
+/// Something that can be held still.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<RwLock<()>>);
+
+/// While it is alive, nothing new begins.
+pub type Paused = OwnedRwLockWriteGuard<()>;
+
+impl Gate {
+    /// Waits until what goes on now is over, and lets nothing new begin.
+    pub async fn pause(&self) -> Paused {
+        self.0.clone().write_owned().await
+    }
+
+    /// Waits while it is paused. A pause waits for the guard.
+    async fn pass(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.read().await
+    }
+}
+
+/// What is running. It ends when this is dropped.
+pub struct Pump {
+    /// Delivers the queue's messages.
+    pub deliveries: Gate,
+    /// Calls the scheduled functions.
+    pub schedules: Gate,
+    _tasks: JoinSet<()>,
+}
+
+impl Pump {
+    /// Starts what the functions that exist are for.
+    pub fn start(
+        functions: &Functions,
+        gateway: &Arc<Gateway>,
+        sqs: Client,
+        queue_url: &str,
+        queue: Queue,
+    ) -> Self {
+        let (deliveries, schedules) = (Gate::default(), Gate::default());
+        let mut tasks = JoinSet::new();
+        if queue == Queue::Sqs && functions.has(CONSUMER) {
+            let mapping = Mapping {
+                sqs,
+                queue_url: queue_url.to_owned(),
+                gateway: gateway.clone(),
+            };
+            tasks.spawn(Arc::new(mapping).serve(deliveries.clone()));
+        }
+        for (function, every) in SCHEDULES
+            .into_iter()
+            .filter(|(name, _)| functions.has(name))
+        {
+            tasks.spawn(schedule(
+                gateway.clone(),
+                function,
+                every,
+                schedules.clone(),
+            ));
+        }
+        if queue == Queue::Redis && functions.has(DRAIN) {
+            tasks.spawn(drain(gateway.clone(), deliveries.clone()));
+        }
+        Self {
+            deliveries,
+            schedules,
+            _tasks: tasks,
+        }
+    }
+}
+
+/// Calls a function again and again.
+async fn schedule(gateway: Arc<Gateway>, function: &'static str, every: Duration, gate: Gate) {
+    loop {
+        sleep(every).await;
+        let open = gate.pass().await;
+        // Why it failed is in its log, and the next call comes anyway.
+        let _ = gateway.invoke(function, &scheduled_event(function)).await;
+        drop(open);
+    }
+}
+
+/// Calls the drain whenever it has ended. A pause keeps it from beginning; it does not wait for its end, which may be
+/// minutes away.
+async fn drain(gateway: Arc<Gateway>, gate: Gate) {
+    loop {
+        drop(gate.pass().await);
+        let _ = gateway.invoke(DRAIN, &scheduled_event(DRAIN)).await; // as above
+        sleep(DRAIN_PAUSE).await;
+    }
+}
+
+/// The event source mapping.
+struct Mapping {
+    sqs: Client,
+    queue_url: String,
+    gateway: Arc<Gateway>,
+}
+
+impl Mapping {
+    /// Receives messages and hands them to the consumer.
+    async fn serve(self: Arc<Self>, gate: Gate) {
+        let free = Arc::new(Semaphore::new(BATCHES));
+        let mut batches = JoinSet::new();
+        let mut lively_until = Instant::now();
+        while let Ok(permit) = free.clone().acquire_owned().await {
+            let lively = Instant::now() < lively_until;
+            let open = gate.pass().await;
+            let received = self
+                .receive(if lively { 0 } else { LONG_POLL_SECONDS })
+                .await;
+            drop(open);
+            match received {
+                Ok(messages) if !messages.is_empty() => {
+                    lively_until = Instant::now() + LIVELY;
+                    let mapping = self.clone();
+                    batches.spawn(async move {
+                        mapping.deliver(messages).await;
+                        drop(permit);
+                    });
+                }
+                Ok(_) if lively => sleep(LIVELY_PAUSE).await,
+                Ok(_) => {}
+                Err(_) => sleep(Duration::from_millis(500)).await, // the queue is away
+            }
+            while batches.try_join_next().is_some() {}
+        }
+    }
+
+    async fn receive(&self, wait_seconds: i32) -> Result<Vec<Message>> {
+        let request = self.sqs.receive_message().queue_url(&self.queue_url);
+        let request = request
+            .max_number_of_messages(BATCH_SIZE)
+            .wait_time_seconds(wait_seconds);
+        let request = request.message_system_attribute_names(MessageSystemAttributeName::All);
+        Ok(request.send().await?.messages.unwrap_or_default())
+    }
+
+    /// Deletes what the consumer dealt with, and lets the rest be seen again soon.
+    async fn deliver(&self, messages: Vec<Message>) {
+        let event = sqs_event(&self.queue_url, &messages);
+        let answer = self.gateway.invoke(CONSUMER, &event).await;
+        let failed = match &answer {
+            Ok(answer) => failures(answer, &messages),
+            Err(_) => None, // why is in the consumer's log
+        };
+        for message in &messages {
+            let id = message.message_id().unwrap_or_default();
+            let done = failed.as_ref().is_some_and(|failed| !failed.contains(&id));
+            let receipt = message.receipt_handle().unwrap_or_default();
+            // When the queue is away, the message comes again, and invariantly that changes nothing.
+            if done {
+                let delete = self.sqs.delete_message().queue_url(&self.queue_url);
+                let _ = delete.receipt_handle(receipt).send().await;
+            } else {
+                let change = self
+                    .sqs
+                    .change_message_visibility()
+                    .queue_url(&self.queue_url);
+                let change = change.visibility_timeout(RETRY_AFTER_SECONDS);
+                let _ = change.receipt_handle(receipt).send().await;
+            }
+        }
+    }
+}
+
+/// Which messages of a batch failed; `None` when the answer does not say it properly, which fails the whole batch.
+///
+/// See <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>.
+fn failures<'a>(answer: &'a Value, messages: &[Message]) -> Option<Vec<&'a str>> {
+    let items = match answer.get("batchItemFailures") {
+        None | Some(Value::Null) => return Some(Vec::new()),
+        Some(items) => items.as_array()?,
+    };
+    let failed: Option<Vec<_>> = items
+        .iter()
+        .map(|item| item.get("itemIdentifier")?.as_str())
+        .collect();
+    let known = |id: &&str| {
+        messages
+            .iter()
+            .any(|message| message.message_id() == Some(id))
+    };
+    failed.filter(|failed| failed.iter().all(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn batch() -> [Message; 2] {
+        ["first", "second"].map(|id| Message::builder().message_id(id).build())
+    }
+
+    #[test]
+    fn only_a_proper_answer_spares_the_rest_of_the_batch() {
+        let failed = |answer| failures(&answer, &batch()).map(|ids| ids.join(","));
+        assert_eq!(failed(json!(null)), Some(String::new()));
+        assert_eq!(
+            failed(json!({"batchItemFailures": []})),
+            Some(String::new())
+        );
+        let one = json!({"batchItemFailures": [{"itemIdentifier": "second"}]});
+        assert_eq!(failed(one), Some("second".into()));
+
+        let unknown = json!({"batchItemFailures": [{"itemIdentifier": "third"}]});
+        assert_eq!(failed(unknown), None, "an unknown id fails the batch");
+        assert_eq!(
+            failed(json!({"batchItemFailures": [{"item": "first"}]})),
+            None
+        );
+        assert_eq!(failed(json!({"batchItemFailures": "first"})), None);
+    }
+
+    #[tokio::test]
+    async fn a_paused_gate_lets_nothing_begin_until_the_guard_is_dropped() {
+        let gate = Gate::default();
+        let paused = gate.pause().await;
+        let other = gate.clone();
+        let begun = tokio::spawn(async move { drop(other.pass().await) });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!begun.is_finished());
+        drop(paused);
+        assert!(begun.await.is_ok());
+    }
+}

@@ -1,0 +1,63 @@
+//! Progress on standard error: a spinner on a terminal, plain lines elsewhere. Standard output belongs to the command
+//! that `exec` runs.
+
+use std::{
+    io::{IsTerminal, stderr},
+    time::Duration,
+};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+/// Something that takes time.
+pub struct Step {
+    bar: ProgressBar,
+    text: String,
+}
+
+impl Step {
+    /// Begins it.
+    pub fn begin(text: impl Into<String>) -> Self {
+        let text = text.into();
+        let bar = ProgressBar::new_spinner();
+        if stderr().is_terminal() {
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim} {elapsed}")
+            {
+                bar.set_style(style);
+            }
+            bar.set_prefix(text.clone());
+            bar.enable_steady_tick(Duration::from_millis(100));
+        } else {
+            eprintln!("{text} …");
+        }
+        Self { bar, text }
+    }
+
+    /// Shows what it is doing now.
+    pub fn show(&self, detail: impl Into<String>) {
+        self.bar.set_message(detail.into());
+    }
+
+    /// Ends it. One that is dropped without leaves no line.
+    pub fn done(self) {
+        let elapsed = self.bar.elapsed();
+        self.bar.finish_and_clear();
+        if stderr().is_terminal() || elapsed > Duration::from_secs(5) {
+            eprintln!("{}: {}", self.text, time(elapsed));
+        }
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn time(elapsed: Duration) -> String {
+    if elapsed < Duration::from_mins(1) {
+        format!("{:.1} s", elapsed.as_secs_f32())
+    } else {
+        HumanDuration(elapsed).to_string()
+    }
+}

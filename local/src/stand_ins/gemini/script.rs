@@ -1,0 +1,135 @@
+//! The outcomes that tests lay down for coming calls, in order.
+
+use serde::{Deserialize, Serialize};
+
+/// How a call goes. Without anything set, it is answered by `echo: ` and the prompt; members may be combined.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// Only for a prompt that contains this.
+    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    pub matching: Option<String>,
+    /// The answer's text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// How long nothing comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+    /// The call fails with this HTTP status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// With `status`: when to ask again, like `37s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_delay: Option<String>,
+    /// The stream ends in the middle, without a finish reason.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub cut: bool,
+    /// The stream goes on with an error of this code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_in_stream: Option<u16>,
+    /// The prompt is blocked for this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<String>,
+    /// The finish reason, if not `STOP`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish: Option<String>,
+    /// The stream begins and never goes on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hang: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// What is laid down and was not used yet.
+#[derive(Debug, Default)]
+pub struct Script(Vec<Outcome>);
+
+impl Script {
+    /// Adds outcomes at the end.
+    pub fn extend(&mut self, outcomes: Vec<Outcome>) -> Result<(), String> {
+        for (index, outcome) in outcomes.iter().enumerate() {
+            let nothing = Outcome {
+                matching: outcome.matching.clone(),
+                ..Outcome::default()
+            };
+            if *outcome == nothing {
+                return Err(format!("outcome {index} says nothing"));
+            }
+            let codes = [outcome.status, outcome.error_in_stream];
+            if let Some(code) = codes
+                .into_iter()
+                .flatten()
+                .find(|code| !(400..600).contains(code))
+            {
+                return Err(format!("outcome {index}: {code} is not an error's status"));
+            }
+            if outcome.retry_delay.is_some() && outcome.status.is_none() {
+                return Err(format!("outcome {index}: `retry_delay` needs `status`"));
+            }
+        }
+        self.0.extend(outcomes);
+        Ok(())
+    }
+
+    /// Takes the first outcome that is for any prompt or for this one.
+    pub fn next(&mut self, prompt: &str) -> Outcome {
+        let fits = |outcome: &Outcome| {
+            outcome
+                .matching
+                .as_ref()
+                .is_none_or(|part| prompt.contains(part))
+        };
+        match self.0.iter().position(fits) {
+            Some(index) => self.0.remove(index),
+            None => Outcome::default(),
+        }
+    }
+
+    /// What is left.
+    pub fn rest(&self) -> Vec<Outcome> {
+        self.0.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script(json: serde_json::Value) -> Result<Script, String> {
+        let outcomes = serde_json::from_value(json).map_err(|error| error.to_string())?;
+        let mut script = Script::default();
+        script.extend(outcomes).map(|()| script)
+    }
+
+    #[test]
+    fn outcomes_are_used_in_order_and_only_by_prompts_that_match() {
+        let script = script(serde_json::json!([
+            {"status": 503, "match": "storm"}, {"text": "first"}, {"text": "second", "delay_ms": 5},
+        ]));
+        let mut script = script.unwrap();
+        assert_eq!(script.next("hello").text.as_deref(), Some("first"));
+        assert_eq!(script.next("a storm").status, Some(503));
+        assert_eq!(script.next("a storm").delay_ms, Some(5));
+        assert_eq!(script.next("a storm"), Outcome::default());
+        assert!(script.rest().is_empty());
+    }
+
+    #[test]
+    fn an_outcome_that_is_unknown_or_cannot_happen_is_refused() {
+        for wrong in [
+            serde_json::json!([{"stauts": 503}]),
+            serde_json::json!([{}]),
+            serde_json::json!([{"match": "only"}]),
+            serde_json::json!([{"status": 200}]),
+            serde_json::json!([{"retry_delay": "3s"}]),
+        ] {
+            assert!(script(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+}

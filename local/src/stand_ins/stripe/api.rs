@@ -1,0 +1,133 @@
+//! The API: what every call has in common, and which call does what.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, Method, Uri},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use tokio::{spawn, time::sleep};
+
+use super::{
+    StandIn,
+    account::{Account, Answer},
+    failure::Failure,
+    idempotency::Before,
+    parameters::Parameters,
+    respond,
+};
+use crate::machine::lock;
+
+/// Any call below `/v1`.
+pub async fn call(
+    State(stand_in): State<Arc<StandIn>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let key = header("idempotency-key").filter(|_| method == Method::POST);
+    let parameters = Parameters::parse(if method == Method::POST {
+        &body
+    } else {
+        uri.query().unwrap_or_default()
+    });
+    let path = uri.path();
+
+    let outcome = {
+        let mut account = lock(&stand_in.account);
+        account.calls.push(json!({
+            "method": method.as_str(), "path": path, "parameters": parameters.fingerprint(), "idempotency_key": key,
+            "version": header("stripe-version"),
+        }));
+        if let Err(failure) = authenticate(header("authorization")) {
+            return failure.into_response();
+        }
+        if let Some(key) = key
+            && let Before::Answered(answer) = account.take_key(key, path, parameters.fingerprint())
+        {
+            return *answer;
+        }
+        account.next_outcome(&format!("{method} {path}"))
+    };
+    let answer = match outcome.status {
+        Some(status) => Err(Failure::new(status, "api_error", "The script says so.")),
+        None => lock(&stand_in.account).answer(&method, path, &parameters),
+    };
+    let (status, body) = answer.map_or_else(
+        |failure| (failure.status, failure.body()),
+        |body| (200, body),
+    );
+    // The answer is kept also for a caller that does not wait for it.
+    let key = key.map(str::to_owned);
+    let answered = spawn(async move {
+        sleep(Duration::from_millis(outcome.delay_ms.unwrap_or_default())).await;
+        if let Some(key) = key {
+            lock(&stand_in.account).keep_answer(&key, status, &body);
+        }
+        respond(status, body)
+    });
+    answered
+        .await
+        .unwrap_or_else(|error| respond(500, error.to_string().into()))
+}
+
+fn authenticate(header: Option<&str>) -> Result<(), Failure> {
+    let Some(key) = header.and_then(|value| value.strip_prefix("Bearer ")) else {
+        let message = "You did not provide an API key. You need to provide your API key in the Authorization header, \
+                       using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').";
+        return Err(Failure::new(401, "invalid_request_error", message));
+    };
+    if !["sk_", "rk_"].iter().any(|prefix| key.starts_with(prefix)) {
+        return Err(Failure::new(
+            401,
+            "invalid_request_error",
+            "Invalid API Key provided: it is no secret key.",
+        ));
+    }
+    Ok(())
+}
+
+impl Account {
+    fn answer(&mut self, method: &Method, path: &str, parameters: &Parameters) -> Answer {
+        let segments: Vec<_> = path.trim_matches('/').split('/').collect();
+        match (method.as_str(), segments.as_slice()) {
+            ("GET", ["v1", "customers"]) => self.list_customers(parameters),
+            ("POST", ["v1", "customers"]) => self.create_customer(parameters),
+            ("GET", ["v1", "customers", id]) => self.retrieve("customer", id, parameters),
+            ("DELETE", ["v1", "customers", id]) => self.delete_customer(id),
+            ("GET", ["v1", "prices"]) => self.list("price", path, parameters, |_| true),
+            ("GET", ["v1", "prices", id]) => self.retrieve("price", id, parameters),
+            ("GET", ["v1", "checkout", "sessions"]) => self.list_sessions(parameters),
+            ("POST", ["v1", "checkout", "sessions"]) => self.create_session(parameters),
+            ("GET", ["v1", "checkout", "sessions", id]) => {
+                let session = self.session(id)?;
+                self.show(&session, parameters)
+            }
+            ("POST", ["v1", "checkout", "sessions", id, "expire"]) => self.expire_session(id),
+            ("POST", ["v1", "billing_portal", "sessions"]) => self.create_portal(parameters),
+            ("GET", ["v1", "subscriptions"]) => self.list_subscriptions(parameters),
+            ("POST", ["v1", "subscriptions"]) => self.create_subscription(parameters),
+            ("GET", ["v1", "subscriptions", id]) => self.retrieve("subscription", id, parameters),
+            ("POST", ["v1", "subscriptions", id]) => self.update_subscription(id, parameters),
+            ("DELETE", ["v1", "subscriptions", id]) => self.cancel_subscription(id),
+            ("GET", ["v1", "invoices", id]) => self.retrieve("invoice", id, parameters),
+            ("GET", ["v1", "events"]) => self.list("event", path, parameters, |_| true),
+            ("GET", ["v1", "events", id]) => self.retrieve("event", id, parameters),
+            _ => {
+                let message = format!(
+                    "Unrecognized request URL ({method}: {path}). The stand-in in local/src/stripe has no such call."
+                );
+                Err(Failure::new(404, "invalid_request_error", &message))
+            }
+        }
+    }
+
+    fn retrieve(&mut self, object: &str, id: &str, parameters: &Parameters) -> Answer {
+        let found = self.find(object, id, "id")?.clone();
+        self.show(&found, parameters)
+    }
+}
