@@ -17,6 +17,7 @@ use crate::{
     config::ConfigError,
     domain::{Chatroom, UserId},
     state::StateStore,
+    telemetry::Chain,
 };
 
 const TTL: Duration = Duration::from_mins(10);
@@ -64,10 +65,7 @@ impl ChatroomCache {
             Ok(Found::Nothing(marker)) => Some(marker),
             Ok(Found::Reader) => None,
             Err(error) => {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the chatroom cache is bypassed"
-                );
+                warn!(error = %Chain(&error), "the chatroom cache is bypassed");
                 None
             }
         };
@@ -75,10 +73,7 @@ impl ChatroomCache {
         if let Some(marker) = marker
             && let Err(error) = self.keep(&key, &marker, &list).await
         {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "a chatroom list was not cached"
-            );
+            warn!(error = %Chain(&error), "a chatroom list was not cached");
         }
         Ok(list)
     }
@@ -86,7 +81,7 @@ impl ChatroomCache {
     /// Says that the list of `user` has changed. Call it after the change has committed.
     pub async fn forget(&self, user: UserId) {
         if let Err(error) = self.store.remove(&key(user)).await {
-            warn!(%user, error = &error as &dyn std::error::Error, "a cached chatroom list may be out of date");
+            warn!(%user, error = %Chain(&error), "a cached chatroom list may be out of date");
         }
     }
 

@@ -14,6 +14,7 @@ pub mod config;
 pub mod database;
 pub mod domain;
 pub mod error;
+mod events;
 pub mod gemini;
 pub mod http;
 pub mod queue;
@@ -24,4 +25,5 @@ pub mod testing;
 mod tls;
 
 pub use error::{Error, Result};
+pub use events::run;
 pub use http::serve;

@@ -11,19 +11,19 @@ use std::{
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures_util::future::join_all;
-use lambda_runtime::{Error, LambdaEvent, service_fn};
-use shared::{answering::Answering, domain::ChatroomId, queue::WakeUp, telemetry};
+use lambda_runtime::{Error, LambdaEvent};
+use shared::{answering::Answering, domain::ChatroomId, queue::WakeUp, telemetry::Chain};
 use tokio::time::Instant;
 use tracing::error;
 
-async fn answer(app: &Answering, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
+async fn answer(app: &Answering, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let (rooms, unreadable) = rooms(event.payload);
     let until = Instant::now() + time_left(event.context.deadline());
     let answers = rooms.into_iter().map(async |(room, wake_ups)| {
-        let Err(reason) = app.answer(room, until).await else {
+        let Err(error) = app.answer(room, until).await else {
             return Vec::new();
         };
-        error!(%room, error = &reason as &dyn std::error::Error, "the room was not answered");
+        error!(%room, error = %Chain(&error), "the room was not answered");
         wake_ups
     });
     let failed = join_all(answers).await;
@@ -34,7 +34,7 @@ async fn answer(app: &Answering, event: LambdaEvent<SqsEvent>) -> SqsBatchRespon
         .chain(unreadable)
         .map(failure)
         .collect();
-    response
+    Ok(response)
 }
 
 /// The rooms of a batch with the ids of the messages that woke them, and the ids of messages that say nothing.
@@ -45,8 +45,8 @@ fn rooms(event: SqsEvent) -> (HashMap<ChatroomId, Vec<String>>, Vec<String>) {
         let id = record.message_id.unwrap_or_default();
         match serde_json::from_str::<WakeUp>(&record.body.unwrap_or_default()) {
             Ok(wake_up) => rooms.entry(wake_up.chatroom_id).or_default().push(id),
-            Err(reason) => {
-                error!(message_id = id, %reason, "a queue message is no wake-up");
+            Err(error) => {
+                error!(message_id = id, error = %Chain(&error), "a queue message is no wake-up");
                 unreadable.push(id);
             }
         }
@@ -68,10 +68,7 @@ fn time_left(deadline: SystemTime) -> Duration {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    telemetry::init();
-    let app = &Answering::from_env()?;
-    let handler = service_fn(async |event| Ok::<_, Error>(answer(app, event).await));
-    lambda_runtime::run(handler).await
+    shared::run(Answering::from_env, answer).await
 }
 
 #[cfg(test)]

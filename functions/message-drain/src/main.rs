@@ -9,13 +9,13 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
 use shared::{
     answering::Answering,
     config::ConfigError,
     queue::{Delivery, Queue},
-    telemetry,
+    telemetry::{self, Chain},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -64,8 +64,8 @@ impl App {
     async fn receive(&self) -> Vec<Delivery> {
         match self.queue.receive(PATIENCE).await {
             Ok(deliveries) => deliveries,
-            Err(reason) => {
-                error!(%reason, "the queue does not answer");
+            Err(error) => {
+                error!(error = %Chain(&*error), "the queue does not answer");
                 sleep(PAUSE).await;
                 Vec::new()
             }
@@ -77,29 +77,29 @@ impl App {
             Ok(wake_up) => match self.answering.answer(wake_up.chatroom_id, until).await {
                 Ok(()) => self.queue.acknowledge(&delivery).await,
                 // Without an acknowledgement it comes again.
-                Err(reason) => Err(reason.into()),
+                Err(error) => Err(error.into()),
             },
-            Err(reason) => {
-                error!(%reason, "a queue message is no wake-up");
+            Err(error) => {
+                error!(error = %Chain(&error), "a queue message is no wake-up");
                 self.queue.reject(&delivery).await
             }
         };
-        if let Err(reason) = settled {
-            error!(
-                reason = &*reason as &dyn std::error::Error,
-                "a wake-up was not taken care of"
-            );
+        if let Err(error) = settled {
+            error!(error = %Chain(&*error), "a wake-up was not taken care of");
         }
     }
 }
 
-async fn drain_for_a_shift(app: &App, event: LambdaEvent<Value>) {
+async fn drain_for_a_shift(app: &App, event: LambdaEvent<Value>) -> Result<(), Error> {
     let time_left = event.context.deadline().duration_since(SystemTime::now());
     let until = Instant::now() + time_left.unwrap_or_default();
     app.drain(sleep_until(Instant::now() + SHIFT), until).await;
+    Ok(())
 }
 
-async fn drain_until_told_to_stop(app: &App) -> Result<(), Error> {
+async fn drain_until_told_to_stop() -> Result<(), Error> {
+    telemetry::init();
+    let app = App::from_env()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = async {
@@ -115,14 +115,8 @@ async fn drain_until_told_to_stop(app: &App) -> Result<(), Error> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    telemetry::init();
-    let app = &App::from_env()?;
     if env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
-        return drain_until_told_to_stop(app).await;
+        return drain_until_told_to_stop().await;
     }
-    let handler = service_fn(async |event| {
-        drain_for_a_shift(app, event).await;
-        Ok::<_, Error>(())
-    });
-    lambda_runtime::run(handler).await
+    shared::run(App::from_env, drain_for_a_shift).await
 }

@@ -5,13 +5,12 @@
 //! Two statements, because forgetting can wait: it must neither delay the wake-ups nor stop them when it fails.
 
 use futures_util::{StreamExt, stream};
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::{
     config::{self, ConfigError},
     database::Database,
     queue::Queue,
-    telemetry,
 };
 use tracing::info;
 
@@ -80,10 +79,7 @@ async fn sweep(app: &App) -> Result<Value, Error> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    telemetry::init();
-    let app = &App::from_env()?;
-    let handler = service_fn(async |_: LambdaEvent<Value>| sweep(app).await);
-    lambda_runtime::run(handler).await
+    shared::run(App::from_env, |app, _: LambdaEvent<Value>| sweep(app)).await
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Brings the database's schema up to date. A deploy runs it before any new code serves, as a custom resource whose
 //! properties name the schema's version; when it fails, so does the deploy. Running it twice, or twice at once, is safe.
 
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::{
     cloudformation::{self, Request},
     database::{self, Database},
-    telemetry,
+    telemetry::Chain,
 };
 use tracing::{error, info};
 
@@ -21,31 +21,17 @@ async fn migrate(database: &Database, event: LambdaEvent<Request>) -> Result<Val
     };
     match &applied {
         Ok(applied) => info!(applied, "the schema is up to date"),
-        Err(reason) => error!(
-            reason = &**reason as &dyn std::error::Error,
-            "a migration failed"
-        ),
+        Err(error) => error!(error = %Chain(&**error), "a migration failed"),
     }
     let verdict = applied
         .as_ref()
         .map(|_| ())
-        .map_err(|reason| describe(&**reason));
+        .map_err(|error| Chain(&**error).to_string());
     cloudformation::answer(&request, RESOURCE, verdict).await?;
     Ok(json!({ "applied": applied.ok(), "schema_version": database::schema_version() }))
 }
 
-/// The reason with its causes.
-fn describe(reason: &dyn std::error::Error) -> String {
-    let cause = reason
-        .source()
-        .map(|cause| format!(": {}", describe(cause)));
-    format!("{reason}{}", cause.unwrap_or_default())
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    telemetry::init();
-    let database = &Database::from_env()?;
-    let handler = service_fn(async |event| migrate(database, event).await);
-    lambda_runtime::run(handler).await
+    shared::run(Database::from_env, migrate).await
 }

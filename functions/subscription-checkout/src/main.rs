@@ -17,6 +17,7 @@ use shared::{
     database::Database,
     domain::UserId,
     http,
+    telemetry::Chain,
 };
 use tracing::warn;
 
@@ -195,8 +196,8 @@ impl App {
     ) -> Result<Option<T>> {
         match (made, &progress.customer) {
             (Ok(made), _) => return Ok(Some(made)),
-            (Err(billing::Error::KeySpent(reason)), _) => {
-                warn!(%reason, attempt = progress.attempt, "a checkout is begun again");
+            (Err(error @ billing::Error::KeySpent(_)), _) => {
+                warn!(error = %Chain(&error), attempt = progress.attempt, "a checkout is begun again");
                 self.begin_next(progress).await?;
             }
             (Err(billing::Error::CustomerGone), Some(customer)) => {

@@ -2,13 +2,13 @@
 //! reported back, so that a lost event cannot last. One statement says which, and one stores each answer.
 
 use futures_util::{StreamExt, stream};
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::{
     billing::{self, CustomerId, Payments},
     config::{self, ConfigError},
     database::Database,
-    telemetry,
+    telemetry::Chain,
 };
 use tracing::{error, info};
 
@@ -78,12 +78,8 @@ impl App {
     /// Whether it could be looked at. If not, the next run tries again.
     async fn look(&self, customer: CustomerId, look: i64) -> bool {
         let looked = billing::refresh(&self.database, &self.payments, &customer, look, None).await;
-        if let Err(reason) = &looked {
-            error!(
-                customer = customer.0,
-                error = reason as &dyn std::error::Error,
-                "a subscription was not looked at"
-            );
+        if let Err(error) = &looked {
+            error!(customer = customer.0, error = %Chain(error), "a subscription was not looked at");
         }
         looked.is_ok()
     }
@@ -91,10 +87,7 @@ impl App {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    telemetry::init();
-    let app = &App::from_env()?;
-    let handler = service_fn(async |_: LambdaEvent<Value>| sync(app).await);
-    lambda_runtime::run(handler).await
+    shared::run(App::from_env, |app, _: LambdaEvent<Value>| sync(app)).await
 }
 
 #[cfg(test)]

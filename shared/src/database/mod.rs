@@ -27,6 +27,7 @@ pub use parameter::Parameter;
 use crate::{
     config::{self, ConfigError},
     error::Source,
+    telemetry::Chain,
     tls::{self, Roots},
 };
 
@@ -136,8 +137,8 @@ impl Database {
     /// See [`Error`].
     pub async fn query(&self, sql: &str, parameters: &[&dyn Parameter]) -> Result<Vec<Row>, Error> {
         match self.attempt(sql, parameters).await {
-            Err(Error::Unavailable(reason)) if !self.is_connected().await => {
-                warn!(%reason, "the connection to Postgres was lost; trying a new one");
+            Err(error @ Error::Unavailable(_)) if !self.is_connected().await => {
+                warn!(error = %Chain(&error), "the connection to Postgres was lost; trying a new one");
                 self.attempt(sql, parameters).await
             }
             outcome => outcome,
@@ -208,7 +209,7 @@ impl Database {
             .map_err(|error| Error::Unavailable(error.into()))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                warn!(%error, "the connection to Postgres ended");
+                warn!(error = %Chain(&error), "the connection to Postgres ended");
             }
         });
         Ok(client)

@@ -22,6 +22,7 @@ use crate::{
     config::{self, ConfigError},
     domain::{ChatroomId, UserId},
     error::Source,
+    telemetry::Chain,
 };
 
 /// The whole content of a queue message.
@@ -108,8 +109,8 @@ impl Queue {
             Backend::Sqs(queue) => queue.send(&wake_up, user, delay).await,
             Backend::Redis(queue) => queue.send(&wake_up, delay).await,
         };
-        if let Err(reason) = sent {
-            warn!(%chatroom, reason = &*reason as &dyn std::error::Error, "a wake-up was not sent; the sweep will wake the room");
+        if let Err(error) = sent {
+            warn!(%chatroom, error = %Chain(&*error), "a wake-up was not sent; the sweep will wake the room");
         }
     }
 
