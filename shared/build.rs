@@ -13,8 +13,8 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use webpki::anchor_from_trusted_cert;
 use xorf::{BinaryFuse16, DmaSerializable};
 
-const CERTIFICATES: &str = "src/rds-roots.pem";
-const PASSWORDS: &str = "src/auth/common-passwords.txt";
+const CERTIFICATES: &str = "data/rds-roots.pem";
+const PASSWORDS: &str = "data/common-passwords.txt";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);

@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn every_authority_of_rds_is_trusted() {
-        let bundle = include_str!("rds-roots.pem");
+        let bundle = include_str!("../data/rds-roots.pem");
         let certificates = bundle.matches("BEGIN CERTIFICATE").count();
         assert!(certificates > 80, "one for each region and kind of key");
         assert_eq!(Roots::Rds.store().len(), certificates);

@@ -16,6 +16,20 @@ use crate::{template, workspace::WORKSPACE};
 /// Nobody listens there, so a function that has read its configuration ends.
 const NO_RUNTIME: &str = "127.0.0.1:1";
 
+/// The choices between which a function reads other variables.
+const KINDS: [[(&str, &str); 3]; 2] = [
+    [
+        ("QUEUE", "sqs"),
+        ("STATE", "dynamodb"),
+        ("OTP_DELIVERY", "sns"),
+    ],
+    [
+        ("QUEUE", "redis"),
+        ("STATE", "redis"),
+        ("OTP_DELIVERY", "response"),
+    ],
+];
+
 /// Whether a function that exists on this condition exists with these kinds.
 fn exists(condition: Option<&str>, kinds: &[(&str, &str)]) -> bool {
     match condition {
@@ -47,18 +61,6 @@ fn read(function: &str, kinds: [(&str, &str); 3]) -> BTreeSet<String> {
 
 #[test]
 fn a_function_gets_the_variables_that_it_reads() {
-    const KINDS: [[(&str, &str); 3]; 2] = [
-        [
-            ("QUEUE", "sqs"),
-            ("STATE", "dynamodb"),
-            ("OTP_DELIVERY", "sns"),
-        ],
-        [
-            ("QUEUE", "redis"),
-            ("STATE", "redis"),
-            ("OTP_DELIVERY", "response"),
-        ],
-    ];
     let globals = &WORKSPACE.template["Globals"]["Function"]["Environment"]["Variables"];
     for (name, function) in template::functions() {
         let condition = function["Condition"].as_str();
@@ -74,4 +76,24 @@ fn a_function_gets_the_variables_that_it_reads() {
             "{name}: only read or only given: {unequal:?}"
         );
     }
+}
+
+/// The rows of the table in `docs/configuration.md`, by the variable that each begins with.
+fn documented() -> Vec<&'static str> {
+    let text = include_str!("../../../docs/configuration.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split('`').next()).collect()
+}
+
+#[test]
+fn the_documentation_has_one_row_for_each_variable_that_some_function_reads() {
+    let mut needed = BTreeSet::new();
+    for (name, function) in template::functions() {
+        let condition = function["Condition"].as_str();
+        let kinds = KINDS.iter().filter(|kinds| exists(condition, *kinds));
+        needed.extend(kinds.flat_map(|&kinds| read(&name, kinds)));
+    }
+    let mut documented = documented();
+    documented.sort_unstable();
+    assert_eq!(documented, needed.iter().collect::<Vec<_>>());
 }

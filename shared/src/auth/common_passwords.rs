@@ -1,8 +1,8 @@
-//! The commonest passwords, which nobody may take.
+//! Refuses the most common passwords, which nobody may choose.
 //!
-//! `common-passwords.txt` has those of the crate `passwords` 3.1 (MIT) that are long enough, in lower case. As they are
-//! they would add megabytes to a function; `build.rs` makes a filter of 100 KB of them. It knows every one, and takes
-//! one in 65 000 others for one of them.
+//! `shared/data/common-passwords.txt` lists them in lower case. As it is, the list would add 450 KB to a function;
+//! `build.rs` makes a filter of 100 KB of it. The filter knows every one of them, and mistakes one in 65 000 others for
+//! one.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn all_of_the_list_are_known() {
-        let list = include_str!("common-passwords.txt");
+        let list = include_str!("../../data/common-passwords.txt");
         assert!(list.lines().count() > 40_000);
         let unknown: Vec<_> = list.lines().filter(|line| !contains(line)).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
