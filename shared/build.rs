@@ -1,4 +1,4 @@
-//! Makes of two lists what functions carry of them: smaller, and ready to be used as it is.
+//! Compiles the two lists in `data/` into forms that are smaller and need no parsing at run time.
 
 use std::{
     env,
@@ -31,14 +31,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Of the certificates of Amazon RDS's authorities their names and keys, as Rust. That is all it takes to trust them.
+/// Renders the RDS root certificates as a Rust expression of `TrustAnchor`s: each one's name and key, which is all that
+/// verification reads.
 fn trust_anchors() -> Result<String, Box<dyn Error>> {
     let mut anchors = String::new();
     for certificate in CertificateDer::pem_file_iter(CERTIFICATES)? {
         let certificate = certificate?;
         let anchor = anchor_from_trusted_cert(&certificate)?;
         if anchor.name_constraints.is_some() {
-            return Err("an authority's name constraints would be lost".into());
+            return Err("a root's name constraints would be lost".into());
         }
         let (subject, key) = (&*anchor.subject, &*anchor.subject_public_key_info);
         writeln!(
@@ -53,7 +54,7 @@ fn trust_anchors() -> Result<String, Box<dyn Error>> {
     Ok(format!("&[{anchors}]"))
 }
 
-/// Of the commonest passwords.
+/// Builds a filter of the most common passwords. It hashes as `auth::common_passwords` does.
 fn filter() -> Result<BinaryFuse16, Box<dyn Error>> {
     let hasher = BuildHasherDefault::<DefaultHasher>::new();
     let passwords = fs::read_to_string(PASSWORDS)?;

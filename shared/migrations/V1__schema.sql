@@ -104,7 +104,8 @@ create table subscriptions (
     looked_at              timestamptz
 );
 
--- For what is due to be asked about: long not looked at, a checkout that never reported back, a period that ended since.
+-- For what is due to be asked about: long not looked at, a checkout that never reported back, a period that ended
+-- since.
 create index on subscriptions (looked_at);
 create index on subscriptions (checkout_at);
 create index on subscriptions (current_period_end) where current_period_end >= looked_at;

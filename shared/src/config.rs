@@ -1,4 +1,4 @@
-//! Configuration: environment variables, read once when a function starts.
+//! Reads the configuration: environment variables, once, when a function starts.
 //!
 //! A variable that is missing or malformed stops the function at init, with its name in the message. Handlers never
 //! read the environment.
@@ -8,7 +8,7 @@ use std::{env, fmt::Display, str::FromStr};
 use secrecy::SecretString;
 use tracing::debug;
 
-/// Says which variable is wrong and why; never what a secret one contained.
+/// Says which variable is wrong and why, without quoting a secret.
 #[derive(Debug, thiserror::Error)]
 #[error("environment variable {name} {problem}")]
 pub struct ConfigError {
@@ -17,7 +17,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// The variable `name` must be set, and is not.
+    /// Reports that the variable `name` is not set.
     #[must_use]
     pub fn missing(name: &'static str) -> Self {
         Self {
@@ -26,7 +26,7 @@ impl ConfigError {
         }
     }
 
-    /// The variable `name` is set, but to something that does not work.
+    /// Reports that the value of the variable `name` does not work.
     pub fn malformed(name: &'static str, problem: impl Display) -> Self {
         Self {
             name,

@@ -10,7 +10,8 @@ use uuid::Uuid;
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, postgres_types::ToSql, postgres_types::FromSql)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(postgres_types::ToSql, postgres_types::FromSql)]
         #[serde(transparent)]
         #[postgres(transparent)]
         pub struct $name(Uuid);

@@ -1,4 +1,4 @@
-//! Everything that can go wrong with a request, in the words of the product.
+//! Lists the errors of requests, in the words of the product.
 //!
 //! There is no HTTP here: [`http::problem`](crate::http::problem) gives each variant its status and problem type.
 //! An adapter converts its vendor's error at its edge and keeps it as the source, which is logged and never shown.
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// The result of whatever may fail on behalf of a request.
+/// Holds the outcome of a step of a request.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The cause of an [`Error`], for the log.
+/// Keeps the cause of an [`Error`] for the log.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a request was not served. The message of every variant may be shown to the caller.
+/// Says why a request was not served. The caller may see every variant's message, and never its source.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A request that cannot be read: bad JSON, header or cursor.
@@ -22,13 +22,13 @@ pub enum Error {
     /// The access token is missing or not acceptable.
     #[error("{0}")]
     Unauthenticated(&'static str),
-    /// A wrong, spent or expired code, or an unknown number: deliberately one answer.
+    /// A wrong, spent or expired code, or an unknown number: deliberately the same error.
     #[error("The mobile number and the code do not match, or the code is no longer valid.")]
     WrongCode,
-    /// A wrong password, or an unknown number: deliberately one answer.
+    /// A wrong password, or an unknown number: deliberately the same error.
     #[error("The mobile number and the password do not match.")]
     WrongPassword,
-    /// It does not exist, or belongs to somebody else: deliberately one answer.
+    /// A resource that does not exist, or belongs to another user: deliberately the same error.
     #[error("There is no such {0}.")]
     NotFound(&'static str),
     /// The body is larger than the limit, in bytes.
@@ -40,27 +40,27 @@ pub enum Error {
     /// The request can be read, but some of its fields are not acceptable.
     #[error("Some fields are not acceptable.")]
     Invalid(Vec<InvalidField>),
-    /// An Idempotency-Key that came before with another request.
+    /// An Idempotency-Key that an earlier, different request had.
     #[error("This Idempotency-Key was used for a different request.")]
     KeyReused,
-    /// Somebody who has a subscription asked for another one.
+    /// A checkout by a user who has a subscription.
     #[error("There is a subscription already. It can be changed in the portal.")]
     AlreadySubscribed {
         /// The address of Stripe's portal, good for some minutes.
         portal_url: String,
     },
-    /// More than a limit allows.
+    /// A request beyond a limit.
     #[error("{}", .0.detail)]
     OverLimit(OverLimit),
-    /// Something this needs does not answer at the moment; the same request may succeed soon.
+    /// A dependency that does not respond at the moment; a retry may succeed.
     #[error("The service is temporarily unable to answer. Try again shortly.")]
     Unavailable(#[source] Source),
-    /// A defect of ours.
+    /// A defect of this code.
     #[error("The request failed because of an internal error.")]
     Internal(#[source] Source),
 }
 
-/// A field that was not acceptable.
+/// Names a field that is not acceptable.
 #[derive(Debug, Serialize)]
 pub struct InvalidField {
     /// Its path in the request: `mobile`, `limit`.
@@ -69,23 +69,23 @@ pub struct InvalidField {
     pub message: String,
 }
 
-/// A limit that was reached.
+/// Describes a limit that was reached.
 #[derive(Debug)]
 pub struct OverLimit {
     /// A short name of the limit: `daily-messages`.
     pub policy: &'static str,
-    /// What was exceeded, for the caller.
+    /// The message for the caller.
     pub detail: &'static str,
-    /// How many are allowed in a window.
+    /// The number allowed in a window.
     pub limit: u32,
-    /// How long a window is.
+    /// The length of a window.
     pub window: Duration,
-    /// How long until there is room again.
+    /// The time until a request is allowed again.
     pub retry_after: Duration,
 }
 
 impl Error {
-    /// A single field that is not acceptable.
+    /// Refuses a single field.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid(vec![InvalidField {
             field: field.into(),
@@ -93,12 +93,12 @@ impl Error {
         }])
     }
 
-    /// A dependency that does not answer.
+    /// Reports a dependency that does not respond.
     pub fn unavailable(source: impl Into<Source>) -> Self {
         Self::Unavailable(source.into())
     }
 
-    /// A defect of ours.
+    /// Reports a defect of this code.
     pub fn internal(source: impl Into<Source>) -> Self {
         Self::Internal(source.into())
     }

@@ -1,4 +1,4 @@
-//! Serving a function that events invoke: a queue, a schedule, a deploy. [`http`](crate::http) serves the others.
+//! Serves a function that events invoke: a queue's, a schedule's, a deploy's. [`http`](crate::http) serves the others.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use crate::{
     telemetry::{self, Chain},
 };
 
-/// Runs a function until Lambda ends its environment: configuration is read once, then every event goes to `handler`.
-/// An error that it returns is logged here, and fails the invocation.
+/// Runs a function until Lambda ends its environment: reads the configuration once, then passes every event to
+/// `handler`. Logs the error that it returns, which fails the invocation.
 ///
 /// # Errors
 /// When the configuration is wrong, which fails the init phase with the variable's name; or when the Lambda runtime
@@ -41,7 +41,7 @@ where
     .await
 }
 
-/// The causes of a failed invocation, for whoever invoked the function.
+/// Reports a failed invocation's causes to the invoker.
 ///
 /// The Lambda runtime logs its `Debug`, so that is only a reminder: the causes are in the log already.
 struct Failed(String);

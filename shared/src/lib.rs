@@ -1,4 +1,4 @@
-//! What two functions share, and the ports behind which the vendors stay.
+//! Holds what two functions share, and the ports behind which the vendors stay.
 //!
 //! Functions depend on the ports and on [`http`]; those depend on [`domain`], which does no I/O. Nothing here keeps
 //! state between requests except connections: Postgres holds the truth, the [state store](state) what is short-lived,

@@ -1,7 +1,7 @@
-//! A connection to Redis that is opened when first needed and reopened when lost.
+//! Connects to Redis when first needed, and again when the connection is lost.
 //!
-//! A script that failed with its connection is sent once more on a new one. It may then run twice; every script says
-//! why that is safe.
+//! A command or script that failed with its connection is sent once more on a new one. It may then run twice; every
+//! script says why that is safe.
 
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// The server at `REDIS_URL`; `rediss://` means TLS. A command may block for `patience`. Nothing is opened yet.
+    /// Configures the server at `REDIS_URL`; `rediss://` means TLS. A command may block for `patience`. No connection
+    /// is opened yet.
     ///
     /// # Errors
     /// When the variable is missing or no Redis URL.
@@ -42,7 +43,7 @@ impl Redis {
         })
     }
 
-    /// Runs a script.
+    /// Runs a script, twice if the connection is lost.
     ///
     /// # Errors
     /// When Redis cannot be reached, or the script fails.
@@ -59,7 +60,7 @@ impl Redis {
         }
     }
 
-    /// Runs a command.
+    /// Runs a command, twice if the connection is lost.
     ///
     /// # Errors
     /// When Redis cannot be reached, or the command fails.
@@ -77,7 +78,7 @@ impl Redis {
         *self.connection.lock().await = None;
     }
 
-    /// The open connection, or a new one. Clones share it.
+    /// Returns the open connection, or opens one. Clones share it.
     async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
         let mut open = self.connection.lock().await;
         if let Some(connection) = open.as_ref() {
@@ -92,6 +93,7 @@ impl Redis {
     }
 }
 
+/// Tells whether the connection is of no more use.
 fn lost(error: &RedisError) -> bool {
     error.is_unrecoverable_error() || error.is_timeout()
 }

@@ -1,4 +1,4 @@
-//! Logs: one JSON object a line, which CloudWatch can query by field.
+//! Writes logs: one JSON object a line, which CloudWatch can query by field.
 //!
 //! An error is logged in the field `error`, as a [`Chain`]: its own message and every cause behind it. No code, token,
 //! password or message text is ever a field.
@@ -36,7 +36,7 @@ where
         .finish()
 }
 
-/// Logs why a request failed: as an error when it is ours, as information when it is the caller's.
+/// Logs a request's error: at level `ERROR` when the fault is ours, at `INFO` when it is the caller's.
 pub fn log(error: &Error, request_id: &str) {
     match error {
         Error::Unavailable(_) | Error::Internal(_) => {
@@ -48,8 +48,8 @@ pub fn log(error: &Error, request_id: &str) {
 
 /// Displays an error and its causes, outermost first: `Postgres is unavailable: connection refused`.
 ///
-/// This is how every error is logged: `error = %Chain(&error)`, or `Chain(&*error)` for a boxed one. Its `Display` alone
-/// would hide why; its `Debug` may show what must not be logged.
+/// This is how every error is logged: `error = %Chain(&error)`, or `Chain(&*error)` for a boxed one. Its
+/// `Display` alone would hide the causes; its `Debug` may show what must not be logged.
 pub struct Chain<'a>(pub &'a (dyn StdError + 'static));
 
 impl fmt::Display for Chain<'_> {

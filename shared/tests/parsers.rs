@@ -1,4 +1,4 @@
-//! Whatever comes from outside, parsers neither panic nor take it for a fault of ours.
+//! Feeds random input to the parsers: none panics, and none reports bad input as a defect of this code.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 

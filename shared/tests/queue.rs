@@ -1,4 +1,4 @@
-//! The contract of the queue, held by every adapter: delivery, delay, redelivery after a crash, several consumers.
+//! Tests the contract of the queue against every adapter: delivery, delay, redelivery after a crash, several consumers.
 
 #![expect(
     clippy::unwrap_used,
@@ -36,11 +36,17 @@ macro_rules! rules {
     ($($rule:ident),+ $(,)?) => {
         mod sqs {
             use super::*;
-            $(#[tokio::test] async fn $rule() { let (queue, _turn) = queue(Choice::Sqs).await; super::$rule(queue).await; })+
+            $(#[tokio::test] async fn $rule() {
+                let (queue, _turn) = queue(Choice::Sqs).await;
+                super::$rule(queue).await;
+            })+
         }
         mod redis {
             use super::*;
-            $(#[tokio::test] async fn $rule() { let (queue, _turn) = queue(Choice::Redis).await; super::$rule(queue).await; })+
+            $(#[tokio::test] async fn $rule() {
+                let (queue, _turn) = queue(Choice::Redis).await;
+                super::$rule(queue).await;
+            })+
         }
     };
 }

@@ -1,4 +1,5 @@
-//! The contract of the state store, held by every adapter: expiry, atomicity, and counters at the edge of a window.
+//! Tests the contract of the state store against every adapter: expiry, atomicity, and counters at the edge of a
+//! window.
 
 #![expect(
     clippy::unwrap_used,

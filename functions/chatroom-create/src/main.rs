@@ -36,7 +36,8 @@ struct NewChatroom {
     title: String,
 }
 
-/// Inserts nothing for a user who is gone, or just going: the lock waits for that. Its update finds the row of a first try whose answer was lost.
+/// Inserts nothing for a user who is gone, or just going: the lock waits for that. Its update finds the row of a first
+/// try whose answer was lost.
 const CREATE: &str = "
     insert into chatrooms (id, user_id, title)
     select $1, users.id, $3 from users where users.id = $2 for key share

@@ -1,7 +1,8 @@
 //! The consumer of a queue that invokes nobody, such as Redis: takes wake-ups and answers their rooms.
 //!
-//! On Lambda it is scheduled every minute and drains for its minute; the next one has begun by then. Outside Lambda it is
-//! a plain process, say beside ElastiCache, that drains until it is told to stop. Either way it finishes what it began.
+//! On Lambda it is scheduled every minute and drains for its minute; the next one has begun by then. Outside Lambda it
+//! is a plain process, say beside ElastiCache, that drains until it is told to stop. Either way it finishes what it
+//! began.
 
 use std::{
     env,

@@ -73,7 +73,8 @@ enum Outcome {
 /// counter's `on conflict … where used < daily` locks its row, and the message is inserted only from it. A twin with
 /// the same key that commits meanwhile breaks the unique index, and nothing of this statement stays.
 ///
-/// Locking the room first keeps a room that is deleted meanwhile from costing quota. `prior` also finds the message by its own id, in case this very statement is sent twice.
+/// Locking the room first keeps a room that is deleted meanwhile from costing quota. `prior` also finds the message by
+/// its own id, in case this very statement is sent twice.
 const ACCEPT: &str = "
     with room as (
         select id from chatrooms where id = $1 and user_id = $2 for no key update

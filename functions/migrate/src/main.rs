@@ -1,5 +1,6 @@
 //! Brings the database's schema up to date. A deploy runs it before any new code serves, as a custom resource whose
-//! properties name the schema's version; when it fails, so does the deploy. Running it twice, or twice at once, is safe.
+//! properties name the schema's version; when it fails, so does the deploy. Running it twice, or twice at once, is
+//! safe.
 
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};

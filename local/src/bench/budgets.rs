@@ -186,8 +186,8 @@ fn statements(function: &str) -> f64 {
     }
 }
 
-/// Whoever signs in is counted: for the number, for its address, and for the code. Each count is a call, and two when it
-/// is the first in its window, as here they all are. The code itself is read and then changed.
+/// Whoever signs in is counted: for the number, for its address, and for the code. Each count is a call, and two when
+/// it is the first in its window, as here they all are. The code itself is read and then changed.
 fn state_calls(function: &str) -> f64 {
     match function {
         "auth-signup" | "auth-send-otp" | "auth-forgot-password" => 8.0,

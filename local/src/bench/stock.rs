@@ -130,7 +130,8 @@ impl Stock {
     /// A token that a user may refresh with.
     pub async fn refresh_token(&self, caller: Caller) -> Result<String> {
         let token = format!("token of {}", caller.session);
-        let sql = "insert into refresh_tokens (hash, session_id, expires_at) values (sha256($1), $2, now() + interval '1 day')";
+        let sql = "insert into refresh_tokens (hash, session_id, expires_at)
+                   values (sha256($1), $2, now() + interval '1 day')";
         self.client
             .execute(sql, &[&token.as_bytes(), &caller.session])
             .await?;

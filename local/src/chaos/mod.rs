@@ -1,5 +1,5 @@
-//! A random run: people post while workers are killed, wake-ups are lost, delayed and doubled, Gemini fails and Postgres
-//! restarts. Then everything is well again, and every message must have come to its one end.
+//! A random run: people post while workers are killed, wake-ups are lost, delayed and doubled, Gemini fails and
+//! Postgres restarts. Then everything is well again, and every message must have come to its one end.
 //!
 //! The steps follow from a seed. What the machine makes of them, it makes anew each time.
 

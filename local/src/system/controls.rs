@@ -1,5 +1,5 @@
-//! What a test may do to a running system: look inside, kill its processes, hold its parts still, and call its functions
-//! past the parts that would.
+//! What a test may do to a running system: look inside, kill its processes, hold its parts still, and call its
+//! functions past the parts that would.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Routes, functions, sample events, `openapi.yaml` and `template.yaml` say the same: nothing has one without the others.
+//! Routes, functions, sample events, `openapi.yaml` and `template.yaml` say the same: nothing has one without the
+//! others.
 //!
 //! Each stands where its reader looks for it, so something must hold them together. Real responses are held to the
 //! contract by the tests that send requests.

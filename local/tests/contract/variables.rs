@@ -1,7 +1,7 @@
 //! The AWS stack gives a function the variables that its code reads, and no others.
 //!
-//! A function says which it reads when it logs at the debug level. What it reads depends on the kinds of queue and state
-//! store, so it is started with both.
+//! A function says which it reads when it logs at the debug level. What it reads depends on the kinds of queue and
+//! state store, so it is started with both.
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,5 @@
-//! The AWS stack works before anyone pays for it: SAM deploys it into MiniStack, with its permissions enforced, and it is
-//! used through its API, its queue and its schedules.
+//! The AWS stack works before anyone pays for it: SAM deploys it into MiniStack, with its permissions enforced, and it
+//! is used through its API, its queue and its schedules.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 

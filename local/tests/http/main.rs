@@ -1,7 +1,7 @@
 //! The system over HTTP, from signing up to the reply, on both kinds of queue and state store.
 //!
-//! Each kind has one running system that its tests share. What Gemini does is laid down for one prompt at a time, so the
-//! tests do not disturb each other.
+//! Each kind has one running system that its tests share. What Gemini does is laid down for one prompt at a time, so
+//! the tests do not disturb each other.
 
 #![expect(
     clippy::unwrap_used,

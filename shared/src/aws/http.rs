@@ -1,8 +1,8 @@
-//! HTTP for the AWS clients, by the same client that Gemini is asked with.
+//! Sends the AWS SDK's requests through reqwest, the HTTP client of all other adapters.
 //!
-//! The SDK's own one brings HTTP/2 into every function, though SQS, DynamoDB and SNS are asked in single requests, and
-//! it reads and parses all of the system's certificates for each client: half a megabyte and milliseconds of the first
-//! request.
+//! The SDK's own client brings HTTP/2 into every function, which single requests to SQS, DynamoDB and SNS do not need.
+//! It also parses all of the system's root certificates once for each service, which costs half a megabyte and
+//! milliseconds of the first request.
 
 use std::error::Error;
 
@@ -24,20 +24,20 @@ use reqwest::{Client, Method, Response, redirect::Policy};
 
 use crate::tls;
 
-/// A new client, with connections of its own.
+/// Makes an SDK HTTP client with connections of its own.
 pub(crate) fn client() -> SharedHttpClient {
     let connector = SharedHttpConnector::new(Connector(make()));
     http_client_fn(move |_: &HttpConnectorSettings, _: &RuntimeComponents| connector.clone())
 }
 
-/// `None` when TLS does not work, which every request then reports.
+/// Builds the underlying client. `None` means that TLS cannot be set up, which every request then reports.
 fn make() -> Option<Client> {
-    // What is signed is sent as it is and where it was signed for.
+    // A signature covers the host, so a redirect or a proxy would break it.
     let builder = tls::http().ok()?.redirect(Policy::none()).no_proxy();
     builder.build().ok()
 }
 
-/// Limits of time are kept by the SDK, around this.
+/// Adapts reqwest to the SDK. The SDK itself applies the timeouts.
 #[derive(Debug)]
 struct Connector(Option<Client>);
 
@@ -46,7 +46,7 @@ impl HttpConnector for Connector {
         let client = self.0.clone();
         HttpConnectorFuture::new(async move {
             let client = client.ok_or_else(|| user_error("TLS cannot be set up".into()))?;
-            answer(send(&client, &request).await?).await
+            convert(send(&client, &request).await?).await
         })
     }
 }
@@ -63,18 +63,19 @@ async fn send(client: &Client, request: &HttpRequest) -> Result<Response, Connec
     outgoing.send().await.map_err(failure)
 }
 
-async fn answer(response: Response) -> Result<HttpResponse, ConnectorError> {
+/// Reads the whole response into the SDK's type.
+async fn convert(response: Response) -> Result<HttpResponse, ConnectorError> {
     let status = StatusCode::try_from(response.status().as_u16());
     let status = status.map_err(|error| user_error(error.into()))?;
     let headers = Headers::try_from(response.headers().clone());
     let headers = headers.map_err(|error| user_error(error.into()))?;
     let body = response.bytes().await.map_err(failure)?;
-    let mut answer = HttpResponse::new(status, SdkBody::from(body));
-    *answer.headers_mut() = headers;
-    Ok(answer)
+    let mut converted = HttpResponse::new(status, SdkBody::from(body));
+    *converted.headers_mut() = headers;
+    Ok(converted)
 }
 
-/// A connection that failed is worth another try.
+/// Classifies an error for the SDK, which retries timeouts and failed connections.
 fn failure(error: reqwest::Error) -> ConnectorError {
     if error.is_timeout() {
         return ConnectorError::timeout(error.into());

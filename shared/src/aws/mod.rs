@@ -1,4 +1,4 @@
-//! What every AWS client is built from: the variables Lambda sets, and the one HTTP and TLS stack.
+//! Reads what every AWS client is built from: the variables that Lambda sets. [`http_client`] is the one HTTP stack.
 //!
 //! `aws-config`'s default chain would bring a second TLS stack and three times the init time; a function needs none
 //! of its providers.
@@ -11,16 +11,18 @@ pub(crate) use http::client as http_client;
 
 use crate::config::{self, ConfigError};
 
-/// Region, credentials and endpoint, as Lambda's environment gives them.
+/// Holds the region, credentials and endpoint from Lambda's environment.
 #[derive(Clone)]
 pub(crate) struct Aws {
     pub region: Region,
     pub credentials: Credentials,
-    /// Where the services are when they are not Amazon's: `AWS_ENDPOINT_URL`.
+    /// `AWS_ENDPOINT_URL`: the services' address when it is not Amazon's.
     pub endpoint: Option<String>,
 }
 
 impl Aws {
+    /// Reads them.
+    ///
     /// # Errors
     /// When a variable that Lambda always sets is missing.
     pub fn from_env() -> Result<Self, ConfigError> {

@@ -68,7 +68,8 @@ impl From<tokio_postgres::Error> for Error {
             // Without a code, Postgres did not say it: the connection did.
             return Self::Unavailable(error.into());
         };
-        // Class 08 is the connection, 40 a deadlock, 53 resources, 57 an operator (https://www.postgresql.org/docs/18/errcodes-appendix.html).
+        // Class 08 is the connection, 40 a deadlock, 53 resources, 57 an operator
+        // (https://www.postgresql.org/docs/18/errcodes-appendix.html).
         match code.code().get(..2) {
             Some("08" | "40" | "53" | "57") => Self::Unavailable(error.into()),
             _ if *code == SqlState::UNIQUE_VIOLATION => Self::Duplicate(error.into()),
@@ -247,8 +248,8 @@ pub fn schema_version() -> i32 {
     versions.max().unwrap_or_default()
 }
 
-/// Brings the schema of `database` up to date and returns how many migrations that took. Callers at the same time wait for
-/// each other, and what was applied before is left alone.
+/// Brings the schema of `database` up to date and returns how many migrations that took. Callers at the same time wait
+/// for each other, and what was applied before is left alone.
 ///
 /// # Errors
 /// When Postgres is unavailable, or a migration fails; a failed one leaves no trace.

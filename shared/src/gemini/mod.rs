@@ -33,9 +33,11 @@ pub struct Turn {
 pub enum Outcome {
     /// A complete answer, or one cut at the model's limit.
     Answered(Answer),
-    /// The model will not answer this, with its reason: `SAFETY`, `RECITATION`, `EMPTY_ANSWER`. Asking again is useless.
+    /// The model will not answer this, with its reason: `SAFETY`, `RECITATION`, `EMPTY_ANSWER`. Asking again is
+    /// useless.
     Refused(String),
-    /// Not now: overload, a broken stream, a timeout. Asking again may help, but not before `retry_after` if it is given.
+    /// Not now: overload, a broken stream, a timeout. Asking again may help, but not before `retry_after` if it is
+    /// given.
     Deferred {
         /// The delay that Gemini asked for.
         retry_after: Option<Duration>,

@@ -1,8 +1,8 @@
-//! Cursors: where the next page of a list starts, opaque to the caller.
+//! Encodes cursors: the position where a list's next page starts, opaque to the caller.
 //!
 //! A cursor carries a checksum over its position and the list it belongs to, so that a mangled one, or one of another
-//! list, is an error and not a strange page. It is not a secret: whatever it says, only rows that the caller may read
-//! anyway are read.
+//! list, is an error and not a strange page. It is not a secret: the statement that uses it reads only the caller's
+//! rows.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use lambda_http::Request;
@@ -14,7 +14,8 @@ use crate::{Error, Result};
 
 const CHECKSUM_BYTES: usize = 8;
 
-/// Where the page asked for starts, or `None` for the first. `list` names the list and its owner.
+/// Reads the position after which the requested page starts, or `None` for the first page. `list` names the list and
+/// its owner.
 ///
 /// # Errors
 /// [`Error::Malformed`] for a cursor that this list never gave.
@@ -36,14 +37,14 @@ fn decode<Position: DeserializeOwned>(cursor: &str, list: &str) -> Option<Positi
     serde_json::from_slice(position).ok()
 }
 
-/// The cursor for the page that starts after `position`.
+/// Encodes the cursor of the page that starts after `position`.
 fn write<Position: Serialize>(position: &Position, list: &str) -> Result<String> {
     let position = serde_json::to_vec(position).map_err(Error::internal)?;
     let bytes = [&checksum(list, &position), position.as_slice()].concat();
     Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Cuts what was read down to a page of `limit`, and gives the cursor of the next page if there was more.
+/// Truncates the rows to a page of `limit`, and returns the next page's cursor if there were more.
 ///
 /// # Errors
 /// When a position cannot be serialised, which is a defect.

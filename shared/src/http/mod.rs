@@ -1,4 +1,4 @@
-//! HTTP: serving a function, reading its request and writing its answer.
+//! Serves a function over HTTP: parses its requests and writes its responses.
 
 pub mod cursor;
 pub mod problem;
@@ -18,47 +18,48 @@ pub use response::{accepted, created, no_content, ok, ok_unless_known};
 
 use crate::{Error, Result, config::ConfigError, telemetry};
 
-/// Runs a function until Lambda ends its environment: configuration is read once, then every request goes to
-/// `handler`. Errors and panics become problem documents and are logged here, and only here.
+/// Runs a function until Lambda ends its environment: reads the configuration once, then passes every request to
+/// `handler`. Turns errors and panics into problem documents, and logs them; no other place does.
 ///
 /// # Errors
 /// When the configuration is wrong, which fails the init phase with the variable's name; or when the Lambda runtime
 /// does not answer.
-pub async fn serve<App, Handler, Answer>(
+pub async fn serve<App, Handler, Outcome>(
     configure: impl FnOnce() -> Result<App, ConfigError>,
     handler: Handler,
 ) -> Result<(), lambda_http::Error>
 where
     App: Sync + 'static,
-    Handler: Fn(&'static App, Request) -> Answer + Copy + Send,
-    Answer: Future<Output = Result<Response<Body>>> + Send,
+    Handler: Fn(&'static App, Request) -> Outcome + Copy + Send,
+    Outcome: Future<Output = Result<Response<Body>>> + Send,
 {
     telemetry::init();
     let app: &'static App = Box::leak(Box::new(configure()?));
     lambda_http::run(service_fn(move |request: Request| async move {
         let request_id = request.lambda_context().request_id;
-        let answer = AssertUnwindSafe(async move { handler(app, request).await }).catch_unwind();
-        let error = match answer.await {
-            Ok(Ok(response)) => return Ok(Answered(response)),
+        let outcome = AssertUnwindSafe(async move { handler(app, request).await }).catch_unwind();
+        let error = match outcome.await {
+            Ok(Ok(response)) => return Ok(Utf8(response)),
             Ok(Err(error)) => error,
             Err(panic) => Error::internal(panic_message(panic.as_ref())),
         };
         telemetry::log(&error, &request_id);
-        problem::response(&error, &request_id).map(Answered)
+        problem::response(&error, &request_id).map(Utf8)
     }))
     .await
 }
 
-/// A response whose text is UTF-8, as every `String` is. For any other, `lambda_http` brings the tables of all character
-/// sets: a tenth of a megabyte.
-struct Answered(Response<Body>);
+/// Passes a response on as UTF-8, which every `String` is. The conversion of `lambda_http` would link the tables of all
+/// character sets: a tenth of a megabyte.
+struct Utf8(Response<Body>);
 
-impl IntoResponse for Answered {
+impl IntoResponse for Utf8 {
     fn into_response(self) -> BoxFuture<'static, Response<Body>> {
         ready(self.0).boxed()
     }
 }
 
+/// Extracts the message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let message = panic
         .downcast_ref::<&str>()

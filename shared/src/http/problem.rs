@@ -1,4 +1,4 @@
-//! Errors as `application/problem+json` (RFC 9457). This is the one table of statuses and problem types.
+//! Writes errors as `application/problem+json` (RFC 9457). The only table of statuses and problem types stands here.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::error::{Error, InvalidField};
 
-/// How long to wait before a request that met an unavailable dependency is worth repeating.
+/// Tells the client when to retry a request that met an unavailable dependency.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
@@ -26,7 +26,7 @@ struct Problem<'a> {
     portal_url: Option<&'a str>,
 }
 
-/// Status, type and title of an error. The type is a relative reference that never changes.
+/// Looks up an error's status, type and title. The type is a relative reference that never changes.
 fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
     match error {
         Error::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
@@ -73,7 +73,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
     }
 }
 
-/// The response that says what went wrong, with the headers its status calls for.
+/// Writes the response for an error, with the headers that its status requires.
 ///
 /// # Errors
 /// Never in practice: every part is ours.

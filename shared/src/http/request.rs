@@ -1,4 +1,4 @@
-//! Reading a request: whatever gets past these functions is well-formed.
+//! Parses a request's parts. A value that these functions return is well-formed.
 
 use std::{borrow::Cow, fmt::Display, ops::RangeInclusive, str::FromStr};
 
@@ -9,10 +9,10 @@ use serde_json::error::Category;
 
 use crate::{Error, Result, error::InvalidField};
 
-/// The largest request body accepted.
+/// Limits the request body.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// The JSON body, parsed and validated.
+/// Parses and validates the JSON body.
 ///
 /// # Errors
 /// - [`Error::TooLarge`] above [`MAX_BODY_BYTES`],
@@ -31,7 +31,7 @@ where
         return Err(Error::NotJson);
     }
     if !body.trim_ascii_start().starts_with(b"{") {
-        // An array of its fields' values would otherwise be taken for a struct.
+        // serde would read an array of the fields' values as the struct.
         serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
         return Err(Error::invalid("body", "must be a JSON object"));
     }
@@ -48,7 +48,7 @@ where
     Ok(value)
 }
 
-/// As [`json`], but an empty body stands for the default.
+/// Parses the JSON body as [`json`] does, but takes an empty one for the default.
 ///
 /// # Errors
 /// As [`json`].
@@ -82,8 +82,8 @@ fn unreadable(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
     Error::invalid(named_field(message).unwrap_or(&path), message)
 }
 
-/// The field in "missing field `title`", "unknown field `titel`, expected …" or "duplicate field `title`": these errors
-/// lie with the object, so their path does not name it.
+/// Finds the field in "missing field `title`", "unknown field `titel`, expected …" or "duplicate field `title`": these
+/// errors lie with the object, so their path does not name it.
 fn named_field(message: &str) -> Option<&str> {
     let kinds = ["missing", "unknown", "duplicate"];
     let rest = kinds
@@ -96,10 +96,10 @@ fn malformed(error: &serde_json::Error) -> Error {
     Error::Malformed(format!("The body is not valid JSON: {error}."))
 }
 
-/// A path parameter. One that cannot be parsed names nothing that exists.
+/// Parses a path parameter.
 ///
 /// # Errors
-/// [`Error::NotFound`] with `resource` in its message.
+/// [`Error::NotFound`] of `resource` when it does not parse: such an id names nothing that exists.
 pub fn path<T: FromStr>(request: &Request, name: &str, resource: &'static str) -> Result<T> {
     request
         .path_parameters_ref()
@@ -108,7 +108,7 @@ pub fn path<T: FromStr>(request: &Request, name: &str, resource: &'static str) -
         .ok_or(Error::NotFound(resource))
 }
 
-/// A query parameter, or its default when it is absent.
+/// Parses a query parameter, or returns its default when it is absent.
 ///
 /// # Errors
 /// [`Error::Invalid`] when it does not parse or lies outside `range`.
@@ -128,12 +128,12 @@ where
     }
 }
 
-/// A query parameter as it came.
+/// Returns a query parameter's text.
 pub(super) fn query_text<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
     request.query_string_parameters_ref()?.first(name)
 }
 
-/// The `Idempotency-Key` header, if there is one: 1 to 255 visible ASCII characters.
+/// Reads the `Idempotency-Key` header, if there is one: 1 to 255 visible ASCII characters.
 ///
 /// # Errors
 /// [`Error::Malformed`] for any other value.
@@ -151,8 +151,8 @@ pub fn idempotency_key(request: &Request) -> Result<Option<&str>> {
     }
 }
 
-/// The address that API Gateway saw the connection come from. Headers such as `X-Forwarded-For` are the client's to
-/// choose and are not looked at.
+/// Returns the address that API Gateway saw the connection come from. It ignores headers such as `X-Forwarded-For`,
+/// which the client chooses.
 pub fn client_address(request: &Request) -> Cow<'_, str> {
     match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV2(context)) => context

@@ -1,4 +1,4 @@
-//! Answers that succeed.
+//! Writes the responses of requests that succeed.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
-/// 200 with a JSON body.
+/// Writes 200 with a JSON body.
 ///
 /// # Errors
 /// When the body cannot be serialised, which is a defect.
@@ -20,7 +20,7 @@ pub fn ok(body: &impl Serialize) -> Result<Response<Body>> {
     json(Response::builder(), body)
 }
 
-/// 200 with a JSON body and its `ETag`, or 304 when the caller's `If-None-Match` has it already.
+/// Writes 200 with a JSON body and its `ETag`, or 304 when the caller's `If-None-Match` names it.
 ///
 /// # Errors
 /// When the body cannot be serialised, which is a defect.
@@ -49,7 +49,7 @@ pub fn ok_unless_known(request: &Request, body: &impl Serialize) -> Result<Respo
     response.map_err(Error::internal)
 }
 
-/// 201 with the address of what was made.
+/// Writes 201 with the created resource and its address.
 ///
 /// # Errors
 /// When the body cannot be serialised, which is a defect.
@@ -60,7 +60,7 @@ pub fn created(location: &str, body: &impl Serialize) -> Result<Response<Body>> 
     json(builder, body)
 }
 
-/// 202: it is durably accepted. When the result has an address, the answer says where and how soon to look.
+/// Writes 202: the request is durably accepted. A `follow_up` adds the result's address and the time to wait for it.
 ///
 /// # Errors
 /// When the body cannot be serialised, which is a defect.
@@ -77,7 +77,7 @@ pub fn accepted(
     json(builder, body)
 }
 
-/// 204.
+/// Writes 204.
 ///
 /// # Errors
 /// Never in practice.
@@ -88,7 +88,7 @@ pub fn no_content() -> Result<Response<Body>> {
         .map_err(Error::internal)
 }
 
-/// Everything here belongs to one user, so nothing on the way may keep it.
+/// Writes a JSON body that no cache may store, since it belongs to one user.
 fn json(builder: Builder, body: &impl Serialize) -> Result<Response<Body>> {
     let text = serde_json::to_string(body).map_err(Error::internal)?;
     builder

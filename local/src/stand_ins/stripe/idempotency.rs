@@ -54,7 +54,8 @@ impl Account {
             repeated
         } else {
             let message = format!(
-                "There is currently another in-progress request using this Idempotent Key: {key}. Please try again later."
+                "There is currently another in-progress request using this Idempotent Key: {key}. \
+                 Please try again later."
             );
             Failure::new(409, "idempotency_error", &message)
                 .code("idempotency_key_in_use")

@@ -17,7 +17,8 @@ impl Account {
         self.put(json!({
             "id": id, "object": "invoice", "amount_due": 1000, "amount_paid": if paid { 1000 } else { 0 },
             "amount_remaining": if paid { 0 } else { 1000 }, "amount_overpaid": 0, "amount_shipping": 0,
-            "attempt_count": 1, "attempted": true, "automatic_tax": {"enabled": false}, "billing_reason": "subscription_cycle",
+            "attempt_count": 1, "attempted": true, "automatic_tax": {"enabled": false},
+            "billing_reason": "subscription_cycle",
             "collection_method": "charge_automatically", "created": finalized_at, "currency": "usd",
             "customer": customer, "default_tax_rates": [], "discounts": [], "issuer": {"type": "self"},
             "lines": {

@@ -48,7 +48,8 @@ impl Account {
         let subscription = self.put(json!({
             "id": id, "object": "subscription", "application": null, "application_fee_percent": null,
             "automatic_tax": {"enabled": false, "disabled_reason": null, "liability": null},
-            "billing_schedules": [], "billing_cycle_anchor": now(), "billing_mode": {"type": "classic"}, "cancel_at": null,
+            "billing_schedules": [], "billing_cycle_anchor": now(), "billing_mode": {"type": "classic"},
+            "cancel_at": null,
             "cancel_at_period_end": false, "canceled_at": null,
             "cancellation_details": {"comment": null, "feedback": null, "reason": null},
             "collection_method": "charge_automatically", "created": now(), "currency": "usd", "customer": customer,
