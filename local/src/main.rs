@@ -179,6 +179,12 @@ async fn serve(options: &Options) -> Result<()> {
     let file = workspace.target.join("local/env");
     let variables = system.variables();
     services.keep_secrets(&variables).await?;
+    // For `sam deploy --config-env local`.
+    let parameters = serde_json::json!({ "JwtPublicKeys": variables["JWT_PUBLIC_KEYS"] });
+    fs::write(
+        file.with_file_name("parameters.json"),
+        parameters.to_string(),
+    )?;
     write_secret(&file, &environment_file(&variables))
         .with_context(|| format!("cannot write {}", file.display()))?;
     for name in [

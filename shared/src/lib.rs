@@ -19,6 +19,7 @@ pub mod gemini;
 pub mod http;
 pub mod queue;
 mod redis;
+pub mod secrets;
 pub mod state;
 pub mod telemetry;
 pub mod testing;

@@ -22,15 +22,18 @@ pub(crate) enum Roots {
     Mozilla,
     /// Amazon RDS's own roots, which its databases use and no public program includes.
     Rds,
+    /// Both.
+    All,
 }
 
 impl Roots {
     fn store(self) -> RootCertStore {
-        let anchors = match self {
-            Self::Mozilla => TLS_SERVER_ROOTS,
-            Self::Rds => RDS_ROOTS,
+        let (mozilla, rds) = match self {
+            Self::Mozilla => (TLS_SERVER_ROOTS, &[][..]),
+            Self::Rds => (&[][..], RDS_ROOTS),
+            Self::All => (TLS_SERVER_ROOTS, RDS_ROOTS),
         };
-        anchors.iter().cloned().collect()
+        mozilla.iter().chain(rds).cloned().collect()
     }
 }
 

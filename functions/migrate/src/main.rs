@@ -5,7 +5,7 @@
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::{
-    cloudformation::{self, Request},
+    cloudformation::{self, Attributes, Request},
     database::{self, Database},
     telemetry::Chain,
 };
@@ -24,15 +24,15 @@ async fn migrate(database: &Database, event: LambdaEvent<Request>) -> Result<Val
         Ok(applied) => info!(applied, "the schema is up to date"),
         Err(error) => error!(error = %Chain(&**error), "a migration failed"),
     }
-    let verdict = applied
+    let outcome = applied
         .as_ref()
-        .map(|_| ())
+        .map(|_| Attributes::new())
         .map_err(|error| Chain(&**error).to_string());
-    cloudformation::answer(&request, RESOURCE, verdict).await?;
+    cloudformation::answer(&request, RESOURCE, outcome).await?;
     Ok(json!({ "applied": applied.ok(), "schema_version": database::schema_version() }))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    shared::run(Database::from_env, migrate).await
+    shared::run(Database::for_migrations, migrate).await
 }

@@ -232,7 +232,9 @@ fn overrides(variables: &Variables) -> Vec<String> {
         ("StripeUrl", "STRIPE_URL"),
     ];
     let parameters = parameters.map(|(parameter, name)| format!("{parameter}={}", variables[name]));
+    let keys = format!("JwtPublicKeys='{}'", variables["JWT_PUBLIC_KEYS"]); // SAM takes away the quotation marks
     let fixed = ["DatabaseRoots=mozilla", "MaximumConsumers=0"].map(str::to_owned);
+    let fixed = fixed.into_iter().chain([keys]);
     parameters.into_iter().chain(fixed).collect()
 }
 

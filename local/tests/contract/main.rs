@@ -27,11 +27,12 @@ use serde_json::Value;
 use crate::workspace::{Route, WORKSPACE, array, text};
 
 /// Functions that something other than a request calls.
-const WITHOUT_ROUTE: [&str; 5] = [
+const WITHOUT_ROUTE: [&str; 6] = [
     "message-answer",
     "message-drain",
     "message-sweep",
     "migrate",
+    "secret-get",
     "subscription-sync",
 ];
 

@@ -78,7 +78,7 @@ fn the_api_has_the_local_routers_routes_and_no_other() {
 fn a_function_without_a_route_is_called_by_the_queue_the_schedule_or_the_deploy() {
     let expected = |name: &str| match name {
         "message-answer" => vec!["SQS"],
-        "migrate" => vec![],
+        "migrate" | "secret-get" => vec![],
         _ => vec!["Schedule"],
     };
     for name in crate::WITHOUT_ROUTE {
@@ -87,6 +87,8 @@ fn a_function_without_a_route_is_called_by_the_queue_the_schedule_or_the_deploy(
     }
     let migration = &WORKSPACE.template["Resources"]["Migration"]["Properties"];
     assert_eq!(migration["ServiceToken"], "MigrateFunction.Arn");
+    let secret = &WORKSPACE.template["Resources"]["Secret"]["Properties"];
+    assert_eq!(secret["ServiceToken"], "SecretGetFunction.Arn");
 }
 
 #[test]
@@ -99,8 +101,32 @@ fn the_deploy_migrates_to_the_newest_schema_before_new_code_serves() {
         "of `Migration` in template.yaml"
     );
     for (name, resource) in members(resources) {
-        if resource["Type"] == "AWS::Serverless::Function" && name != "MigrateFunction" {
+        let is_step = ["MigrateFunction", "SecretGetFunction"].contains(&name.as_str());
+        if resource["Type"] == "AWS::Serverless::Function" && !is_step {
             assert_eq!(resource["DependsOn"], "Migration", "{name}");
+        }
+    }
+}
+
+#[test]
+fn routes_that_wait_or_send_codes_have_throttles_of_their_own() {
+    let throttles = &WORKSPACE.template["Resources"]["Api"]["Properties"]["RouteSettings"];
+    let throttled: BTreeSet<_> = members(throttles).map(|(route, _)| route.clone()).collect();
+    let expected = WORKSPACE.routes.iter().filter(|route| {
+        route.path.starts_with("/auth/") || ["message-get"].contains(&route.function.as_str())
+    });
+    let expected: BTreeSet<_> = expected
+        .map(|route| format!("{} {}", route.method, route.path))
+        .collect();
+    assert_eq!(throttled, expected);
+    for (route, settings) in members(throttles) {
+        // A route that has settings of its own has none of the default ones.
+        for name in [
+            "ThrottlingRateLimit",
+            "ThrottlingBurstLimit",
+            "DetailedMetricsEnabled",
+        ] {
+            assert!(settings.get(name).is_some(), "{route} has no {name}");
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod migration;
 mod permissions;
+mod secrets;
 mod stack;
 
 use local::{deployment::Sam, machine::workspace::Workspace};

@@ -124,6 +124,72 @@ async fn a_migration_that_fails_fails_the_deploy_and_leaves_no_trace() {
     trace.unwrap_err();
 }
 
+/// CloudFormation asks the older code for the older version when a deploy fails after its migration.
+#[tokio::test]
+async fn a_deploy_that_is_rolled_back_over_a_migration_leaves_the_newer_schema() {
+    const LATER: &str = "
+        insert into refinery_schema_history (version, name, applied_on, checksum)
+        values (999, 'tomorrow', '2031-01-01T00:00:00Z', '7')";
+    let (_services, system, url) = start("roll_back").await;
+    let mut cloudformation = CloudFormation::start().await;
+    let create = cloudformation.request("Create");
+    system.invoke("migrate", &create).await.unwrap();
+    assert_eq!(cloudformation.answer().await["Status"], "SUCCESS");
+
+    let database = connect(&url).await.unwrap();
+    database.batch_execute(LATER).await.unwrap(); // as newer code leaves it
+    let mut update = cloudformation.request("Update");
+    update["ResourceProperties"]["SchemaVersion"] = json!("999");
+    let mut back = cloudformation.request("Update");
+    back["OldResourceProperties"]["SchemaVersion"] = json!("999");
+    for event in [update, back] {
+        let outcome = system.invoke("migrate", &event).await.unwrap();
+        assert_eq!(outcome["applied"], 0);
+        let answer = cloudformation.answer().await;
+        assert_eq!(answer["Status"], "SUCCESS", "{answer}");
+    }
+    database.query("select from messages", &[]).await.unwrap();
+    let later = "select from refinery_schema_history where version = 999";
+    assert_eq!(database.query(later, &[]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_migration_does_not_wait_for_ever_for_a_table() {
+    let (_services, system, url) = start("busy_migration").await;
+    let mut cloudformation = CloudFormation::start().await;
+    let create = cloudformation.request("Create");
+    system.invoke("migrate", &create).await.unwrap();
+    assert_eq!(cloudformation.answer().await["Status"], "SUCCESS");
+
+    let other = connect(&url).await.unwrap();
+    let lock = "begin; lock table refinery_schema_history in access exclusive mode";
+    other.batch_execute(lock).await.unwrap();
+    let update = cloudformation.request("Update");
+    system.invoke("migrate", &update).await.unwrap();
+    let answer = cloudformation.answer().await;
+    assert_eq!(answer["Status"], "FAILED", "{answer}");
+    let reason = answer["Reason"].as_str().unwrap();
+    assert!(reason.contains("lock timeout"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_migration_takes_the_way_of_its_own_to_the_database() {
+    let services = Services::from_env().unwrap();
+    let name = format!("direct_migration_{}", std::process::id());
+    let url = services.create_unmigrated_database(&name).await.unwrap();
+    let settings = Settings::default()
+        .with("DATABASE_URL", "postgres://somebody@127.0.0.1:1/a-pooler")
+        .with("MIGRATE_DATABASE_URL", &url);
+    let system = System::start(&services, settings).await.unwrap();
+    let mut cloudformation = CloudFormation::start().await;
+    let create = cloudformation.request("Create");
+    system.invoke("migrate", &create).await.unwrap();
+    let answer = cloudformation.answer().await;
+    assert_eq!(answer["Status"], "SUCCESS", "{answer}");
+    let database = connect(&url).await.unwrap();
+    database.query("select from messages", &[]).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_database_that_is_away_fails_the_deploy() {
     let services = Services::from_env().unwrap();

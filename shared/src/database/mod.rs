@@ -104,6 +104,22 @@ impl Database {
         })
     }
 
+    /// The database at `MIGRATE_DATABASE_URL` or, when it is not set, at `DATABASE_URL`. Migrations hold a lock of their
+    /// session, which does not work through a pooler that shares sessions, so their URL can lead around it. The pooler
+    /// and the database behind it may have certificates of different authorities: those of both are trusted.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    pub fn for_migrations() -> Result<Self, ConfigError> {
+        match config::optional::<String>("MIGRATE_DATABASE_URL")? {
+            Some(url) => Ok(Self {
+                roots: Roots::All,
+                ..Self::at(&url)?
+            }),
+            None => Self::from_env(),
+        }
+    }
+
     /// The database at `url`. Nothing is opened yet.
     ///
     /// # Errors
@@ -249,18 +265,24 @@ pub fn schema_version() -> i32 {
 }
 
 /// Brings the schema of `database` up to date and returns how many migrations that took. Callers at the same time wait
-/// for each other, and what was applied before is left alone.
+/// for each other, and what was applied before is left alone. So is a schema that is newer than this code: a deploy that
+/// is rolled back runs the older code on it, and migrations only add.
 ///
 /// # Errors
 /// When Postgres is unavailable, or a migration fails; a failed one leaves no trace.
 pub async fn migrate(database: &Database) -> Result<usize, Source> {
     /// Any number will do, as long as nothing else in this database locks it.
     const LOCK: &str = "select pg_advisory_lock(20261122)";
+    /// A change of a table waits for the statements before it, and all later ones wait for the change: for no longer
+    /// than this. It comes after the lock, which may take as long as another's migrations.
+    const PATIENCE: &str = "set lock_timeout = '5s'";
 
     let mut client = database.connect().await?;
     // The lock ends with the connection.
     client.batch_execute(LOCK).await?;
+    client.batch_execute(PATIENCE).await?;
     let report = embedded::migrations::runner()
+        .set_abort_missing(false)
         .run_async(&mut client)
         .await?;
     Ok(report.applied_migrations().len())

@@ -7,11 +7,10 @@ use super::Aws;
 use crate::settings::Variables;
 
 /// What the secret holds.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 6] = [
     "DATABASE_URL",
     "GEMINI_API_KEY",
     "JWT_PRIVATE_KEY",
-    "JWT_PUBLIC_KEYS",
     "OTP_PEPPER",
     "STRIPE_SECRET_KEY",
     "STRIPE_WEBHOOK_SECRET",

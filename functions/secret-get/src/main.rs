@@ -1,0 +1,145 @@
+//! Hands the members of the stack's secret to the template, as the attributes of a custom resource.
+//!
+//! Each function takes only those it uses, by `!GetAtt Secret.NAME`. Dynamic references would do the same, but
+//! CloudFormation allows 60 in a template, and each new function would bring some. The response is marked `NoEcho`, so
+//! no stack, change set or output shows a value; nothing of the secret is logged or returned to who invoked this.
+//!
+//! The secret is read when the resource is created, and when its name, its version or the members asked for change.
+
+use lambda_runtime::{Error, LambdaEvent};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use shared::{
+    cloudformation::{self, Attributes, Request},
+    config::ConfigError,
+    secrets::Secrets,
+    telemetry::Chain,
+};
+use tracing::{error, info};
+
+/// What CloudFormation knows the resource by. Another name would make it delete the old one.
+const RESOURCE: &str = "secret";
+
+struct App {
+    secrets: Secrets,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            secrets: Secrets::from_env()?,
+        })
+    }
+}
+
+/// The properties of the resource.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Properties {
+    secret_name: String,
+    /// Empty for the current one.
+    #[serde(default)]
+    secret_version: String,
+    /// Members that the secret must have.
+    names: Vec<String>,
+    /// Members that it may have. One that it has not is given as an empty attribute.
+    #[serde(default)]
+    optional_names: Vec<String>,
+}
+
+async fn get(app: &App, event: LambdaEvent<Request>) -> Result<Value, Error> {
+    let request = event.payload;
+    let outcome = match cloudformation::properties(&request) {
+        Some(properties) => app.attributes(properties.clone()).await,
+        None => Ok(Attributes::new()), // the stack is removed
+    };
+    match &outcome {
+        Ok(attributes) => info!(attributes = attributes.len(), "the secret was read"),
+        Err(reason) => error!(error = reason, "the secret was not read"),
+    }
+    cloudformation::answer(&request, RESOURCE, outcome).await?;
+    Ok(json!({}))
+}
+
+impl App {
+    async fn attributes(&self, properties: Value) -> Result<Attributes, String> {
+        let properties: Properties =
+            serde_json::from_value(properties).map_err(|error| error.to_string())?;
+        let version = Some(properties.secret_version.as_str()).filter(|it| !it.is_empty());
+        let secret = self.secrets.read(&properties.secret_name, version).await;
+        let secret = secret.map_err(|error| Chain(&*error).to_string())?;
+        select(&properties, secret.expose_secret())
+    }
+}
+
+/// Picks what was asked for. The reason for a failure never has anything of the secret in it: it is shown to whoever
+/// may see the stack.
+fn select(properties: &Properties, secret: &str) -> Result<Attributes, String> {
+    let name = &properties.secret_name;
+    let members: Map<String, Value> =
+        serde_json::from_str(secret).map_err(|_| format!("the secret {name} is no JSON object"))?;
+    let mut attributes = Attributes::new();
+    for member in &properties.names {
+        let value = members.get(member).and_then(Value::as_str);
+        let value = value.filter(|value| !value.is_empty());
+        let value = value.ok_or_else(|| format!("the secret {name} has no string {member}"))?;
+        attributes.insert(member.clone(), value.into());
+    }
+    for member in &properties.optional_names {
+        let value = members.get(member).and_then(Value::as_str);
+        attributes.insert(member.clone(), value.unwrap_or_default().into());
+    }
+    Ok(attributes)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    shared::run(App::from_env, get).await
+}
+
+#[cfg(test)]
+mod tests {
+    //! What of a secret is given away, and what is said when it is not as it should be.
+
+    use super::*;
+
+    fn selected(secret: &str) -> Result<Attributes, String> {
+        let properties = json!({
+            "ServiceToken": "arn:aws:lambda:eu-central-1:123456789012:function:secret-get",
+            "SecretName": "chat",
+            "SecretVersion": "",
+            "Names": ["A", "B"],
+            "OptionalNames": ["C"],
+        });
+        select(&serde_json::from_value(properties).unwrap(), secret)
+    }
+
+    #[test]
+    fn nothing_but_the_members_asked_for_is_given() {
+        let attributes = selected(r#"{"A": "1", "B": "2", "D": "4"}"#).unwrap();
+        assert_eq!(json!(attributes), json!({ "A": "1", "B": "2", "C": "" }));
+        let attributes = selected(r#"{"A": "1", "B": "2", "C": "3"}"#).unwrap();
+        assert_eq!(attributes["C"], "3");
+    }
+
+    #[test]
+    fn a_member_that_is_missing_is_named() {
+        for secret in [
+            r#"{"A": "s3cret"}"#,
+            r#"{"A": "s3cret", "B": ""}"#,
+            r#"{"A": "s3cret", "B": 7}"#,
+        ] {
+            let reason = selected(secret).unwrap_err();
+            assert_eq!(reason, "the secret chat has no string B");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_not_quoted() {
+        for secret in [r#""s3cret""#, "s3cret", r#"{"A": s3cret}"#, r#"["s3cret"]"#] {
+            let reason = selected(secret).unwrap_err();
+            assert!(!reason.contains("s3cret"), "{reason}");
+        }
+    }
+}
