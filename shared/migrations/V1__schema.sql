@@ -1,4 +1,8 @@
 -- Everything that must last. Ids are made by the functions, so that a statement sent twice finds what it did before.
+--
+-- What grows with use is keyed by its user first, and every statement names the user: so these tables can be spread
+-- over partitions or machines as they are, and one user's rows lie together. What must be unique over all users, such
+-- as a mobile number, stays in small tables.
 
 create table users (
     id            uuid primary key,
@@ -32,8 +36,8 @@ create index on refresh_tokens (session_id);
 create index on refresh_tokens (expires_at);
 
 create table chatrooms (
-    id              uuid primary key,
     user_id         uuid not null references users on delete cascade,
+    id              uuid not null,
     title           text not null,
     created_at      timestamptz not null default now(),
     active_at       timestamptz not null default now(),
@@ -41,16 +45,17 @@ create table chatrooms (
     -- One room, one worker: who claims it holds it until `answering_until`, and every later write of that worker
     -- carries the `epoch` of its claim.
     answering_until timestamptz,
-    epoch           bigint not null default 0
+    epoch           bigint not null default 0,
+    primary key (user_id, id)
 );
 
 create index on chatrooms (user_id, active_at desc, id desc);
 
 -- A message and its reply are one row: a second reply has nowhere to go.
 create table messages (
-    id              uuid primary key,
-    chatroom_id     uuid not null references chatrooms on delete cascade,
-    user_id         uuid not null, -- the room's owner, for the key below
+    user_id         uuid not null,
+    id              uuid not null,
+    chatroom_id     uuid not null,
     position        bigint not null,
     content         text not null,
     status          text not null default 'queued'
@@ -69,11 +74,13 @@ create table messages (
     check ((status in ('answered', 'failed')) = (settled_at is not null)),
     check ((status = 'answered') = (reply is not null)),
     check ((status = 'failed') = (failure is not null)),
-    unique (chatroom_id, position)
+    primary key (user_id, id),
+    unique (user_id, chatroom_id, position),
+    foreign key (user_id, chatroom_id) references chatrooms (user_id, id) on delete cascade
 );
 
 create unique index on messages (user_id, idempotency_key) where idempotency_key is not null;
-create index on messages (chatroom_id, position) where status in ('queued', 'answering');
+create index on messages (user_id, chatroom_id, position) where status in ('queued', 'answering');
 -- For the sweep, which forgets keys that are a day old.
 create index on messages (created_at) where idempotency_key is not null;
 

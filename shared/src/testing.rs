@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::{
     auth::{Caller, TokenIssuer},
     database::{Database, Parameter},
-    domain::{ChatroomId, SessionId, UserId},
+    domain::{ChatroomId, MessageId, SessionId, UserId},
 };
 
 /// A new, empty database with the current schema.
@@ -60,12 +60,38 @@ pub async fn user(database: &Database) -> Caller {
 /// A new chatroom of a user.
 pub async fn chatroom(database: &Database, owner: Caller) -> ChatroomId {
     let room = ChatroomId::new();
-    let sql = "insert into chatrooms (id, user_id, title) values ($1, $2, 'Test')";
+    let sql = "insert into chatrooms (user_id, id, title) values ($1, $2, 'Test')";
     database
-        .query(sql, &[&room, &owner.user])
+        .query(sql, &[&owner.user, &room])
         .await
         .expect("a chatroom can be stored");
     room
+}
+
+/// A message that waits for its reply and counts against the day, as a post leaves it.
+pub async fn message(
+    database: &Database,
+    owner: Caller,
+    room: ChatroomId,
+    content: &str,
+) -> MessageId {
+    let message = MessageId::new();
+    let sql = "
+        with place as (
+            update chatrooms set last_position = last_position + 1
+            where user_id = $1 and id = $2
+            returning last_position
+        ), usage as (
+            insert into daily_usage (user_id, day, used) values ($1, (now() at time zone 'utc')::date, 1)
+            on conflict (user_id, day) do update set used = daily_usage.used + 1
+        )
+        insert into messages (user_id, id, chatroom_id, position, content)
+        select $1, $3, $2, last_position, $4 from place";
+    database
+        .query(sql, &[&owner.user, &room, &message, &content])
+        .await
+        .expect("a message can be stored");
+    message
 }
 
 /// Ten thousand users with a little of everything, in tables that statistics are up to date about: so many that
@@ -78,11 +104,11 @@ pub async fn crowd(database: &Database) {
             insert into sessions (id, user_id) select gen_random_uuid(), id from users;
             insert into refresh_tokens (hash, session_id, expires_at)
             select sha256(uuid_send(id)), id, now() + interval '30 days' from sessions;
-            insert into chatrooms (id, user_id, title, last_position)
-            select gen_random_uuid(), id, 'Crowd', 1 from users;
+            insert into chatrooms (user_id, id, title, last_position)
+            select id, gen_random_uuid(), 'Crowd', 1 from users;
             insert into messages
-                (id, chatroom_id, user_id, position, content, idempotency_key, status, settled_at, reply)
-            select gen_random_uuid(), id, user_id, 1, 'Hello', id::text, 'answered', now(), 'Hello' from chatrooms;
+                (user_id, id, chatroom_id, position, content, idempotency_key, status, settled_at, reply)
+            select user_id, gen_random_uuid(), id, 1, 'Hello', id::text, 'answered', now(), 'Hello' from chatrooms;
             insert into daily_usage (user_id, day, used) select id, (now() at time zone 'utc')::date, 1 from users;
             insert into subscriptions
                 (user_id, stripe_customer_id, stripe_subscription_id, status, looked_at, current_period_end)

@@ -172,10 +172,11 @@ proptest! {
     #[test]
     fn a_queue_message_is_a_wake_up_or_is_refused(body in body(), value in any_json()) {
         let _ = serde_json::from_slice::<WakeUp>(&body);
-        let named = json!({ "chatroom_id": value }).to_string();
+        let named = json!({ "user_id": value, "chatroom_id": value }).to_string();
         if let Ok(wake_up) = serde_json::from_str::<WakeUp>(&named) {
             let text = value.as_str().unwrap();
             prop_assert_eq!(Some(wake_up.chatroom_id), text.parse().ok());
+            prop_assert_eq!(Some(wake_up.user_id), text.parse().ok());
         }
     }
 }

@@ -36,12 +36,13 @@ struct NewChatroom {
     title: String,
 }
 
-/// Inserts nothing for a user who is gone, or just going: the lock waits for that. Its update finds the row of a first
-/// try whose answer was lost.
+/// Inserts nothing for a user who is gone, or just going: the lock waits for that. The update changes nothing; it makes
+/// `returning` show the row of a first try whose response was lost.
 const CREATE: &str = "
-    insert into chatrooms (id, user_id, title)
-    select $1, users.id, $3 from users where users.id = $2 for key share
-    on conflict (id) do update set title = excluded.title
+    -- $1 user, $2 room, $3 title
+    insert into chatrooms (user_id, id, title)
+    select users.id, $2, $3 from users where users.id = $1 for key share
+    on conflict (user_id, id) do update set title = excluded.title
     returning id, title, created_at, active_at";
 
 async fn create(app: &App, request: Request) -> Result<Response<Body>> {
@@ -50,7 +51,7 @@ async fn create(app: &App, request: Request) -> Result<Response<Body>> {
 
     let row = app
         .database
-        .query_opt(CREATE, &[&ChatroomId::new(), &caller.user, &room.title])
+        .query_opt(CREATE, &[&caller.user, &ChatroomId::new(), &room.title])
         .await?;
     let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
     app.cache.forget(caller.user).await;

@@ -22,7 +22,7 @@ impl App {
     }
 }
 
-const DELETE: &str = "delete from chatrooms where id = $1 and user_id = $2 returning id";
+const DELETE: &str = "delete from chatrooms where user_id = $1 and id = $2 returning id";
 
 async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
@@ -30,7 +30,7 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
 
     let row = app
         .database
-        .query_opt(DELETE, &[&room, &caller.user])
+        .query_opt(DELETE, &[&caller.user, &room])
         .await?;
     row.ok_or(Error::NotFound("chatroom"))?;
     app.cache.forget(caller.user).await;

@@ -36,17 +36,18 @@ struct Page {
 /// The room once for each message, or once without any; one message more than the page holds, to know whether there
 /// is another page.
 const GET: &str = "
+    -- $1 user, $2 room, $3 position before the page, $4 length of the page
     select room.title, room.created_at as room_created_at, room.active_at, message.*
     from chatrooms room
     left join lateral (
         select id, chatroom_id, position, content, status, created_at,
                reply, model, finish_reason, settled_at, failure
         from messages
-        where chatroom_id = room.id and position > $3
+        where user_id = $1 and chatroom_id = $2 and position > $3
         order by position
         limit $4 + 1
     ) message on true
-    where room.id = $1 and room.user_id = $2
+    where room.user_id = $1 and room.id = $2
     order by message.position";
 
 async fn get(app: &App, request: Request) -> Result<Response<Body>> {
@@ -65,7 +66,7 @@ impl App {
     async fn page(&self, id: ChatroomId, owner: UserId, limit: i64, after: i64) -> Result<Page> {
         let rows = self
             .database
-            .query(GET, &[&id, &owner, &after, &limit])
+            .query(GET, &[&owner, &id, &after, &limit])
             .await?;
         let first = rows.first().ok_or(Error::NotFound("chatroom"))?;
         let room = Chatroom {

@@ -38,7 +38,7 @@ struct Changes {
 
 const UPDATE: &str = "
     update chatrooms set title = $3
-    where id = $1 and user_id = $2
+    where user_id = $1 and id = $2
     returning id, title, created_at, active_at";
 
 async fn update(app: &App, request: Request) -> Result<Response<Body>> {
@@ -48,7 +48,7 @@ async fn update(app: &App, request: Request) -> Result<Response<Body>> {
 
     let row = app
         .database
-        .query_opt(UPDATE, &[&room, &caller.user, &changes.title])
+        .query_opt(UPDATE, &[&caller.user, &room, &changes.title])
         .await?;
     let row = row.ok_or(Error::NotFound("chatroom"))?;
     app.cache.forget(caller.user).await;

@@ -12,7 +12,7 @@ use std::{
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent};
-use shared::{answering::Answering, domain::ChatroomId, queue::WakeUp, telemetry::Chain};
+use shared::{answering::Answering, queue::WakeUp, telemetry::Chain};
 use tokio::time::Instant;
 use tracing::error;
 
@@ -23,7 +23,7 @@ async fn answer(app: &Answering, event: LambdaEvent<SqsEvent>) -> Result<SqsBatc
         let Err(error) = app.answer(room, until).await else {
             return Vec::new();
         };
-        error!(%room, error = %Chain(&error), "the room was not answered");
+        error!(room = %room.chatroom_id, error = %Chain(&error), "the room was not answered");
         wake_ups
     });
     let failed = join_all(answers).await;
@@ -38,13 +38,13 @@ async fn answer(app: &Answering, event: LambdaEvent<SqsEvent>) -> Result<SqsBatc
 }
 
 /// The rooms of a batch with the ids of the messages that woke them, and the ids of messages that say nothing.
-fn rooms(event: SqsEvent) -> (HashMap<ChatroomId, Vec<String>>, Vec<String>) {
+fn rooms(event: SqsEvent) -> (HashMap<WakeUp, Vec<String>>, Vec<String>) {
     let mut rooms: HashMap<_, Vec<_>> = HashMap::new();
     let mut unreadable = Vec::new();
     for record in event.records {
         let id = record.message_id.unwrap_or_default();
         match serde_json::from_str::<WakeUp>(&record.body.unwrap_or_default()) {
-            Ok(wake_up) => rooms.entry(wake_up.chatroom_id).or_default().push(id),
+            Ok(wake_up) => rooms.entry(wake_up).or_default().push(id),
             Err(error) => {
                 error!(message_id = id, error = %Chain(&error), "a queue message is no wake-up");
                 unreadable.push(id);
@@ -79,6 +79,8 @@ mod tests {
 
     use super::*;
 
+    const GOOD: &str = r#"{"user_id":"019b0000-0000-7000-8000-000000000001","chatroom_id":"019b0000-0000-7000-8000-000000000002"}"#;
+
     fn batch(bodies: &[&str]) -> SqsEvent {
         let records: Vec<_> = (0..)
             .zip(bodies)
@@ -89,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_room_woken_twice_is_answered_once() {
-        let body = r#"{"chatroom_id":"019b0000-0000-7000-8000-000000000001"}"#;
+        let body = GOOD;
         let (rooms, unreadable) = rooms(batch(&[body, body]));
         assert_eq!(rooms.into_values().collect::<Vec<_>>(), [["0", "1"]]);
         assert!(unreadable.is_empty());
@@ -97,14 +99,15 @@ mod tests {
 
     #[test]
     fn only_unreadable_bodies_go_back() {
-        let body = r#"{"chatroom_id":"019b0000-0000-7000-8000-000000000001"}"#;
+        let body = GOOD;
         for poison in [
             "",
             "{}",
             "null",
             "[]",
-            r#"{"chatroom_id":7}"#,
-            r#"{"chatroom_id":"x"}"#,
+            r#"{"chatroom_id":"019b0000-0000-7000-8000-000000000002"}"#,
+            r#"{"user_id":"019b0000-0000-7000-8000-000000000001","chatroom_id":7}"#,
+            r#"{"user_id":"x","chatroom_id":"019b0000-0000-7000-8000-000000000002"}"#,
         ] {
             let (rooms, unreadable) = rooms(batch(&[body, poison]));
             assert_eq!(
@@ -118,11 +121,10 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_in_a_batch_nothing_of_it_is_forgotten(
-            mut bodies in vec(r#"\{"chatroom_id":("[0-9a-f-]{36}"|null|\[\])\}|\PC{0,30}"#, 0..10),
+            mut bodies in vec(r#"\{"user_id":("[0-9a-f-]{36}"|null),"chatroom_id":("[0-9a-f-]{36}"|\[\])\}|\PC{0,30}"#, 0..10),
             place in any::<prop::sample::Index>(),
         ) {
-            let good = r#"{"chatroom_id":"019b0000-0000-7000-8000-000000000001"}"#.to_owned();
-            bodies.insert(place.index(bodies.len() + 1), good);
+            bodies.insert(place.index(bodies.len() + 1), GOOD.to_owned());
             let bodies: Vec<_> = bodies.iter().map(String::as_str).collect();
             let (rooms, unreadable) = rooms(batch(&bodies));
             prop_assert!(!rooms.is_empty());

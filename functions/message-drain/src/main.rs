@@ -75,7 +75,7 @@ impl App {
 
     async fn handle(&self, delivery: Delivery, until: Instant) {
         let settled = match delivery.wake_up() {
-            Ok(wake_up) => match self.answering.answer(wake_up.chatroom_id, until).await {
+            Ok(wake_up) => match self.answering.answer(wake_up, until).await {
                 Ok(()) => self.queue.acknowledge(&delivery).await,
                 // Without an acknowledgement it comes again.
                 Err(error) => Err(error.into()),

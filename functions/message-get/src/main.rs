@@ -35,10 +35,10 @@ impl App {
 }
 
 const GET: &str = "
-    select message.id, message.chatroom_id, message.content, message.status, message.created_at,
-           message.reply, message.model, message.finish_reason, message.settled_at, message.failure
-    from messages message join chatrooms room on room.id = message.chatroom_id
-    where message.id = $1 and room.id = $2 and room.user_id = $3";
+    -- $1 user, $2 room, $3 message
+    select id, chatroom_id, content, status, created_at, reply, model, finish_reason, settled_at, failure
+    from messages
+    where user_id = $1 and id = $3 and chatroom_id = $2";
 
 async fn get(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
@@ -60,7 +60,7 @@ async fn get(app: &App, request: Request) -> Result<Response<Body>> {
 
 impl App {
     async fn message(&self, id: MessageId, room: ChatroomId, owner: UserId) -> Result<Message> {
-        let row = self.database.query_opt(GET, &[&id, &room, &owner]).await?;
+        let row = self.database.query_opt(GET, &[&owner, &room, &id]).await?;
         Ok(Message::from(&row.ok_or(Error::NotFound("message"))?))
     }
 }

@@ -76,17 +76,18 @@ enum Outcome {
 /// Locking the room first keeps a room that is deleted meanwhile from costing quota. `prior` also finds the message by
 /// its own id, in case this very statement is sent twice.
 const ACCEPT: &str = "
+    -- $1 user, $2 room, $3 message, $4 idempotency key, $5 content, $6 and $7 messages a day of Basic and Pro
     with room as (
-        select id from chatrooms where id = $1 and user_id = $2 for no key update
+        select id from chatrooms where user_id = $1 and id = $2 for no key update
     ), prior as (
-        select id, chatroom_id, content, created_at from messages where id = $3
+        select id, chatroom_id, content, created_at from messages where user_id = $1 and id = $3
         union
-        select id, chatroom_id, content, created_at from messages where user_id = $2 and idempotency_key = $4
+        select id, chatroom_id, content, created_at from messages where user_id = $1 and idempotency_key = $4
     ), allowance as (
-        select case plan when 'pro' then $7 else $6 end as daily from plans where user_id = $2
+        select case plan when 'pro' then $7 else $6 end as daily from plans where user_id = $1
     ), quota as (
         insert into daily_usage as usage (user_id, day, used)
-        select $2, (now() at time zone 'utc')::date, 1
+        select $1, (now() at time zone 'utc')::date, 1
         from room, allowance
         where daily > 0 and not exists (select from prior)
         on conflict (user_id, day) do update set used = usage.used + 1
@@ -96,11 +97,11 @@ const ACCEPT: &str = "
         update chatrooms
         set last_position = last_position + 1, active_at = now()
         from quota
-        where id = $1
+        where user_id = $1 and id = $2
         returning last_position
     ), message as (
-        insert into messages (id, chatroom_id, user_id, position, content, idempotency_key)
-        select $3, $1, $2, last_position, $5, $4 from place
+        insert into messages (user_id, id, chatroom_id, position, content, idempotency_key)
+        select $1, $3, $2, last_position, $5, $4 from place
         returning id, chatroom_id, content, created_at
     )
     select allowance.daily, exists (select from room) as room_exists, accepted.*
@@ -163,8 +164,8 @@ impl App {
             .query_opt(
                 ACCEPT,
                 &[
-                    &room,
                     &user,
+                    &room,
                     &id,
                     &key,
                     &content,

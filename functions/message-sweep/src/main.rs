@@ -38,12 +38,12 @@ impl App {
 const FORGOTTEN: &str = "
     select room.id, room.user_id
     from (
-        select distinct on (chatroom_id) chatroom_id, coalesce(not_before, created_at) as due
+        select distinct on (user_id, chatroom_id) user_id, chatroom_id, coalesce(not_before, created_at) as due
         from messages
         where status in ('queued', 'answering')
-        order by chatroom_id, position
+        order by user_id, chatroom_id, position
     ) oldest
-    join chatrooms room on room.id = oldest.chatroom_id
+    join chatrooms room on room.user_id = oldest.user_id and room.id = oldest.chatroom_id
     where oldest.due < now() - make_interval(secs => $1)
       and (room.answering_until is null or room.answering_until < now())
     order by oldest.due
@@ -86,10 +86,7 @@ async fn main() -> Result<(), Error> {
 mod tests {
     //! Which rooms count as forgotten, and what is forgotten on purpose.
 
-    use shared::{
-        domain::{ChatroomId, MessageId},
-        testing,
-    };
+    use shared::{domain::ChatroomId, testing};
 
     use super::*;
 
@@ -105,13 +102,10 @@ mod tests {
     async fn room(app: &App, age: &str, change: &str) -> ChatroomId {
         let owner = testing::user(&app.database).await;
         let room = testing::chatroom(&app.database, owner).await;
-        let sql = "
-            insert into messages (id, chatroom_id, user_id, position, content, created_at)
-            values ($1, $2, $3, 1, 'hello', now() - $4::text::interval)";
-        app.database
-            .query(sql, &[&MessageId::new(), &room, &owner.user, &age])
-            .await
-            .unwrap();
+        testing::message(&app.database, owner, room, "hello").await;
+        let sql =
+            "update messages set created_at = now() - $2::text::interval where chatroom_id = $1";
+        app.database.query(sql, &[&room, &age]).await.unwrap();
         if !change.is_empty() {
             app.database.query(change, &[&room]).await.unwrap();
         }

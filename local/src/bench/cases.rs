@@ -237,7 +237,10 @@ impl<'a> Cases<'a> {
     pub fn record(&self, room: &str) -> Result<Value> {
         let mut record = self.sample("message-answer")?["Records"][0].take();
         record["messageId"] = self.next().to_string().into();
-        record["body"] = json!({ "chatroom_id": room }).to_string().into();
+        let owner = self.stock.owner.user;
+        record["body"] = json!({ "user_id": owner, "chatroom_id": room })
+            .to_string()
+            .into();
         Ok(record)
     }
 

@@ -26,8 +26,8 @@ const USER: &str = "
     insert into sessions (id, user_id) values ($4, $1)";
 
 const ROOMS: &str = "
-    insert into chatrooms (id, user_id, title, active_at)
-    select gen_random_uuid(), $1, 'Room ' || n, now() - n * interval '1 minute' from generate_series(1, $2::int) n";
+    insert into chatrooms (user_id, id, title, active_at)
+    select $1, gen_random_uuid(), 'Room ' || n, now() - n * interval '1 minute' from generate_series(1, $2::int) n";
 
 /// A room with settled messages. Ten of them fill the history that is sent with a prompt, so that rooms of any size
 /// send the same.
@@ -44,10 +44,10 @@ const ROOM: &str = "
 
 const QUEUED: &str = "
     with room as (
-        update chatrooms set last_position = last_position + 1 where id = $2 returning user_id, last_position
+        update chatrooms set last_position = last_position + 1 where user_id = $3 and id = $2 returning last_position
     )
     insert into messages (id, chatroom_id, user_id, position, content)
-    select $1, $2, user_id, last_position, 'Which tram goes to Belém?' from room";
+    select $1, $2, $3, last_position, 'Which tram goes to Belém?' from room";
 
 /// A database with data, and who may sign in.
 pub struct Stock {
@@ -104,10 +104,10 @@ impl Stock {
         Ok(room)
     }
 
-    /// A message that waits for its reply.
+    /// A message of the owner that waits for its reply.
     pub async fn queue(&self, room: ChatroomId) -> Result<()> {
         self.client
-            .execute(QUEUED, &[&MessageId::new(), &room])
+            .execute(QUEUED, &[&MessageId::new(), &room, &self.owner.user])
             .await?;
         Ok(())
     }
@@ -122,9 +122,13 @@ impl Stock {
 
     /// The newest message of a room that has its reply.
     pub async fn newest(&self, room: ChatroomId) -> Result<MessageId> {
-        let sql = "select id from messages where chatroom_id = $1 and status = 'answered'
+        let sql = "select id from messages where user_id = $1 and chatroom_id = $2 and status = 'answered'
                    order by position desc limit 1";
-        Ok(self.client.query_one(sql, &[&room]).await?.get(0))
+        Ok(self
+            .client
+            .query_one(sql, &[&self.owner.user, &room])
+            .await?
+            .get(0))
     }
 
     /// A token that a user may refresh with.

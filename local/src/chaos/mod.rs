@@ -165,7 +165,7 @@ impl Run<'_> {
                 lock(&self.figures).kills += kills;
             }
             Step::Duplicate { user, room, times } => {
-                let wake_up = json!({ "chatroom_id": self.people[user].rooms[room] }).to_string();
+                let wake_up = self.system.wake_up(&self.people[user].rooms[room]).await?;
                 for _ in 0..times {
                     self.system.send_to_queue(&wake_up).await?;
                 }

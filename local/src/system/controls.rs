@@ -105,8 +105,18 @@ impl System {
 
     /// Delivers one wake-up for a chatroom, past the queue.
     pub async fn wake(&self, chatroom: &str) -> Result<Value> {
-        self.deliver(&[json!({"chatroom_id": chatroom}).to_string()])
-            .await
+        self.deliver(&[self.wake_up(chatroom).await?]).await
+    }
+
+    /// The queue message that wakes a chatroom.
+    ///
+    /// # Errors
+    /// When there is no such room.
+    pub async fn wake_up(&self, chatroom: &str) -> Result<String> {
+        let sql = "select user_id::text from chatrooms where id = $1::text::uuid";
+        let database = self.database().await?;
+        let owner: String = database.query_one(sql, &[&chatroom]).await?.get(0);
+        Ok(json!({ "user_id": owner, "chatroom_id": chatroom }).to_string())
     }
 
     /// The queue's URL. That of its dead-letter queue is the same with `-dead` at its end.

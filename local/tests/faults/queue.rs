@@ -38,8 +38,12 @@ pub async fn a_message_that_cannot_be_read_is_retried_alone_and_ends_among_the_d
     assert_eq!(stack.system.queue_length().await.unwrap(), 0);
 
     if stack.kind.0 == Queue::Sqs {
-        let wake_up = |room: &String| json!({ "chatroom_id": id(room) }).to_string();
-        let batch = [wake_up(&rooms[0]), POISON[0].to_owned(), wake_up(&rooms[1])];
+        let wake_up = async |room: &String| stack.system.wake_up(id(room)).await.unwrap();
+        let batch = [
+            wake_up(&rooms[0]).await,
+            POISON[0].to_owned(),
+            wake_up(&rooms[1]).await,
+        ];
         let answer = stack.system.deliver(&batch).await.unwrap();
         let failed = json!([{ "itemIdentifier": "1" }]);
         assert_eq!(answer["batchItemFailures"], failed);

@@ -1,6 +1,9 @@
 //! Rows 10, 11 and 18: rooms that are answered side by side, each in order.
 
-use futures_util::{future::join_all, join};
+use futures_util::{
+    future::{join_all, try_join_all},
+    join,
+};
 use local::settings::Queue;
 use serde_json::json;
 
@@ -52,10 +55,8 @@ pub async fn a_call_that_hangs_holds_up_no_other_room_and_is_deferred_at_its_dea
             return;
         }
         assert_eq!(stack.system.lose_messages().await.unwrap(), rooms.len());
-        let bodies: Vec<_> = rooms
-            .iter()
-            .map(|room| json!({ "chatroom_id": id(room) }).to_string())
-            .collect();
+        let wake_ups = rooms.iter().map(|room| stack.system.wake_up(id(room)));
+        let bodies = try_join_all(wake_ups).await.unwrap();
         let delivered = stack.system.deliver(&bodies).await.unwrap();
         assert_eq!(delivered["batchItemFailures"], json!([]));
         drop(workers);

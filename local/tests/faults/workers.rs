@@ -16,10 +16,6 @@ use crate::{
     },
 };
 
-fn wake_up(room: &str) -> String {
-    json!({ "chatroom_id": id(room) }).to_string()
-}
-
 /// Row 6.
 pub async fn a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_time(
     stack: &Stack,
@@ -38,7 +34,7 @@ pub async fn a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_
         stack.count(renewed).await == 1
     })
     .await;
-    let body = wake_up(&room);
+    let body = stack.system.wake_up(id(&room)).await.unwrap();
     let queued = join_all((0..20).map(|_| stack.system.send_to_queue(&body)));
     let at_once = join_all((0..20).map(|_| stack.system.wake(id(&room))));
     let (queued, at_once) = join(queued, at_once).await;
@@ -182,10 +178,11 @@ pub async fn a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes
     lock.release().await;
 
     let stored = content(&stack, &first).await;
-    stack.system.send_to_queue(&wake_up(&room)).await.unwrap();
+    let wake_up = stack.system.wake_up(id(&room)).await.unwrap();
+    stack.system.send_to_queue(&wake_up).await.unwrap();
     swept(&stack, &user, &second).await;
     let stored = [stored, content(&stack, &second).await];
-    stack.system.send_to_queue(&wake_up(&room)).await.unwrap();
+    stack.system.send_to_queue(&wake_up).await.unwrap();
     stack.system.wake(id(&room)).await.unwrap();
     let now = [
         content(&stack, &first).await,

@@ -9,6 +9,7 @@ use crate::{
     database::Database,
     domain::{ChatroomId, MessageId, UserId},
     gemini::{Answer, Turn},
+    queue::WakeUp,
 };
 
 /// Takes the lease of a free room whose oldest unsettled message is due, and returns that message with its history:
@@ -20,89 +21,95 @@ use crate::{
 ///
 /// An estimated token is four bytes of UTF-8.
 const CLAIM: &str = "
+    -- $1 user, $2 room, $3 seconds of the lease, $4 seconds until the deadline, $5 estimated tokens of history
     with room as (
         update chatrooms
-        set answering_until = now() + make_interval(secs => $2), epoch = epoch + 1
-        where id = $1
+        set answering_until = now() + make_interval(secs => $3), epoch = epoch + 1
+        where user_id = $1 and id = $2
           and (answering_until is null or answering_until <= now())
           and (select not_before is null or not_before <= now()
                from messages
-               where chatroom_id = $1 and status in ('queued', 'answering')
+               where user_id = $1 and chatroom_id = $2 and status in ('queued', 'answering')
                order by position limit 1)
-        returning id, user_id, epoch
+        returning epoch
     ), oldest as (
         select messages.id
-        from messages join room on messages.chatroom_id = room.id
-        where messages.status in ('queued', 'answering')
+        from messages, room
+        where messages.user_id = $1 and messages.chatroom_id = $2 and messages.status in ('queued', 'answering')
         order by messages.position limit 1
     ), message as (
         update messages
         set status = 'answering', asked = asked + 1
         from oldest
-        where messages.id = oldest.id
+        where messages.user_id = $1 and messages.id = oldest.id
           and messages.status in ('queued', 'answering')
           and (messages.not_before is null or messages.not_before <= now())
         returning messages.id, messages.position, messages.content, messages.asked, messages.created_at
     ), recent as (
         select messages.position, messages.content, messages.reply
         from messages join message on messages.position < message.position
-        where messages.chatroom_id = $1 and messages.status = 'answered'
+        where messages.user_id = $1 and messages.chatroom_id = $2 and messages.status = 'answered'
         order by messages.position desc limit 500
     ), weighed as (
         select *, sum((octet_length(content) + octet_length(reply)) / 4 + 1) over (order by position desc) as tokens
         from recent
     )
-    select room.user_id, room.epoch, message.id, message.content, message.asked,
-           extract(epoch from message.created_at + make_interval(secs => $3) - now())::float8 as seconds_left,
-           array(select content from weighed where tokens <= $4 order by position) as prompts,
-           array(select reply from weighed where tokens <= $4 order by position) as replies
+    select room.epoch, message.id, message.content, message.asked,
+           extract(epoch from message.created_at + make_interval(secs => $4) - now())::float8 as seconds_left,
+           array(select content from weighed where tokens <= $5 order by position) as prompts,
+           array(select reply from weighed where tokens <= $5 order by position) as replies
     from room left join message on true";
 
 /// Gives a lease back.
 const RELEASE: &str = "
-    update chatrooms set answering_until = null where id = $1 and epoch = $2";
+    -- $1 user, $2 room, $3 epoch
+    update chatrooms set answering_until = null where user_id = $1 and id = $2 and epoch = $3";
 
 const RENEW: &str = "
-    update chatrooms set answering_until = now() + make_interval(secs => $3)
-    where id = $1 and epoch = $2
+    -- $1 user, $2 room, $3 epoch, $4 seconds of the lease
+    update chatrooms set answering_until = now() + make_interval(secs => $4)
+    where user_id = $1 and id = $2 and epoch = $3
     returning id";
 
 /// The first update is the fence: it locks the room's row, so no other claim can come between it and the message.
 const SETTLE_ANSWERED: &str = "
+    -- $1 user, $2 room, $3 epoch, $4 message, $5 reply, $6 finish reason, $7 model, $8 and $9 tokens of prompt and reply
     with room as (
-        update chatrooms set answering_until = null where id = $1 and epoch = $2 returning id
+        update chatrooms set answering_until = null where user_id = $1 and id = $2 and epoch = $3 returning id
     )
     update messages
-    set status = 'answered', settled_at = now(), reply = $4, finish_reason = $5, model = $6,
-        prompt_tokens = $7, reply_tokens = $8
+    set status = 'answered', settled_at = now(), reply = $5, finish_reason = $6, model = $7,
+        prompt_tokens = $8, reply_tokens = $9
     from room
-    where messages.id = $3 and messages.status = 'answering'";
+    where messages.user_id = $1 and messages.id = $4 and messages.status = 'answering'";
 
 /// A failed message does not count against the day it was accepted on.
 const SETTLE_FAILED: &str = "
+    -- $1 user, $2 room, $3 epoch, $4 message, $5 reason
     with room as (
-        update chatrooms set answering_until = null where id = $1 and epoch = $2 returning id
+        update chatrooms set answering_until = null where user_id = $1 and id = $2 and epoch = $3 returning id
     ), message as (
         update messages
-        set status = 'failed', settled_at = now(), failure = $4
+        set status = 'failed', settled_at = now(), failure = $5
         from room
-        where messages.id = $3 and messages.status = 'answering'
-        returning messages.user_id, messages.created_at
+        where messages.user_id = $1 and messages.id = $4 and messages.status = 'answering'
+        returning messages.created_at
     )
     update daily_usage
     set used = used - 1
     from message
-    where daily_usage.user_id = message.user_id
+    where daily_usage.user_id = $1
       and daily_usage.day = (message.created_at at time zone 'utc')::date";
 
 const DEFER: &str = "
+    -- $1 user, $2 room, $3 epoch, $4 message, $5 seconds of the delay
     with room as (
-        update chatrooms set answering_until = null where id = $1 and epoch = $2 returning id
+        update chatrooms set answering_until = null where user_id = $1 and id = $2 and epoch = $3 returning id
     )
     update messages
-    set status = 'queued', not_before = now() + make_interval(secs => $4)
+    set status = 'queued', not_before = now() + make_interval(secs => $5)
     from room
-    where messages.id = $3 and messages.status = 'answering'";
+    where messages.user_id = $1 and messages.id = $4 and messages.status = 'answering'";
 
 /// What came of claiming a room.
 pub(super) enum Claim {
@@ -132,13 +139,17 @@ pub(super) struct Lease {
 impl Claim {
     pub async fn attempt(
         database: &Database,
-        chatroom: ChatroomId,
+        WakeUp {
+            user_id: user,
+            chatroom_id: chatroom,
+        }: WakeUp,
         settings: &Settings,
     ) -> Result<Self> {
         let claimed = database
             .query_opt(
                 CLAIM,
                 &[
+                    &user,
                     &chatroom,
                     &settings.lease.as_secs_f64(),
                     &settings.deadline.as_secs_f64(),
@@ -151,7 +162,7 @@ impl Claim {
         };
         let epoch: i64 = row.get("epoch");
         let Some(message) = row.get::<_, Option<MessageId>>("id") else {
-            database.query(RELEASE, &[&chatroom, &epoch]).await?;
+            database.query(RELEASE, &[&user, &chatroom, &epoch]).await?;
             return Ok(Self::Outdated);
         };
         let seconds_left: f64 = row.get("seconds_left");
@@ -160,7 +171,7 @@ impl Claim {
         let turns = prompts.into_iter().zip(replies);
         Ok(Self::Held(Lease {
             chatroom,
-            user: row.get("user_id"),
+            user,
             epoch,
             message,
             prompt: row.get("content"),
@@ -178,7 +189,7 @@ impl Lease {
     pub async fn renew(&self, database: &Database, lease: Duration) -> Result<bool> {
         let seconds = lease.as_secs_f64();
         Ok(database
-            .query_opt(RENEW, &[&self.chatroom, &self.epoch, &seconds])
+            .query_opt(RENEW, &[&self.user, &self.chatroom, &self.epoch, &seconds])
             .await?
             .is_some())
     }
@@ -189,6 +200,7 @@ impl Lease {
             .query(
                 SETTLE_ANSWERED,
                 &[
+                    &self.user,
                     &self.chatroom,
                     &self.epoch,
                     &self.message,
@@ -208,7 +220,13 @@ impl Lease {
         database
             .query(
                 SETTLE_FAILED,
-                &[&self.chatroom, &self.epoch, &self.message, &reason],
+                &[
+                    &self.user,
+                    &self.chatroom,
+                    &self.epoch,
+                    &self.message,
+                    &reason,
+                ],
             )
             .await
             .map(drop)
@@ -220,7 +238,13 @@ impl Lease {
         database
             .query(
                 DEFER,
-                &[&self.chatroom, &self.epoch, &self.message, &seconds],
+                &[
+                    &self.user,
+                    &self.chatroom,
+                    &self.epoch,
+                    &self.message,
+                    &seconds,
+                ],
             )
             .await
             .map(drop)
@@ -242,31 +266,18 @@ mod tests {
         history_tokens: 1_000_000,
     };
 
-    async fn post(
-        database: &Database,
-        room: ChatroomId,
-        owner: Caller,
-        content: &str,
-    ) -> MessageId {
-        let sql = "
-            with place as (
-                update chatrooms set last_position = last_position + 1 where id = $2 returning last_position
-            ), usage as (
-                insert into daily_usage (user_id, day, used) values ($3, (now() at time zone 'utc')::date, 1)
-                on conflict (user_id, day) do update set used = daily_usage.used + 1
-            )
-            insert into messages (id, chatroom_id, user_id, position, content)
-            select $1, $2, $3, last_position, $4 from place";
-        let id = MessageId::new();
-        database
-            .query(sql, &[&id, &room, &owner.user, &content])
-            .await
-            .unwrap();
-        id
+    fn wake_up(owner: Caller, room: ChatroomId) -> WakeUp {
+        WakeUp {
+            user_id: owner.user,
+            chatroom_id: room,
+        }
     }
 
-    async fn claim(database: &Database, room: ChatroomId) -> Option<Lease> {
-        match Claim::attempt(database, room, &SETTINGS).await.unwrap() {
+    async fn claim(database: &Database, owner: Caller, room: ChatroomId) -> Option<Lease> {
+        match Claim::attempt(database, wake_up(owner, room), &SETTINGS)
+            .await
+            .unwrap()
+        {
             Claim::Held(lease) => Some(lease),
             Claim::Nothing | Claim::Outdated => None,
         }
@@ -293,14 +304,14 @@ mod tests {
         let owner = testing::user(&database).await;
         let room = testing::chatroom(&database, owner).await;
         for number in 0..MESSAGES {
-            post(&database, room, owner, &number.to_string()).await;
+            testing::message(&database, owner, room, &number.to_string()).await;
         }
 
         let work = async || {
             let database = database.another_connection();
             let mut settled = Vec::new();
             while count(&database, UNSETTLED).await > 0 {
-                let Some(lease) = claim(&database, room).await else {
+                let Some(lease) = claim(&database, owner, room).await else {
                     continue;
                 };
                 let prompts: Vec<_> = lease
@@ -353,7 +364,7 @@ mod tests {
             let database = testing::database().await;
             let owner = testing::user(&database).await;
             let room = testing::chatroom(&database, owner).await;
-            post(&database, room, owner, "hello").await;
+            testing::message(&database, owner, room, "hello").await;
             let other = database.another_connection();
             let change = format!("update messages set {change}");
             for sql in ["begin", "update chatrooms set title = title", &change] {
@@ -364,7 +375,7 @@ mod tests {
                 while count(&watcher, WAITING).await == 0 {}
                 other.query("commit", &[]).await.unwrap();
             };
-            let claim = Claim::attempt(&database, room, &SETTINGS);
+            let claim = Claim::attempt(&database, wake_up(owner, room), &SETTINGS);
             let (claim, ()) = tokio::join!(claim, meanwhile);
             assert!(matches!(claim, Ok(Claim::Outdated)), "{change}");
         }
@@ -375,11 +386,11 @@ mod tests {
         let database = testing::database().await;
         let owner = testing::user(&database).await;
         let room = testing::chatroom(&database, owner).await;
-        post(&database, room, owner, "hello").await;
-        let stalled = claim(&database, room).await.unwrap();
+        testing::message(&database, owner, room, "hello").await;
+        let stalled = claim(&database, owner, room).await.unwrap();
         let expire = "update chatrooms set answering_until = now() - interval '1 second'";
         database.query(expire, &[]).await.unwrap();
-        let current = claim(&database, room).await.unwrap();
+        let current = claim(&database, owner, room).await.unwrap();
         assert_eq!(current.message, stalled.message);
 
         assert!(!stalled.renew(&database, SETTINGS.lease).await.unwrap());
@@ -425,8 +436,8 @@ mod tests {
         let database = testing::database().await;
         let owner = testing::user(&database).await;
         let room = testing::chatroom(&database, owner).await;
-        post(&database, room, owner, "hello").await;
-        let lease = claim(&database, room).await.unwrap();
+        testing::message(&database, owner, room, "hello").await;
+        let lease = claim(&database, owner, room).await.unwrap();
         for _ in 0..2 {
             lease.settle_failed(&database, "SAFETY").await.unwrap();
         }
@@ -449,14 +460,14 @@ mod tests {
         let database = testing::database().await;
         let owner = testing::user(&database).await;
         let room = testing::chatroom(&database, owner).await;
-        let first = post(&database, room, owner, "first").await;
-        post(&database, room, owner, "second").await;
-        let lease = claim(&database, room).await.unwrap();
+        let first = testing::message(&database, owner, room, "first").await;
+        testing::message(&database, owner, room, "second").await;
+        let lease = claim(&database, owner, room).await.unwrap();
         lease
             .defer(&database, Duration::from_mins(1))
             .await
             .unwrap();
-        assert!(claim(&database, room).await.is_none());
+        assert!(claim(&database, owner, room).await.is_none());
 
         database
             .query(
@@ -465,7 +476,7 @@ mod tests {
             )
             .await
             .unwrap();
-        let again = claim(&database, room).await.unwrap();
+        let again = claim(&database, owner, room).await.unwrap();
         assert_eq!((again.message, again.asked), (first, 2));
     }
 
@@ -475,10 +486,10 @@ mod tests {
         let owner = testing::user(&database).await;
         let room = testing::chatroom(&database, owner).await;
         for prompt in ["long".repeat(100), "short".to_owned(), "next".to_owned()] {
-            post(&database, room, owner, &prompt).await;
+            testing::message(&database, owner, room, &prompt).await;
         }
         for _ in 0..2 {
-            let lease = claim(&database, room).await.unwrap();
+            let lease = claim(&database, owner, room).await.unwrap();
             lease
                 .settle_answered(&database, &answer("reply"))
                 .await
@@ -489,7 +500,10 @@ mod tests {
             history_tokens: 50,
             ..SETTINGS
         };
-        let Claim::Held(lease) = Claim::attempt(&database, room, &settings).await.unwrap() else {
+        let Claim::Held(lease) = Claim::attempt(&database, wake_up(owner, room), &settings)
+            .await
+            .unwrap()
+        else {
             panic!("there is a message to answer");
         };
         let turn = Turn {

@@ -14,9 +14,8 @@ use tracing::{error, info, warn};
 use crate::{
     config::{self, ConfigError},
     database::{self, Database},
-    domain::ChatroomId,
     gemini::{Gemini, Outcome},
-    queue::Queue,
+    queue::{Queue, WakeUp},
 };
 use lease::{Claim, Lease};
 
@@ -65,21 +64,21 @@ impl Answering {
         })
     }
 
-    /// Answers what is due in `chatroom`, oldest first. Before `until` gets too close for another answer, it wakes
+    /// Answers what is due in the room of a wake-up, oldest first. Before `until` gets too close for another answer, it wakes
     /// the room for somebody else and returns.
     ///
     /// # Errors
     /// When Postgres fails. The room stays as it is, and a later wake-up goes on from there.
-    pub async fn answer(&self, chatroom: ChatroomId, until: Instant) -> Result<()> {
+    pub async fn answer(&self, wake_up: WakeUp, until: Instant) -> Result<()> {
         loop {
-            match Claim::attempt(&self.database, chatroom, &self.settings).await? {
+            match Claim::attempt(&self.database, wake_up, &self.settings).await? {
                 Claim::Nothing => return Ok(()),
                 // It had to wait for the room, and what it was about to do is done. Look again.
                 Claim::Outdated => {}
                 Claim::Held(lease) => {
                     self.answer_one(&lease).await?;
                     if until < Instant::now() + self.gemini.timeout() + MARGIN {
-                        self.queue.wake(chatroom, lease.user).await;
+                        self.queue.wake(lease.chatroom, lease.user).await;
                         return Ok(());
                     }
                 }

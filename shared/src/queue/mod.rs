@@ -26,8 +26,10 @@ use crate::{
 };
 
 /// The whole content of a queue message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WakeUp {
+    /// The room's owner.
+    pub user_id: UserId,
     /// The room in which there may be something to do.
     pub chatroom_id: ChatroomId,
 }
@@ -102,11 +104,12 @@ impl Queue {
     /// Wakes a room later: after `delay`, or after [`MAX_DELAY`] if that is sooner.
     pub async fn wake_after(&self, delay: Duration, chatroom: ChatroomId, user: UserId) {
         let wake_up = WakeUp {
+            user_id: user,
             chatroom_id: chatroom,
         };
         let delay = delay.min(MAX_DELAY);
         let sent = match &self.0 {
-            Backend::Sqs(queue) => queue.send(&wake_up, user, delay).await,
+            Backend::Sqs(queue) => queue.send(&wake_up, delay).await,
             Backend::Redis(queue) => queue.send(&wake_up, delay).await,
         };
         if let Err(error) = sent {

@@ -11,7 +11,6 @@ use super::{Delivery, WakeUp};
 use crate::{
     aws::{self, Aws},
     config::{self, ConfigError},
-    domain::UserId,
     error::Source,
 };
 
@@ -33,17 +32,12 @@ impl Sqs {
         })
     }
 
-    pub async fn send(
-        &self,
-        wake_up: &WakeUp,
-        user: UserId,
-        delay: Duration,
-    ) -> Result<(), Source> {
+    pub async fn send(&self, wake_up: &WakeUp, delay: Duration) -> Result<(), Source> {
         self.client()
             .send_message()
             .queue_url(&self.queue_url)
             .message_body(serde_json::to_string(wake_up)?)
-            .message_group_id(user.to_string())
+            .message_group_id(wake_up.user_id.to_string())
             .delay_seconds(whole_seconds(delay)?)
             .send()
             .await
