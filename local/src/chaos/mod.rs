@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    demo::User,
+    harness::{Api, PATIENCE, User},
     lambda::triggers::Paused,
     machine::lock,
     services::Services,
@@ -34,9 +34,6 @@ use schedule::{ROOMS, Step, USERS, WORKER};
 
 /// How many posts are under way at once.
 const CONCURRENCY: usize = 8;
-
-/// How long nothing may happen.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Settings with which a system can do a run in reasonable time.
 pub fn settings(settings: Settings) -> Settings {
@@ -60,6 +57,7 @@ struct Run<'a> {
 
 struct Person<'a> {
     user: User<'a>,
+    /// The paths of the user's rooms.
     rooms: Vec<String>,
 }
 
@@ -80,10 +78,11 @@ struct Post {
 
 /// Does a run of so many steps on a new system whose Postgres is its own.
 pub async fn run(services: &Services, system: &System, seed: u64, steps: usize) -> Result<Figures> {
+    let api = Api::of(system);
     let run = Run {
         services,
         system,
-        people: people(system).await?,
+        people: people(&api).await,
         figures: Mutex::default(),
         accepted: Mutex::default(),
     };
@@ -111,17 +110,17 @@ pub async fn run(services: &Services, system: &System, seed: u64, steps: usize) 
     Ok(figures)
 }
 
-async fn people(system: &System) -> Result<Vec<Person<'_>>> {
+async fn people(api: &Api) -> Vec<Person<'_>> {
     let mut people = Vec::new();
-    for number in 0..USERS {
-        let user = User::sign_up(system, &format!("+1555020{number:04}")).await?;
+    for _ in 0..USERS {
+        let user = api.user().await;
         let mut rooms = Vec::new();
         for _ in 0..ROOMS {
-            rooms.push(user.open_room("Storm").await?);
+            rooms.push(user.room().await);
         }
         people.push(Person { user, rooms });
     }
-    Ok(people)
+    people
 }
 
 impl Run<'_> {
@@ -165,7 +164,9 @@ impl Run<'_> {
                 lock(&self.figures).kills += kills;
             }
             Step::Duplicate { user, room, times } => {
-                let wake_up = self.system.wake_up(&self.people[user].rooms[room]).await?;
+                let path = &self.people[user].rooms[room];
+                let id = path.trim_start_matches("/chatroom/");
+                let wake_up = self.system.wake_up(id).await?;
                 for _ in 0..times {
                     self.system.send_to_queue(&wake_up).await?;
                 }
@@ -197,26 +198,26 @@ impl Run<'_> {
     async fn post(&self, post: Post) -> Result<()> {
         lock(&self.figures).posts += 1;
         let Person { user, rooms } = &self.people[post.user];
-        let path = format!("/chatroom/{}/message", rooms[post.room]);
+        let path = format!("{}/message", rooms[post.room]);
         let content = json!({ "content": format!("message {}", post.number) });
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             lock(&self.figures).requests += 1;
             let request = user.request(Method::POST, &path).json(&content);
             let request = request.header("idempotency-key", format!("step-{}", post.number));
-            let Ok(answer) = request.send().await else {
+            let Ok(response) = request.send().await else {
                 continue;
             };
-            match answer.status().as_u16() {
+            match response.status().as_u16() {
                 202 => {
-                    let message: Value = answer.json().await?;
+                    let message: Value = response.json().await?;
                     let id = message["id"].as_str().context("a message has an id")?;
                     lock(&self.accepted).push(id.to_owned());
                     return Ok(());
                 }
                 // A process was killed, or Postgres is away.
                 500.. => sleep(Duration::from_millis(200)).await,
-                status => bail!("a post was answered {status}: {}", answer.text().await?),
+                status => bail!("a post was answered {status}: {}", response.text().await?),
             }
         }
         bail!("message {} was not accepted", post.number)

@@ -56,7 +56,8 @@ pub struct Deployment {
     pub outputs: Variables,
     /// The template as CloudFormation sees it, without what SAM adds to CloudFormation.
     pub template: Value,
-    database_url: String,
+    /// Its Postgres database.
+    pub database_url: String,
     _ministack: MiniStack,
 }
 

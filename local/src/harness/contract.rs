@@ -5,20 +5,20 @@
 
 use std::{
     collections::HashMap,
-    fmt::Write,
     fs,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use anyhow::{Context, Result};
 use jsonschema::Validator;
 use reqwest::{
-    RequestBuilder,
+    Method,
     header::{CONTENT_TYPE, HeaderMap},
 };
 use serde_json::Value;
 
+use super::{Response, must};
 use crate::machine::lock;
 
 /// The contract.
@@ -30,20 +30,16 @@ pub struct Contract {
     validators: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
-/// A response that the contract allows.
-#[derive(Debug)]
-pub struct Answer {
-    /// Its status.
-    pub status: u16,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body; null when it has none.
-    pub body: Value,
+/// The repository's contract, read once.
+pub static CONTRACT: LazyLock<Contract> = LazyLock::new(|| must(Contract::load(), "no contract"));
+
+/// Holds a response to the contract; see [`Contract::check`].
+pub fn check(method: &Method, path: &str, response: &Response) {
+    CONTRACT.check(method.as_str(), path, response);
 }
 
 impl Contract {
-    /// Reads the repository's.
-    pub fn load() -> Result<Self> {
+    fn load() -> Result<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("openapi.yaml");
         let text = fs::read_to_string(&path);
         let text = text.with_context(|| format!("cannot read {}", path.display()))?;
@@ -54,44 +50,24 @@ impl Contract {
         })
     }
 
-    /// Sends a request and gives the answer.
-    ///
-    /// # Panics
-    /// As [`Contract::check`].
-    pub async fn send(&self, request: RequestBuilder) -> Result<Answer> {
-        let (client, request) = request.build_split();
-        let request = request?;
-        let (method, path) = (request.method().clone(), request.url().path().to_owned());
-        let response = client.execute(request).await?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await?;
-        self.check(method.as_str(), &path, status, &headers, &body);
-        Ok(Answer {
-            status,
-            headers,
-            body: serde_json::from_slice(&body).unwrap_or_default(),
-        })
-    }
-
-    /// Holds a response to the contract.
-    ///
-    /// # Panics
-    /// When the contract does not allow it, with every breach.
+    /// Holds a response to the contract, and panics with every breach when the contract does not allow it.
     #[track_caller]
-    pub fn check(&self, method: &str, path: &str, status: u16, headers: &HeaderMap, body: &[u8]) {
-        let breaches = match self.response(method, path, status) {
-            Ok(response) => self.breaches(response, headers, body),
+    pub fn check(&self, method: &str, path: &str, response: &Response) {
+        let breaches = match self.response(method, path, response.status) {
+            Ok(documented) => self.breaches(documented, response),
             Err(breach) => vec![breach],
         };
-        let list = breaches.iter().fold(String::new(), |mut list, breach| {
-            let _ = write!(list, "\n- {breach}"); // writing to a string does not fail
-            list
-        });
-        let body: String = String::from_utf8_lossy(body).chars().take(2_000).collect();
+        let body: String = String::from_utf8_lossy(&response.bytes)
+            .chars()
+            .take(2_000)
+            .collect();
         assert!(
             breaches.is_empty(),
-            "{method} {path} answered what openapi.yaml does not allow:{list}\n\
-             status: {status}\nheaders: {headers:#?}\nbody: {body}",
+            "{method} {path} answered what openapi.yaml does not allow:\n- {}\n\
+             status: {}\nheaders: {:#?}\nbody: {body}",
+            breaches.join("\n- "),
+            response.status,
+            response.headers,
         );
     }
 
@@ -108,10 +84,11 @@ impl Contract {
         Ok(self.resolve(response))
     }
 
-    fn breaches(&self, response: &Value, headers: &HeaderMap, body: &[u8]) -> Vec<String> {
-        let mut breaches = self.header_breaches(response, headers);
-        let Some(content) = response.get("content") else {
-            if !body.is_empty() {
+    fn breaches(&self, documented: &Value, response: &Response) -> Vec<String> {
+        let Response { headers, bytes, .. } = response;
+        let mut breaches = self.header_breaches(documented, headers);
+        let Some(content) = documented.get("content") else {
+            if !bytes.is_empty() {
                 breaches.push("there must be no body".into());
             }
             return breaches;
@@ -122,7 +99,7 @@ impl Contract {
         });
         match content.get(media_type) {
             None => breaches.push(format!("the Content-Type is {media_type:?}")),
-            Some(media) => match serde_json::from_slice(body) {
+            Some(media) => match serde_json::from_slice(bytes) {
                 Ok(value) => breaches.extend(self.errors(&media["schema"], &value)),
                 Err(error) => breaches.push(format!("the body is not JSON: {error}")),
             },
@@ -153,6 +130,7 @@ impl Contract {
     }
 
     /// What of `value` breaks `schema`, which is a schema of the contract.
+    #[must_use]
     pub fn errors(&self, schema: &Value, value: &Value) -> Vec<String> {
         match self.validator(schema) {
             Ok(validator) => {
@@ -181,6 +159,7 @@ impl Contract {
     }
 
     /// What `value` refers to, if it is a reference into the contract, or else itself. Null, if it refers to nothing.
+    #[must_use]
     pub fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
         match value["$ref"].as_str() {
             Some(reference) => {
@@ -193,6 +172,7 @@ impl Contract {
 }
 
 /// Whether `path` is one of the paths that `template` stands for.
+#[must_use]
 pub fn matches(template: &str, path: &str) -> bool {
     let (template, path) = (template.split('/'), path.split('/'));
     template.clone().count() == path.clone().count()
@@ -202,6 +182,7 @@ pub fn matches(template: &str, path: &str) -> bool {
 }
 
 /// A header, path or query value as the type that its schema asks for.
+#[must_use]
 pub fn typed(schema: &Value, text: &str) -> Value {
     match schema["type"].as_str() {
         Some("integer") => text.parse::<i64>().map_or(Value::from(text), Value::from),

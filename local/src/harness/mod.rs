@@ -1,3 +1,52 @@
-//! What the suites share.
+//! Talks to a running system: one way to start it, to sign a user up and to wait for a reply, for the tests, the
+//! demonstration and the random faults.
+//!
+//! Nothing here returns an error. When the system does not do what it must, the caller ends with a panic that says what
+//! was asked and how it was answered: every caller is a test, or as good as one.
 
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "everything here panics when the system is wrong"
+)]
+
+mod api;
 pub mod contract;
+mod payments;
+mod stack;
+mod user;
+
+use std::{
+    fmt::Debug,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+
+pub use api::{Api, Codes, Response, text};
+pub use stack::Stack;
+pub use user::User;
+
+/// How long anything may take. The longest wait is for a schedule of one minute and for what follows from it.
+pub const PATIENCE: Duration = Duration::from_mins(3);
+
+/// Waits for something that must come true.
+pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    eventually(what, async || holds().await.then_some(())).await;
+}
+
+/// Waits for something that must be there, and gives it.
+pub async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "it never happened: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Unwraps what must not fail.
+fn must<T, E: Debug>(outcome: Result<T, E>, what: &str) -> T {
+    outcome.unwrap_or_else(|error| panic!("{what}: {error:?}"))
+}

@@ -1,0 +1,79 @@
+//! A system on this machine that a test has in its hand: its API, and the controls of its parts.
+
+use std::ops::Deref;
+
+use super::{Api, Codes, api::Check, must};
+use crate::{
+    services::Services,
+    settings::{Queue, Settings},
+    system::System,
+};
+
+/// A running system and its API.
+pub struct Stack {
+    /// The controls of its parts.
+    pub system: System,
+    /// What it was started with.
+    pub settings: Settings,
+    api: Api,
+}
+
+impl Deref for Stack {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}
+
+impl Stack {
+    /// Starts a system with empty data, whose responses are held to a contract.
+    pub async fn start(services: &Services, settings: Settings, check: Check) -> Self {
+        let system = System::start(services, settings.clone()).await;
+        let system = must(system, "the system does not start");
+        let mut api = Api::of(&system);
+        let variables = system.variables();
+        if variables["OTP_DELIVERY"] == "sns" {
+            api.codes = Codes::BySms(variables["AWS_ENDPOINT_URL"].clone());
+        }
+        Self {
+            settings,
+            api: Api { check, ..api },
+            system,
+        }
+    }
+
+    /// Starts another system of this kind with some other settings, or for a test that wants no company.
+    pub async fn another(&self, settings: &[(&str, &str)]) -> Self {
+        self.another_on(&Self::services(), settings).await
+    }
+
+    /// The same over services of which the test stops one.
+    pub async fn another_on(&self, services: &Services, settings: &[(&str, &str)]) -> Self {
+        let all = settings.iter();
+        let all = all.fold(self.settings.clone(), |all, (name, value)| {
+            all.with(name, value)
+        });
+        Self::start(services, all, self.api.check).await
+    }
+
+    /// Stops the system and removes its data.
+    pub async fn stop(self) {
+        must(self.system.stop(&Self::services()).await, "its data stays");
+    }
+
+    /// The services that `cargo local test` started.
+    #[must_use]
+    pub fn services() -> Services {
+        must(Services::from_env(), "there are no services")
+    }
+
+    /// The function that answers messages.
+    #[must_use]
+    pub fn worker(&self) -> &'static str {
+        match self.settings.queue {
+            Queue::Sqs => "message-answer",
+            Queue::Redis => "message-drain",
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Somebody who is signed in.
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use super::{Api, Response, eventually, text};
+
+/// Somebody who is signed in.
+pub struct User<'a> {
+    /// Where.
+    pub api: &'a Api,
+    /// The user's id.
+    pub id: String,
+    /// The number that was proved.
+    pub mobile: String,
+    /// The access token.
+    pub token: String,
+    /// The session's refresh token.
+    pub refresh_token: String,
+}
+
+impl<'a> User<'a> {
+    /// Signs up with a mobile number and proves it with the code that it gets.
+    pub async fn sign_up(api: &'a Api, mobile: &str) -> Self {
+        let code = api.code(mobile).await;
+        let session = api.verify(mobile, &code).await.expect(200);
+        Self::of_session(api, mobile, &session)
+    }
+
+    /// The holder of a session that signing in has made.
+    #[must_use]
+    pub fn of_session(api: &'a Api, mobile: &str, session: &Value) -> Self {
+        Self {
+            api,
+            id: session["user"]["id"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            mobile: mobile.to_owned(),
+            token: text(&session["access_token"]).to_owned(),
+            refresh_token: text(&session["refresh_token"]).to_owned(),
+        }
+    }
+
+    /// Begins a request with the access token.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.api.request(method, path).bearer_auth(&self.token)
+    }
+
+    /// Sends a request and holds its response to the contract.
+    pub async fn send(&self, request: RequestBuilder) -> Response {
+        self.api.send(request).await
+    }
+
+    /// Gets what is at a path.
+    pub async fn get(&self, path: &str) -> Response {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// Sends JSON.
+    pub async fn json(&self, method: Method, path: &str, body: &Value) -> Response {
+        self.send(self.request(method, path).json(body)).await
+    }
+
+    /// Sends a request without a body, and gives that of the response, which must have this status.
+    pub async fn call(&self, method: Method, path: &str, status: u16) -> Value {
+        self.send(self.request(method, path)).await.expect(status)
+    }
+
+    /// Opens a chatroom and gives its path.
+    pub async fn room(&self) -> String {
+        self.room_named("Lisbon").await
+    }
+
+    /// Opens a chatroom with a title and gives its path.
+    pub async fn room_named(&self, title: &str) -> String {
+        let room = json!({ "title": title });
+        let response = self.json(Method::POST, "/chatroom", &room).await;
+        assert_eq!(response.status, 201, "{}", response.body);
+        response.header("location").to_owned()
+    }
+
+    /// Posts a message that may be refused.
+    pub async fn try_post(&self, room: &str, content: &str) -> Response {
+        let message = json!({ "content": content });
+        self.json(Method::POST, &format!("{room}/message"), &message)
+            .await
+    }
+
+    /// Posts a message and gives its path.
+    pub async fn post(&self, room: &str, content: &str) -> String {
+        let response = self.try_post(room, content).await;
+        assert_eq!(response.status, 202, "{}", response.body);
+        response.header("location").to_owned()
+    }
+
+    /// Waits until a message is answered or failed, and gives it.
+    pub async fn settled(&self, message: &str) -> Value {
+        let path = format!("{message}?wait=20");
+        eventually(&format!("{message} is settled"), async || {
+            let found = self.get(&path).await.expect(200);
+            let is_settled = found["status"] == "answered" || found["status"] == "failed";
+            is_settled.then_some(found)
+        })
+        .await
+    }
+
+    /// Waits until a message is answered, and gives the reply's text.
+    pub async fn reply(&self, message: &str) -> String {
+        let settled = self.settled(message).await;
+        assert_eq!(settled["status"], "answered", "{settled}");
+        text(&settled["reply"]["content"]).to_owned()
+    }
+
+    /// How many messages count for today.
+    pub async fn used(&self) -> i64 {
+        let used = "select coalesce(sum(used), 0)::int8 from daily_usage where user_id";
+        self.api.value(&format!("{used} = '{}'", self.id)).await
+    }
+}

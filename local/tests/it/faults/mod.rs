@@ -1,0 +1,117 @@
+//! What the system survives. A 202 is never lost: its message ends answered or failed. Nothing is doubled: there is one
+//! reply and one charge.
+//!
+//! The faults are real: processes are killed and frozen, Postgres is stopped, connections are cut. Every test sees to
+//! it that its fault happened. Each fault or bad input below is followed by what happens and by its test. A path that
+//! begins with another folder is below `it/`; after the name of a function, it is a test in that function's file.
+//!
+//! 1. The queue is down when a message is posted → 202; answered once the queue is back.
+//!    `posts::a_post_while_the_queue_is_down_is_answered_once_it_is_back`
+//! 2. A crash after the commit, before the wake-up → Answered by the sweep.
+//!    `posts::a_crash_after_the_commit_and_before_the_wake_up_is_made_up_for_by_the_sweep`
+//! 3. Postgres is down at a post → 503 with `Retry-After`; nothing is stored or queued.
+//!    `posts::a_post_while_postgres_is_down_is_refused_and_leaves_nothing`
+//! 4. The same Idempotency-Key and body, 20 at once → One message, the same 202.
+//!    `message-send: twenty_parallel_posts_with_one_key_make_one_message_even_at_the_limit`
+//! 5. The same key with another body → 422.
+//!    `message-send: a_key_is_good_for_one_body_in_one_room`
+//! 6. A wake-up comes 20 times, also at once → One call of Gemini at a time, one reply.
+//!    `workers::a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_time`
+//! 7. A worker is killed before asking, while asking, before settling → Another one takes over when the lease ends.
+//!    `workers::a_room_whose_worker_was_killed_is_taken_over_when_the_lease_ends`
+//! 8. A stalled worker wakes up after another took its room → Its write changes nothing.
+//!    `workers::a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_nothing`
+//! 9. Settled, but the acknowledgement is lost → The second delivery does nothing.
+//!    `workers::a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes_again`
+//! 10. Ten messages posted quickly to one room → Answered in order, each with all earlier turns.
+//!     `rooms::ten_quick_posts_are_answered_in_order_each_with_all_earlier_turns`
+//! 11. One room's call of Gemini hangs → Other rooms are answered; it is deferred at its deadline.
+//!     `rooms::a_call_that_hangs_holds_up_no_other_room_and_is_deferred_at_its_deadline`
+//! 12. Gemini: 429, 500, 503, connection reset → Deferred, retried, answered, however often.
+//!     `gemini::what_may_pass_is_deferred_and_asked_again_until_it_is_answered`
+//! 13. Gemini is down for longer than a message's deadline → Failed with its reason; costs nothing.
+//!     `gemini::a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_nothing`
+//! 14. Gemini: 400, 401, 403, 404 → One call; failed; an alarm.
+//!     `gemini::an_error_of_ours_fails_the_message_after_one_call_and_raises_the_alarm`
+//! 15. A blocked prompt, SAFETY, an empty reply, `MAX_TOKENS` → Settled with that reason, no retry.
+//!     `gemini::a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_repeated`
+//! 16. A stream that is cut, or has an error inside → Never a reply; retried.
+//!     `gemini::a_broken_stream_is_never_a_reply`
+//! 17. An unreadable body in the queue among good ones → Only that one is retried, and ends among the dead.
+//!     `queue::a_message_that_cannot_be_read_is_retried_alone_and_ends_among_the_dead`
+//! 18. Postgres goes away while a message is answered → Asked again; one reply.
+//!     `rooms::postgres_goes_away_while_a_message_is_answered_and_there_is_one_reply`
+//! 19. 40 parallel posts with 5 left → 5 accepted, 35 × 429; the counter says so.
+//!     `message-send: of_forty_parallel_posts_exactly_the_allowed_five_are_accepted`
+//! 20. A Stripe event comes 20 times at once, and again → One effect.
+//!     `payments::webhook::an_event_that_comes_twenty_times_at_once_has_one_effect`
+//! 21. A subscription's events in every order, with any one missing → The state Stripe has.
+//!     `payments::convergence::any_order_with_duplicates_and_any_one_missing_ends_in_stripes_state`
+//! 22. A signature that is forged, old or missing; two while a secret rolls → 400 and no write; accepted.
+//!     `payments::webhook::a_forged_event_is_refused_and_leaves_no_trace`
+//! 23. A genuine event of an unknown type or a newer version → Kept.
+//!     `payments::webhook::an_event_of_any_version_and_type_is_accepted_and_kept`
+//! 24. Postgres or Stripe is down at an event → 5xx, so that Stripe repeats it; then one effect.
+//!     `payments::outages::an_event_is_handled_once_postgres_is_back`
+//! 25. Checkouts at once → One customer, one page; a subscriber gets 409.
+//!     `payments::checkout::checkouts_at_once_give_one_customer_and_one_page`
+//! 26. Codes that are guessed, spent, expired or raced for → One sign-in at most; the budget holds across codes.
+//!     `auth::codes::a_code_works_once_and_ten_wrong_guesses_an_hour_lock_its_number_and_no_other`
+//! 27. A flood from one address, or to one number → 429; others still get codes.
+//!     `auth::limits::a_flood_of_codes_is_stopped_and_others_still_get_theirs`
+//! 28. Forged access tokens → 401.
+//!     `auth::tokens::a_forged_token_is_refused`
+//! 29. A spent refresh token is used again → The session ends for both holders.
+//!     `auth-refresh: a_token_spent_long_ago_ends_the_session_for_both_holders`
+//! 30. Another user's room or message → 404, as if it did not exist.
+//!     `chat::ids::what_belongs_to_somebody_else_cannot_be_told_from_what_does_not_exist`
+//! 31. A slow list read races with a new room → The next list has the room.
+//!     `chatroom-list: a_slow_reader_cannot_put_an_old_list_back`
+//! 32. The state store is down → Chat goes on; codes and limits are a 503.
+//!     `state::without_queue_and_state_store_chat_goes_on_and_codes_do_not`
+//! 33. Bodies that are too large, no JSON, too deep, or strange → 413, 400, 415 or 422.
+//!     `input::bodies, every test`
+//! 34. A handler panics → 500; the next request works.
+//!     `functions::a_panic_is_a_500_and_the_process_serves_the_next_request`
+//! 35. Connections cut while the function was frozen → The request succeeds on new ones.
+//!     `functions::connections_that_were_cut_while_the_function_was_frozen_are_replaced`
+//!
+//! Many of these at random: `random::after_random_faults_every_message_has_come_to_its_one_end`
+
+mod functions;
+mod gemini;
+mod posts;
+mod queue;
+mod random;
+mod rooms;
+mod state;
+mod workers;
+
+on_every_kind!(
+    posts::a_post_while_the_queue_is_down_is_answered_once_it_is_back,
+    posts::a_crash_after_the_commit_and_before_the_wake_up_is_made_up_for_by_the_sweep,
+    workers::a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_time,
+    workers::a_room_whose_worker_was_killed_is_taken_over_when_the_lease_ends,
+    workers::a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_nothing,
+    workers::a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes_again,
+    rooms::ten_quick_posts_are_answered_in_order_each_with_all_earlier_turns,
+    rooms::a_call_that_hangs_holds_up_no_other_room_and_is_deferred_at_its_deadline,
+    rooms::postgres_goes_away_while_a_message_is_answered_and_there_is_one_reply,
+    gemini::what_may_pass_is_deferred_and_asked_again_until_it_is_answered,
+    queue::a_message_that_cannot_be_read_is_retried_alone_and_ends_among_the_dead,
+    state::without_queue_and_state_store_chat_goes_on_and_codes_do_not,
+    functions::connections_that_were_cut_while_the_function_was_frozen_are_replaced,
+    random::after_random_faults_every_message_has_come_to_its_one_end,
+);
+
+on!(sqs:
+    posts::a_post_while_postgres_is_down_is_refused_and_leaves_nothing,
+    gemini::a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_nothing,
+    gemini::an_error_of_ours_fails_the_message_after_one_call_and_raises_the_alarm,
+);
+
+on!(redis:
+    functions::a_panic_is_a_500_and_the_process_serves_the_next_request,
+    gemini::a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_repeated,
+    gemini::a_broken_stream_is_never_a_reply,
+);

@@ -1,0 +1,195 @@
+//! Faults 6 to 9: workers that come together, die or stall.
+
+use std::process::Stdio;
+
+use futures_util::future::{join, join_all};
+use local::{
+    harness::{Stack, User, until},
+    machine::workspace::Workspace,
+    settings::Queue,
+};
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::stops::{
+    CLAIM, Held, SETTLE, content, id, kill, signal, swept, undo_waiting, until_queue_is_empty,
+    until_waiting, without_workers,
+};
+
+/// Fault 6.
+pub async fn a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_time(
+    stack: &Stack,
+) {
+    let stack = stack.another(&[]).await;
+    let user = stack.user().await;
+    let room = user.room().await;
+    // Longer than a lease, which is therefore renewed.
+    let slow = json!([{ "match": "many", "delay_ms": 4_000 }]);
+    stack.script(&slow).await;
+    user.post(&room, "many 1").await;
+    let last = user.post(&room, "many 2").await;
+    let renewed = "chatrooms where epoch = 1 and answering_until > (
+                       select min(created_at) + interval '4500 milliseconds' from messages)";
+    until("the lease was renewed", async || {
+        stack.count(renewed).await == 1
+    })
+    .await;
+    let body = stack.system.wake_up(id(&room)).await.unwrap();
+    let queued = join_all((0..20).map(|_| stack.system.send_to_queue(&body)));
+    let at_once = join_all((0..20).map(|_| stack.system.wake(id(&room))));
+    let (queued, at_once) = join(queued, at_once).await;
+    assert!(queued.iter().all(Result::is_ok));
+    for response in at_once {
+        assert_eq!(response.unwrap()["batchItemFailures"], json!([]));
+    }
+    user.settled(&last).await;
+    until_queue_is_empty(&stack).await;
+    let first = vec!["many 1".to_owned()];
+    let second = ["many 1", "echo: many 1", "many 2"].map(str::to_owned);
+    assert_eq!(stack.calls("many").await, [first, second.into()]);
+    assert_eq!(user.used().await, 2);
+}
+
+async fn killed_before_asking(stack: &Stack, user: &User<'_>) {
+    let workers = without_workers(stack).await;
+    let room = user.room().await;
+    let message = user.post(&room, "before asking").await;
+    let lock = Held::row(stack, &message).await;
+    drop(workers);
+    until_waiting(stack, CLAIM).await;
+    kill(stack, stack.worker()).await;
+    lock.release().await;
+    // Its claim goes through, and so a dead worker holds the room.
+    let held = format!("messages where id = '{}' and asked = 1", id(&message));
+    until("it was claimed", async || stack.count(&held).await == 1).await;
+    assert!(stack.calls("before asking").await.is_empty());
+
+    let settled = swept(stack, user, &message).await;
+    assert_eq!(settled["reply"]["content"], "echo: before asking");
+    assert_eq!(stack.calls("before asking").await.len(), 1);
+}
+
+async fn killed_while_asking(stack: &Stack, user: &User<'_>) {
+    let room = user.room().await;
+    let hang = json!([{ "match": "while asking", "hang": true }]);
+    stack.script(&hang).await;
+    let message = user.post(&room, "while asking").await;
+    stack.called("while asking").await;
+    kill(stack, stack.worker()).await;
+
+    let settled = swept(stack, user, &message).await;
+    assert_eq!(settled["reply"]["content"], "echo: while asking");
+    assert_eq!(stack.calls("while asking").await.len(), 2);
+}
+
+async fn killed_after_asking(stack: &Stack, user: &User<'_>) {
+    let room = user.room().await;
+    let slow = json!([{ "match": "after asking", "delay_ms": 2_500, "text": "lost" }]);
+    stack.script(&slow).await;
+    let message = user.post(&room, "after asking").await;
+    stack.called("after asking").await;
+    let lock = Held::row(stack, &message).await;
+    until_waiting(stack, SETTLE).await;
+    kill(stack, stack.worker()).await;
+    undo_waiting(stack, SETTLE).await;
+    assert_eq!(user.get(&message).await.body["status"], "answering");
+    lock.release().await;
+
+    let settled = swept(stack, user, &message).await;
+    assert_eq!(settled["reply"]["content"], "echo: after asking");
+    assert_eq!(stack.calls("after asking").await.len(), 2);
+}
+
+/// Fault 7.
+pub async fn a_room_whose_worker_was_killed_is_taken_over_when_the_lease_ends(stack: &Stack) {
+    let stack = stack.another(&[]).await;
+    let user = stack.user().await;
+    killed_before_asking(&stack, &user).await;
+    killed_while_asking(&stack, &user).await;
+    killed_after_asking(&stack, &user).await;
+    assert_eq!(user.used().await, 3);
+}
+
+/// Fault 8.
+pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_nothing(
+    stack: &Stack,
+) {
+    // It is not to notice by itself: it would renew its lease only after minutes.
+    let stack = stack.another(&[("ANSWER_LEASE_SECONDS", "600")]).await;
+    let user = stack.user().await;
+    let room = user.room().await;
+    let outcomes = json!([{ "delay_ms": 2_000, "text": "late" }, { "text": "in time" }]);
+    stack.script(&outcomes).await;
+    let message = user.post(&room, "stall").await;
+    stack.called("stall").await;
+    let stalled = stack.system.pids(stack.worker());
+    signal(&stalled, Signal::STOP);
+
+    let expire =
+        "create extension pg_stat_statements; update chatrooms set answering_until = now()";
+    stack.execute(expire).await;
+    // The stopped process of a queue in Redis is the only one that Lambda would run.
+    let _another = (stack.settings.queue == Queue::Redis).then(|| {
+        Command::new(Workspace::find().unwrap().binary("message-drain"))
+            .envs(stack.system.variables())
+            .env_remove("AWS_LAMBDA_RUNTIME_API")
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    });
+    let settled = swept(&stack, &user, &message).await;
+    assert_eq!(settled["reply"]["content"], "in time");
+
+    let stored = content(&stack, &message).await;
+    let settles = "(select sum(calls) as calls from pg_stat_statements
+                     where dbid = (select oid from pg_database where datname = current_database())
+                       and query like '%prompt_tokens = %') settles where calls = 2";
+    assert_eq!(stack.count(settles).await, 0);
+    signal(&stalled, Signal::CONT);
+    until("it tried to settle, too", async || {
+        stack.count(settles).await == 1
+    })
+    .await;
+    assert_eq!(content(&stack, &message).await, stored);
+    assert_eq!(stack.calls("stall").await.len(), 2);
+    assert_eq!(user.used().await, 1);
+}
+
+/// Fault 9.
+pub async fn a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes_again(
+    stack: &Stack,
+) {
+    let stack = stack.another(&[]).await;
+    let user = stack.user().await;
+    let room = user.room().await;
+    let workers = without_workers(&stack).await;
+    let first = user.post(&room, "acknowledged late").await;
+    let second = user.post(&room, "held back").await;
+    // Having settled the first, the worker is kept from finding out that there is nothing left to do.
+    let lock = Held::row(&stack, &second).await;
+    drop(workers);
+    until_waiting(&stack, CLAIM).await;
+    assert_eq!(user.get(&first).await.body["status"], "answered");
+    kill(&stack, stack.worker()).await;
+    assert!(stack.system.queue_length().await.unwrap() > 0);
+    undo_waiting(&stack, CLAIM).await;
+    lock.release().await;
+
+    let stored = content(&stack, &first).await;
+    let wake_up = stack.system.wake_up(id(&room)).await.unwrap();
+    stack.system.send_to_queue(&wake_up).await.unwrap();
+    swept(&stack, &user, &second).await;
+    let stored = [stored, content(&stack, &second).await];
+    stack.system.send_to_queue(&wake_up).await.unwrap();
+    stack.system.wake(id(&room)).await.unwrap();
+    let now = [
+        content(&stack, &first).await,
+        content(&stack, &second).await,
+    ];
+    assert_eq!(now, stored);
+    assert_eq!(stack.calls("acknowledged late").await.len(), 1);
+    assert_eq!(stack.calls("held back").await.len(), 1);
+    assert_eq!(user.used().await, 2);
+}

@@ -1,0 +1,170 @@
+//! What the webhook accepts, refuses and keeps.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use local::harness::Stack;
+
+use crate::stacks::SECRETS;
+
+use super::{
+    convergence::calls,
+    now,
+    signature::{deliver, deliver_signed, header, sign},
+};
+
+/// An event that nobody here knows the type of.
+fn event(id: &str) -> String {
+    json!({ "id": id, "object": "event", "type": "radar.early_fraud_warning.created", "data": { "object": {} } })
+        .to_string()
+}
+
+/// How many events are on record under an id, and how many of them are handled.
+async fn kept(stack: &Stack, id: &str) -> (i64, i64) {
+    let count = |what: &str| format!("select count({what}) from stripe_events where id = '{id}'");
+    (
+        stack.value(&count("*")).await,
+        stack.value(&count("handled_at")).await,
+    )
+}
+
+/// Fault 22.
+pub async fn while_a_secret_rolls_either_one_will_do(stack: &Stack) {
+    for (number, secret) in SECRETS.into_iter().enumerate() {
+        let id = format!("evt_rolling_{number}");
+        let body = event(&id);
+        let time = now();
+        let right = sign(secret, time, body.as_bytes());
+        let wrong = sign("whsec_gone", time, body.as_bytes());
+        for signatures in [
+            format!("v1={right}"),
+            format!("v1={wrong},v1={right}"),
+            format!("v1={right},v1={wrong},v0=ab"),
+        ] {
+            let header = format!("t={time},{signatures}");
+            let response = deliver(stack, Some(&header), body.as_bytes()).await;
+            assert_eq!(response.status, 200, "{header}: {}", response.body);
+        }
+        assert_eq!(kept(stack, &id).await, (1, 1));
+    }
+}
+
+/// Fault 22.
+pub async fn a_forged_event_is_refused_and_leaves_no_trace(stack: &Stack) {
+    let body = event("evt_forged");
+    let secret = SECRETS[0];
+    let (time, bytes) = (now(), body.as_bytes());
+    let right = sign(secret, time, bytes);
+    let old = time - 301;
+    let headers = [
+        None,
+        Some(String::new()),
+        Some(format!("t={time}")),
+        Some(format!("v1={right}")),
+        Some(format!("t={time},v0={right}")),
+        Some(format!("t={},v1={right}", time + 1)),
+        Some(format!("t=x,v1={right}")),
+        Some(format!("t={time},v1={}", &right[1..])),
+        Some(format!("t={time},v1=")),
+        Some(format!("t={time},v1={}", sign("whsec_wrong", time, bytes))),
+        Some(format!("t={time},v1={}", sign("", time, bytes))),
+        Some(format!(
+            "t={time},v1={}",
+            sign(&SECRETS.join(", "), time, bytes)
+        )),
+        Some(format!("t={time},v1={}", sign(secret, time, b""))),
+        Some(format!("t={old},v1={}", sign(secret, old, bytes))),
+        Some(format!("t=0,v1={}", sign(secret, 0, bytes))),
+    ];
+    for header in headers {
+        let response = deliver(stack, header.as_deref(), bytes).await;
+        assert_eq!(response.status, 400, "{header:?}: {}", response.body);
+    }
+    // Tampered with on the way, if only by a space.
+    for tampered in [
+        body.replace("evt_forged", "evt_tampered"),
+        format!("{body} "),
+        String::new(),
+    ] {
+        let header = format!("t={time},v1={right}");
+        let response = deliver(stack, Some(&header), tampered.as_bytes()).await;
+        assert_eq!(response.status, 400, "{tampered}: {}", response.body);
+    }
+    assert_eq!(kept(stack, "evt_forged").await, (0, 0));
+    assert_eq!(kept(stack, "evt_tampered").await, (0, 0));
+
+    // Signed well, and still no event: there is nothing to keep it under.
+    for body in ["", "{}", "[]", "null", "{\"id\":7}", "not JSON"] {
+        deliver_signed(stack, body, 400).await;
+    }
+}
+
+/// Fault 23.
+pub async fn an_event_of_any_version_and_type_is_accepted_and_kept(stack: &Stack) {
+    let drifted = [
+        json!({ "id": "evt_a", "type": "invoice.shipped_to_mars", "api_version": "2031-01-01.zinnia", "data": [] }),
+        json!({ "id": "evt_b", "object": "v2.core.event", "type": "v2.core.account.updated", "related_object": {} }),
+        json!({ "id": "evt_c", "type": "customer.subscription.updated", "data": { "object": { "customer": null } } }),
+        json!({ "id": "evt_d", "type": "customer.subscription.updated", "data": "moved", "new": [[[]]] }),
+        json!({ "id": "evt_e", "type": "invoice.paid", "data": { "object": { "customer": ["cus_1"] } } }),
+        json!({ "id": "evt_f" }),
+    ];
+    for event in drifted {
+        let body = format!(" {event}\n");
+        deliver_signed(stack, &body, 200).await;
+        let id = event["id"].as_str().unwrap();
+        assert_eq!(kept(stack, id).await, (1, 1), "{id}");
+        let payload: String = stack
+            .value(&format!(
+                "select payload from stripe_events where id = '{id}'"
+            ))
+            .await;
+        assert_eq!(payload, body);
+    }
+}
+
+/// Fault 20.
+pub async fn an_event_that_comes_twenty_times_at_once_has_one_effect(stack: &Stack) {
+    let user = stack.user().await;
+    user.become_pro().await;
+    let customer = user.customer().await;
+    // Newer versions may expand the customer.
+    for (id, customer) in [
+        ("evt_many", json!(customer)),
+        ("evt_much", json!({ "id": customer })),
+    ] {
+        let object = json!({ "id": "sub_1", "customer": customer, "status": "canceled" });
+        let event = json!({ "id": id, "type": "customer.subscription.deleted", "data": { "object": object } });
+        let body = event.to_string();
+        join_all((0..20).map(|_| deliver_signed(stack, &body, 200))).await;
+        assert_eq!(kept(stack, id).await, (1, 1));
+        let asked = calls(stack, "GET /v1/subscriptions").await;
+        deliver_signed(stack, &body, 200).await;
+        assert_eq!(calls(stack, "GET /v1/subscriptions").await, asked);
+    }
+    // What the event says about the subscription is not believed.
+    let status = user.status().await;
+    assert_eq!(
+        (&status["plan"], &status["status"]),
+        (&json!("pro"), &json!("active"))
+    );
+}
+
+pub async fn a_body_that_came_in_base64_is_verified_as_it_was_signed(stack: &Stack) {
+    let body = json!({ "id": "evt_base64", "type": "Überweisung", "data": {} }).to_string();
+    let mut event: Value =
+        serde_json::from_str(include_str!("../../../../events/stripe-webhook.json")).unwrap();
+    event["headers"]["stripe-signature"] = header(SECRETS[0], body.as_bytes()).into();
+    event["body"] = BASE64_STANDARD.encode(&body).into();
+    event["isBase64Encoded"] = true.into();
+    let response = stack.system.invoke("stripe-webhook", &event).await.unwrap();
+    assert_eq!(response["statusCode"], 200, "{response}");
+    assert_eq!(kept(stack, "evt_base64").await, (1, 1));
+
+    // The signature is over the bytes, not over their base64.
+    let encoded = event["body"].as_str().unwrap().to_owned();
+    event["headers"]["stripe-signature"] = header(SECRETS[0], encoded.as_bytes()).into();
+    let response = stack.system.invoke("stripe-webhook", &event).await.unwrap();
+    assert_eq!(response["statusCode"], 400, "{response}");
+}
