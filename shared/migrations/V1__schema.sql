@@ -106,28 +106,31 @@ create table subscriptions (
     current_period_end     timestamptz,
     cancel_at_period_end   boolean not null default false,
     past_due_since         timestamptz,
-    -- The number of the look that saw this. Only a look with a higher one, which began later, may replace it.
-    look                   bigint not null default 0,
-    looked_at              timestamptz
+    -- Observations of Stripe are numbered in the order in which they begin: this many have begun, and this one is
+    -- stored. Only one with a higher number, which began later, may replace it.
+    observations           bigint not null default 0,
+    observation            bigint not null default 0,
+    observed_at            timestamptz
 );
 
--- For what is due to be asked about: long not looked at, a checkout that never reported back, a period that ended
--- since.
-create index on subscriptions (looked_at);
+-- For what is due to be observed: long not observed, a checkout that never reported back, a period that ended since.
+create index on subscriptions (observed_at);
 create index on subscriptions (checkout_at);
-create index on subscriptions (current_period_end) where current_period_end >= looked_at;
+create index on subscriptions (current_period_end) where current_period_end >= observed_at;
 
--- Numbers the looks at Stripe in the order in which they begin.
-create sequence looks;
-
--- Every event as it came: a hint to look, and a record of having looked.
+-- Every event, without what it says: a hint to observe, and a record of having observed. Kept for 30 days, or until the
+-- user is gone.
 create table stripe_events (
     id          text primary key,
     type        text not null,
-    payload     text not null,
+    customer    text,
+    user_id     uuid references users on delete cascade, -- whose customer it is, if anybody's
     received_at timestamptz not null default now(),
     handled_at  timestamptz
 );
+
+create index on stripe_events (user_id) where user_id is not null;
+create index on stripe_events (received_at);
 
 -- Pro is a subscription that is paid, on trial, or at most three days late.
 create view plans as

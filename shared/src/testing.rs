@@ -111,10 +111,10 @@ pub async fn crowd(database: &Database) {
             select user_id, gen_random_uuid(), id, 1, 'Hello', id::text, 'answered', now(), 'Hello' from chatrooms;
             insert into daily_usage (user_id, day, used) select id, (now() at time zone 'utc')::date, 1 from users;
             insert into subscriptions
-                (user_id, stripe_customer_id, stripe_subscription_id, status, looked_at, current_period_end)
+                (user_id, stripe_customer_id, stripe_subscription_id, status, observed_at, current_period_end)
             select id, 'cus_crowd_' || id, 'sub_crowd_' || id, 'active', now(), now() + interval '1 month' from users;
-            insert into stripe_events (id, type, payload, handled_at)
-            select 'evt_crowd_' || n, 'invoice.paid', '{}', now() from generate_series(1, 10000) n;
+            insert into stripe_events (id, type, handled_at)
+            select 'evt_crowd_' || n, 'invoice.paid', now() from generate_series(1, 10000) n;
         end $$";
     for sql in [fill, "analyze"] {
         database

@@ -12,11 +12,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::{
     Error, Result,
-    billing::{self, CustomerId, Forged, Payments, SigningSecrets},
+    billing::{self, CustomerId, Forged, Observation, Payments, ProPrices, SigningSecrets},
     config::ConfigError,
     database::Database,
     http,
 };
+use tracing::warn;
 
 /// The types that say that a customer's subscription may have changed.
 const TYPES: &[&str] = &[
@@ -39,6 +40,7 @@ struct App {
     secrets: SigningSecrets,
     database: Database,
     payments: Payments,
+    prices: ProPrices,
 }
 
 impl App {
@@ -47,6 +49,7 @@ impl App {
             secrets: SigningSecrets::from_env()?,
             database: Database::from_env()?,
             payments: Payments::from_env()?,
+            prices: ProPrices::from_env()?,
         })
     }
 }
@@ -57,6 +60,8 @@ struct Event {
     id: String,
     #[serde(default)]
     r#type: String,
+    /// The connected account that it is about, if not ours.
+    account: Option<Value>,
     #[serde(default)]
     data: Value,
 }
@@ -64,6 +69,10 @@ struct Event {
 impl Event {
     /// The customer to ask about: an id, or an object when the endpoint's version expands it.
     fn customer(&self) -> Option<CustomerId> {
+        if let Some(account) = &self.account {
+            warn!(event = self.id, %account, "an event is about another account");
+            return None;
+        }
         if !TYPES.contains(&self.r#type.as_str()) {
             return None;
         }
@@ -73,6 +82,9 @@ impl Event {
             _ => &object["customer"],
         };
         let id = customer.as_str().or_else(|| customer["id"].as_str())?;
+        if id.contains('\0') {
+            return None; // Stripe has no such customer, and Postgres no such text
+        }
         Some(CustomerId(id.to_owned()))
     }
 }
@@ -85,19 +97,12 @@ async fn receive(app: &App, request: Request) -> Result<Response<Body>> {
         .verify(signature.ok_or(Forged::Unsigned)?, body)?;
     let payload = std::str::from_utf8(body).map_err(unreadable)?;
     let event: Event = serde_json::from_str(payload).map_err(unreadable)?;
+    if event.id.contains('\0') || event.r#type.contains('\0') {
+        return Err(unreadable("a NUL in its id or type"));
+    }
 
-    let customer = event.customer();
-    if let Some(look) = app.record(&event, payload, customer.is_none()).await?
-        && let Some(customer) = &customer
-    {
-        billing::refresh(
-            &app.database,
-            &app.payments,
-            customer,
-            look,
-            Some(&event.id),
-        )
-        .await?;
+    if let Some(observation) = app.record(&event).await? {
+        billing::refresh(&app.database, &app.payments, &app.prices, &observation).await?;
     }
     http::ok(&json!({ "received": true }))
 }
@@ -106,22 +111,46 @@ fn unreadable(error: impl std::fmt::Display) -> Error {
     Error::Malformed(format!("The body is no Stripe event: {error}."))
 }
 
-/// Keeps an event, once, as it came. Its number for the look that follows is taken after the change that the event
-/// reports, and before Stripe is asked.
+/// Keeps an event, once, and begins an observation of its customer. The number is taken after the change that the event
+/// reports, and before Stripe is asked. An event about nobody here is handled with that.
 const RECORD: &str = "
-    insert into stripe_events as event (id, type, payload, handled_at)
-    values ($1, $2, $3, case when $4 then now() end)
-    on conflict (id) do update set id = event.id
-    returning handled_at is not null as is_handled, nextval('looks') as look";
+    -- $1 id, $2 type, $3 customer
+    with observation as (
+        update subscriptions set observations = observations + 1
+        where stripe_customer_id = $3
+        returning user_id, observations
+    )
+    insert into stripe_events as event (id, type, customer, user_id, handled_at)
+    select $1, $2, $3, user_id, case when user_id is null then now() end
+    from (values (true)) as always left join observation on true
+    on conflict (id) do update set id = event.id -- changes nothing, so that the row is returned
+    returning handled_at is not null as is_handled, (select observations from observation) as number";
 
 impl App {
-    /// The number for the look at Stripe, unless nothing is left to do: it was handled before, or `is_done` already.
-    async fn record(&self, event: &Event, payload: &str, is_done: bool) -> Result<Option<i64>> {
+    /// Returns the observation to make, unless nothing is left to do: the event was handled before, or is about nobody.
+    async fn record<'a>(&self, event: &'a Event) -> Result<Option<Observation<'a>>> {
+        let customer = event.customer();
+        let id = customer.as_ref().map(|customer| &customer.0);
         let row = self
             .database
-            .query_one(RECORD, &[&event.id, &event.r#type, &payload, &is_done])
+            .query_one(RECORD, &[&event.id, &event.r#type, &id])
             .await?;
-        Ok((!row.get::<_, bool>("is_handled")).then(|| row.get("look")))
+        let is_handled: bool = row.get("is_handled");
+        let number: Option<i64> = row.get("number");
+        let Some((customer, number)) = customer.clone().zip(number) else {
+            if let Some(CustomerId(customer)) = customer {
+                warn!(
+                    event = event.id,
+                    customer, "an event is about a customer of nobody here"
+                );
+            }
+            return Ok(None);
+        };
+        Ok((!is_handled).then_some(Observation {
+            customer,
+            number,
+            event: Some(&event.id),
+        }))
     }
 }
 

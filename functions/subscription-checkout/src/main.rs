@@ -12,11 +12,14 @@ use serde::Serialize;
 use shared::{
     Error, Result,
     auth::TokenVerifier,
-    billing::{self, CheckoutSession, CustomerId, Offer, Payments},
+    billing::{
+        self, CheckoutSession, CustomerId, Observation, Offer, Payments, ProPrices, Subscription,
+    },
     config::ConfigError,
     database::Database,
     domain::UserId,
     http,
+    state::{Limit, StateStore},
     telemetry::Chain,
 };
 use tracing::warn;
@@ -27,7 +30,10 @@ const ROUNDS: usize = 5;
 struct App {
     tokens: TokenVerifier,
     database: Database,
+    state: StateStore,
+    limit: Limit,
     payments: Payments,
+    prices: ProPrices,
     offer: Offer,
     return_url: String,
 }
@@ -37,7 +43,10 @@ impl App {
         Ok(Self {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
+            state: StateStore::from_env()?,
+            limit: billing::page_limit()?,
             payments: Payments::from_env()?,
+            prices: ProPrices::from_env()?,
             offer: Offer::from_env()?,
             return_url: billing::return_url()?,
         })
@@ -65,11 +74,14 @@ struct Progress {
     attempt: i32,
     customer: Option<CustomerId>,
     page: Option<String>,
-    look: i64,
+    observation: i64,
 }
 
 async fn subscribe(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
+    app.state
+        .count(&billing::page_key(caller.user), &app.limit)
+        .await?;
     for _ in 0..ROUNDS {
         let progress = app.progress(caller.user).await?;
         let Some(customer) = &progress.customer else {
@@ -78,12 +90,15 @@ async fn subscribe(app: &App, request: Request) -> Result<Response<Body>> {
         };
         // The page first: when it was paid by then, the subscription is there after it.
         let page = app.page(&progress).await?;
-        if app.is_subscribed(customer, progress.look).await? {
+        let subscription = app.observe(customer.clone(), progress.observation).await?;
+        let is_open = page.as_ref().is_some_and(|page| page.url.is_some());
+        // One whose first payment failed goes on where it began, while that page is open.
+        if subscription.is_some_and(|it| !(it.has_ended() || it.is_incomplete() && is_open)) {
             let portal_url = app.payments.portal(customer, &app.return_url).await?;
             return Err(Error::AlreadySubscribed { portal_url });
         }
         let page = match page {
-            Some(page) => app.unless_closed(&progress, page).await?,
+            Some(page) => app.open_or_begin_next(&progress, page).await?,
             None => app.make_page(&progress, customer).await?,
         };
         if let Some(page) = page {
@@ -94,12 +109,12 @@ async fn subscribe(app: &App, request: Request) -> Result<Response<Body>> {
 }
 
 /// Begins a user's first attempt, or finds how far it is, unless the account is just being removed. The number is for
-/// the look at Stripe that follows.
+/// the observation that follows.
 const PROGRESS: &str = "
-    insert into subscriptions as mine (user_id)
-    select id from users where id = $1 for key share
-    on conflict (user_id) do update set user_id = mine.user_id
-    returning checkout_attempt, stripe_customer_id, checkout_session_id, nextval('looks') as look";
+    insert into subscriptions as mine (user_id, observations)
+    select id, 1 from users where id = $1 for key share
+    on conflict (user_id) do update set observations = mine.observations + 1
+    returning checkout_attempt, stripe_customer_id, checkout_session_id, observations as observation";
 
 /// The customer that was there first stays.
 const KEEP_CUSTOMER: &str = "
@@ -129,14 +144,14 @@ impl App {
                 .get::<_, Option<String>>("stripe_customer_id")
                 .map(CustomerId),
             page: row.get("checkout_session_id"),
-            look: row.get("look"),
+            observation: row.get("observation"),
         })
     }
 
     async fn make_customer(&self, progress: &Progress) -> Result<()> {
         let Progress { user, attempt, .. } = progress;
         let made = self.payments.create_customer(*user, *attempt).await;
-        if let Some(customer) = self.unless_over(progress, made).await? {
+        if let Some(customer) = self.made_or_begin_next(progress, made).await? {
             self.database
                 .query(KEEP_CUSTOMER, &[user, &customer.0])
                 .await?;
@@ -150,7 +165,7 @@ impl App {
             .payments
             .create_checkout(&self.offer, *user, customer, *attempt)
             .await;
-        let Some(session) = self.unless_over(progress, made).await? else {
+        let Some(session) = self.made_or_begin_next(progress, made).await? else {
             return Ok(None);
         };
         let kept = self
@@ -169,14 +184,17 @@ impl App {
     }
 
     /// Asks Stripe, and stores what it says on the occasion.
-    async fn is_subscribed(&self, customer: &CustomerId, look: i64) -> Result<bool> {
-        let subscription =
-            billing::refresh(&self.database, &self.payments, customer, look, None).await?;
-        Ok(subscription.is_some_and(|subscription| !subscription.has_ended()))
+    async fn observe(&self, customer: CustomerId, number: i64) -> Result<Option<Subscription>> {
+        let observation = Observation {
+            customer,
+            number,
+            event: None,
+        };
+        billing::refresh(&self.database, &self.payments, &self.prices, &observation).await
     }
 
-    /// A page that was paid, or that expired, ends the attempt.
-    async fn unless_closed(
+    /// Returns the page if somebody can pay on it. One that was paid, or that expired, ends the attempt.
+    async fn open_or_begin_next(
         &self,
         progress: &Progress,
         session: CheckoutSession,
@@ -188,8 +206,8 @@ impl App {
         Ok(page)
     }
 
-    /// What was made, unless the attempt is over because nothing more can come of it.
-    async fn unless_over<T>(
+    /// Returns what was made, or ends the attempt when nothing more can come of it.
+    async fn made_or_begin_next<T>(
         &self,
         progress: &Progress,
         made: Result<T, billing::Error>,

@@ -9,11 +9,14 @@ use shared::{
     config::ConfigError,
     database::Database,
     http,
+    state::{Limit, StateStore},
 };
 
 struct App {
     tokens: TokenVerifier,
     database: Database,
+    state: StateStore,
+    limit: Limit,
     payments: Payments,
     return_url: String,
 }
@@ -23,6 +26,8 @@ impl App {
         Ok(Self {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
+            state: StateStore::from_env()?,
+            limit: billing::page_limit()?,
             payments: Payments::from_env()?,
             return_url: billing::return_url()?,
         })
@@ -35,6 +40,9 @@ const CUSTOMER: &str = "
 
 async fn open_portal(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
+    app.state
+        .count(&billing::page_key(caller.user), &app.limit)
+        .await?;
     let row = app.database.query_opt(CUSTOMER, &[&caller.user]).await?;
     // Whoever never began to subscribe has nothing there to see.
     let row = row.ok_or(Error::NotFound("subscription"))?;

@@ -5,14 +5,14 @@ use futures_util::{StreamExt, stream};
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::{
-    billing::{self, CustomerId, Payments},
+    billing::{self, CustomerId, Observation, Payments, ProPrices},
     config::{self, ConfigError},
     database::Database,
     telemetry::Chain,
 };
 use tracing::{error, info};
 
-/// How many are looked at in one run, oldest look first, and how many at a time. Stripe allows 100 requests a second
+/// How many are observed in one run, oldest observation first, and how many at a time. Stripe allows 100 requests a second
 /// (<https://docs.stripe.com/rate-limits>), which are for users first.
 const BATCH: i64 = 2_000;
 const CONCURRENCY: usize = 4;
@@ -20,7 +20,8 @@ const CONCURRENCY: usize = 4;
 struct App {
     database: Database,
     payments: Payments,
-    /// How old a look may get.
+    prices: ProPrices,
+    /// How old an observation may get.
     after_seconds: f64,
 }
 
@@ -29,6 +30,7 @@ impl App {
         Ok(Self {
             database: Database::from_env()?,
             payments: Payments::from_env()?,
+            prices: ProPrices::from_env()?,
             after_seconds: config::or_default("SYNC_AFTER_SECONDS", 86_400.0)?,
         })
     }
@@ -39,49 +41,67 @@ impl App {
 /// rows by an index.
 const DUE: &str = "
     with due as (
-        select stripe_customer_id
+        select user_id
         from subscriptions
         where stripe_customer_id is not null
           and (checkout_at > now() - interval '2 days'
                    and (status is null or status in ('canceled', 'incomplete_expired'))
-               or looked_at < now() - make_interval(secs => $1)
+               or observed_at < now() - make_interval(secs => $1)
                    and status not in ('canceled', 'incomplete_expired')
-               or current_period_end >= looked_at and current_period_end <= now()
+               or current_period_end >= observed_at and current_period_end <= now()
                    and status not in ('canceled', 'incomplete_expired'))
-        order by looked_at nulls first
+        order by observed_at nulls first
         limit $2
+        for no key update skip locked -- of one that is just being observed, a newer answer is on its way
     )
-    select stripe_customer_id, nextval('looks') as look from due";
+    update subscriptions set observations = observations + 1
+    from due where subscriptions.user_id = due.user_id
+    returning stripe_customer_id, observations as number";
+
+/// Forgets events that nobody asks about any more. Stripe sends one for three days at most.
+const PURGE: &str = "
+    delete from stripe_events
+    where id in (
+        select id from stripe_events where received_at < now() - interval '30 days' order by received_at limit 10000
+    )";
 
 async fn sync(app: &App) -> Result<Value, Error> {
+    app.database.query(PURGE, &[]).await?;
     let due = app
         .database
         .query(DUE, &[&app.after_seconds, &BATCH])
         .await?;
     let failed = stream::iter(&due)
-        .map(|row| app.look(CustomerId(row.get("stripe_customer_id")), row.get("look")))
+        .map(|row| Observation {
+            customer: CustomerId(row.get("stripe_customer_id")),
+            number: row.get("number"),
+            event: None,
+        })
+        .map(|observation| app.observe(observation))
         .buffer_unordered(CONCURRENCY)
-        .filter(|looked| std::future::ready(!looked))
+        .filter(|succeeded| std::future::ready(!succeeded))
         .count()
         .await;
     info!(
-        looked = due.len(),
+        observed = due.len(),
         failed, "asked Stripe about subscriptions"
     );
     if failed > 0 && failed == due.len() {
-        return Err("Stripe told nothing about any subscription".into());
+        return Err("Stripe said nothing about any subscription".into());
     }
-    Ok(json!({ "looked": due.len(), "failed": failed }))
+    Ok(json!({ "observed": due.len(), "failed": failed }))
 }
 
 impl App {
-    /// Whether it could be looked at. If not, the next run tries again.
-    async fn look(&self, customer: CustomerId, look: i64) -> bool {
-        let looked = billing::refresh(&self.database, &self.payments, &customer, look, None).await;
-        if let Err(error) = &looked {
-            error!(customer = customer.0, error = %Chain(error), "a subscription was not looked at");
+    /// Says whether Stripe was asked. If not, the next run tries again.
+    async fn observe(&self, observation: Observation<'_>) -> bool {
+        let outcome =
+            billing::refresh(&self.database, &self.payments, &self.prices, &observation).await;
+        if let Err(error) = &outcome {
+            let customer = &observation.customer.0;
+            error!(customer, error = %Chain(error), "a subscription was not observed");
         }
-        looked.is_ok()
+        outcome.is_ok()
     }
 }
 

@@ -183,7 +183,9 @@ fn settings() -> Settings {
         ..Settings::default()
     };
     let settings = settings.with("BASIC_DAILY_MESSAGES", many);
-    settings.with("OTP_CODES_PER_ADDRESS_HOUR", many)
+    settings
+        .with("STRIPE_PAGES_PER_USER_HOUR", many)
+        .with("OTP_CODES_PER_ADDRESS_HOUR", many)
 }
 
 /// Writes the figures, and the picture beside them.

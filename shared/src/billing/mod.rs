@@ -8,16 +8,20 @@ mod signature;
 mod stripe;
 mod subscriptions;
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 
 use crate::{
     config::{self, ConfigError},
     domain::UserId,
     error::Source,
+    state::Limit,
 };
 
 pub use signature::{Forged, SigningSecrets};
-pub use subscriptions::{forget_customer, refresh};
+pub use stripe::Payments;
+pub use subscriptions::{Observation, forget_customer, refresh};
 
 /// Names a customer of Stripe's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,12 @@ impl Subscription {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         matches!(self.status.as_str(), "canceled" | "incomplete_expired")
+    }
+
+    /// Whether its first payment is still to come. The page on which it was begun may ask for another card.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.status == "incomplete"
     }
 }
 
@@ -98,11 +108,58 @@ impl Offer {
     /// When a variable is missing.
     pub fn from_env() -> Result<Self, ConfigError> {
         Ok(Self {
-            price: config::required("STRIPE_PRO_PRICE_ID")?,
+            price: ProPrices::from_env()?.0.swap_remove(0),
             success_url: config::required("CHECKOUT_SUCCESS_URL")?,
             cancel_url: return_url()?,
         })
     }
+}
+
+/// The prices that make a subscription Pro: the one that is for sale first, then those of older subscriptions.
+pub struct ProPrices(Vec<String>);
+
+impl ProPrices {
+    /// The prices in `STRIPE_PRO_PRICE_ID`: one, or several with commas in between.
+    ///
+    /// # Errors
+    /// When the variable is missing or holds no price.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        const NAME: &str = "STRIPE_PRO_PRICE_ID";
+        let prices: String = config::required(NAME)?;
+        let prices = prices
+            .split(',')
+            .map(str::trim)
+            .filter(|price| !price.is_empty());
+        let prices: Vec<_> = prices.map(str::to_owned).collect();
+        if prices.is_empty() {
+            return Err(ConfigError::malformed(NAME, "no price in it"));
+        }
+        Ok(Self(prices))
+    }
+
+    fn contain(&self, price: &str) -> bool {
+        self.0.iter().any(|known| known == price)
+    }
+}
+
+/// How many pages of Stripe's a user may ask for in an hour: `STRIPE_PAGES_PER_USER_HOUR`, by default 20. Each takes
+/// some requests to Stripe, which allows 100 a second for all users together.
+///
+/// # Errors
+/// When the variable is not a number.
+pub fn page_limit() -> Result<Limit, ConfigError> {
+    Ok(Limit {
+        policy: "payment-pages-per-user",
+        detail: "Too many payment pages were asked for. Try again later.",
+        times: config::or_default("STRIPE_PAGES_PER_USER_HOUR", 20)?,
+        window: Duration::from_hours(1),
+    })
+}
+
+/// Names what [`page_limit`] counts.
+#[must_use]
+pub fn page_key(user: UserId) -> String {
+    format!("payment-pages:{user}")
 }
 
 /// Where a page of Stripe's leads back to when there is nothing more to do on it.
@@ -111,84 +168,4 @@ impl Offer {
 /// When `CHECKOUT_CANCEL_URL` is missing.
 pub fn return_url() -> Result<String, ConfigError> {
     config::required("CHECKOUT_CANCEL_URL")
-}
-
-/// Stripe, or whatever answers as it does at `STRIPE_URL`.
-///
-/// What is made is made once for each user and `attempt`, however often it is asked for and however many ask at the
-/// same time: both go into the idempotency key, under which Stripe repeats its first answer for a day. It repeats an
-/// answer that is out of date and an error just as well; the attempt is then raised.
-pub struct Payments(stripe::Stripe);
-
-impl Payments {
-    /// The account that the environment describes. Nothing is opened yet.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        stripe::Stripe::from_env().map(Self)
-    }
-
-    /// Makes a customer for `user`.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn create_customer(&self, user: UserId, attempt: i32) -> Result<CustomerId, Error> {
-        self.0.create_customer(user, attempt).await
-    }
-
-    /// Makes a page on which `user` can buy what `offer` offers. It may be the answer of an earlier time: whether the
-    /// page is still open is what [`checkout`](Self::checkout) says.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn create_checkout(
-        &self,
-        offer: &Offer,
-        user: UserId,
-        customer: &CustomerId,
-        attempt: i32,
-    ) -> Result<CheckoutSession, Error> {
-        self.0.create_checkout(offer, user, customer, attempt).await
-    }
-
-    /// How a payment page stands now.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn checkout(&self, id: &str) -> Result<CheckoutSession, Error> {
-        self.0.checkout(id).await
-    }
-
-    /// Closes a payment page that is open, and leaves any other alone.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn expire_checkout(&self, id: &str) -> Result<(), Error> {
-        self.0.expire_checkout(id).await
-    }
-
-    /// The best of a customer's subscriptions as it is now, if there ever was one.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn subscription(&self, customer: &CustomerId) -> Result<Option<Subscription>, Error> {
-        self.0.subscription(customer).await
-    }
-
-    /// The address of a page, good for some minutes, on which a customer can change, cancel or resume a subscription.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn portal(&self, customer: &CustomerId, return_url: &str) -> Result<String, Error> {
-        self.0.portal(customer, return_url).await
-    }
-
-    /// Deletes a customer, which ends every subscription at once. One that is deleted already stays so.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn delete_customer(&self, customer: &CustomerId) -> Result<(), Error> {
-        self.0.delete_customer(customer).await
-    }
 }

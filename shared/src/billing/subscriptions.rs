@@ -1,16 +1,16 @@
 //! Storing what Stripe says about a subscription.
 //!
-//! Whatever makes somebody look (an event, the hourly run, a checkout) takes a **number** from the sequence `looks`
-//! before Stripe is asked, and what was seen is stored only over a look with a lower number. So a slow look cannot put
-//! an old state over a newer one: a higher number was taken later, and its answer is therefore at least as new as
-//! anything that was known when the lower number was taken.
+//! Whatever gives reason to observe a subscription (an event, the hourly run, a checkout) raises the **number** of
+//! observations of its row before Stripe is asked, and an observation is stored only over one with a lower number. So a
+//! slow one cannot put an old state over a newer one: a higher number was taken later, and Stripe's answer is therefore
+//! at least as new as anything that was known when the lower number was taken.
 //!
-//! That is all that convergence needs. The look for an event takes its number after the change that the event reports;
-//! from then on only looks that began later can replace what it stored, and those have seen the change too. An answer
-//! that is refused was overtaken by such a look, so its event is handled all the same. It matters that the number is
-//! compared with the last one *stored*: the last one *taken* may belong to a look that never came back.
+//! That is all that convergence needs. The observation for an event takes its number after the change that the event
+//! reports; from then on only observations that began later can replace it, and those have seen the change too. One that
+//! is refused was overtaken by such an observation, so its event is handled all the same. It matters that the number is
+//! compared with the last one *stored*: the last one *begun* may never come back.
 
-use super::{CustomerId, Error, Payments, Subscription};
+use super::{CustomerId, Error, Payments, ProPrices, Subscription};
 use crate::{Result, database::Database};
 
 /// Marks the event as handled together with what was learned from it: an event is handled exactly when its effect is
@@ -18,6 +18,7 @@ use crate::{Result, database::Database};
 ///
 /// Who stays late is late since the first unpaid invoice, not the newest.
 const STORE: &str = "
+    -- $1 customer, $2 event, $3 number, $4 subscription, $5 status, $6 period end, $7 ends then, $8 past due since
     with event as (
         update stripe_events set handled_at = now() where id = $2 and handled_at is null
     )
@@ -30,26 +31,40 @@ const STORE: &str = "
             coalesce($8, now()),
             case when status = 'past_due' and stripe_subscription_id = $4 then past_due_since end
         ) end,
-        look = $3,
-        looked_at = now()
-    where stripe_customer_id = $1 and look < $3";
+        observation = $3,
+        observed_at = now()
+    where stripe_customer_id = $1 and observation < $3";
 
-/// Asks Stripe for the subscription of `customer` and stores the answer. `look` is the number that was taken from the
-/// sequence `looks` beforehand, and `event` the id of the event that gave reason to look, which is then handled.
+/// An observation that was begun: it has its number.
+pub struct Observation<'a> {
+    /// Whose subscription to ask for.
+    pub customer: CustomerId,
+    /// Its number among those of the customer's row.
+    pub number: i64,
+    /// The id of the event that gave reason to observe.
+    pub event: Option<&'a str>,
+}
+
+/// Asks Stripe for the Pro subscription of a customer and stores the answer. The event that gave reason to is handled
+/// then.
 ///
 /// # Errors
 /// When Stripe or Postgres fails. Nothing is stored then, and the event is not handled.
 pub async fn refresh(
     database: &Database,
     payments: &Payments,
-    customer: &CustomerId,
-    look: i64,
-    event: Option<&str>,
+    prices: &ProPrices,
+    observation: &Observation<'_>,
 ) -> Result<Option<Subscription>> {
-    let subscription = match payments.subscription(customer).await {
+    let Observation {
+        customer,
+        number,
+        event,
+    } = observation;
+    let subscription = match payments.subscription(customer, prices).await {
         Ok(subscription) => subscription,
         Err(Error::CustomerGone) => {
-            forget_customer(database, customer, event).await?;
+            forget_customer(database, customer, *event).await?;
             return Ok(None);
         }
         Err(error) => return Err(error.into()),
@@ -60,8 +75,8 @@ pub async fn refresh(
             STORE,
             &[
                 &customer.0,
-                &event,
-                &look,
+                event,
+                number,
                 &told.map(|told| &told.id),
                 &told.map(|told| &told.status),
                 &told.and_then(|told| told.current_period_end),
@@ -85,7 +100,7 @@ const FORGET: &str = "
         status = case when status is not null then 'canceled' end,
         cancel_at_period_end = false,
         past_due_since = null,
-        looked_at = now()
+        observed_at = now()
     where stripe_customer_id = $1";
 
 /// Forgets a customer that was deleted at Stripe, and whatever it paid for.

@@ -40,21 +40,25 @@ pub fn now() -> i64 {
 }
 
 impl Account {
-    /// An account that sells one price, and says the id of every event.
+    /// An account that sells one price, besides `price_other`, and says the id of every event.
     pub fn new(url: String, price: &str, new_events: UnboundedSender<String>) -> Self {
-        let price_object = json!({
-            "id": price, "object": "price", "active": true, "billing_scheme": "per_unit", "created": now(),
-            "currency": "usd", "livemode": false, "lookup_key": null, "metadata": {}, "nickname": "Pro",
-            "product": "prod_pro", "recurring": {
-                "interval": "month", "interval_count": 1, "meter": null, "trial_period_days": null,
-                "usage_type": "licensed",
-            },
-            "tax_behavior": "unspecified", "tiers_mode": null, "transform_quantity": null, "type": "recurring",
-            "unit_amount": 1000, "unit_amount_decimal": "1000",
-        });
+        let price_object = |price: &str| {
+            json!({
+                "id": price, "object": "price", "active": true, "billing_scheme": "per_unit", "created": now(),
+                "currency": "usd", "livemode": false, "lookup_key": null, "metadata": {}, "nickname": "Pro",
+                "product": "prod_pro", "recurring": {
+                    "interval": "month", "interval_count": 1, "meter": null, "trial_period_days": null,
+                    "usage_type": "licensed",
+                },
+                "tax_behavior": "unspecified", "tiers_mode": null, "transform_quantity": null, "type": "recurring",
+                "unit_amount": 1000, "unit_amount_decimal": "1000",
+            })
+        };
         Self {
             url,
-            objects: [(price.to_owned(), price_object)].into(),
+            objects: [price, "price_other"]
+                .map(|price| (price.to_owned(), price_object(price)))
+                .into(),
             events: Vec::new(),
             kept: HashMap::new(),
             calls: Vec::new(),

@@ -162,7 +162,7 @@ fn the_event_of_a_function_without_a_route_is_what_calls_it() {
     {
         match function {
             "message-answer" => wake_ups(&event(function)),
-            "migrate" => {
+            "migrate" | "secret-get" => {
                 let event: CloudFormationCustomResourceRequest = event(function);
                 let create = matches!(event, CloudFormationCustomResourceRequest::Create(_));
                 assert!(create, "events/{function}.json");

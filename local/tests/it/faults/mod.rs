@@ -76,6 +76,13 @@
 //! 35. Connections cut while the function was frozen → The request succeeds on new ones.
 //!     `functions::connections_that_were_cut_while_the_function_was_frozen_are_replaced`
 //!
+//! 45. A subscription to another price → Basic.
+//!     `payments::checkout::a_subscription_to_another_price_is_not_pro`
+//! 55. A genuine Stripe event of another account, or about an unknown customer → 200, kept, warned.
+//!     `payments::webhook::an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_asked`
+//! 57. Older code on a newer schema; a deploy rolled back over a migration → Works.
+//!     `deployment::migration::a_deploy_that_is_rolled_back_over_a_migration_leaves_the_newer_schema`
+//!
 //! Many of these at random: `random::after_random_faults_every_message_has_come_to_its_one_end`
 
 mod functions;

@@ -2,6 +2,7 @@
 
 use futures_util::join;
 use reqwest::Method;
+use serde_json::json;
 
 use local::harness::Stack;
 
@@ -77,4 +78,17 @@ pub async fn nobody_can_pay_for_an_account_that_is_gone(stack: &Stack) {
         let left = format!("select count(*) from users where id = '{}'", user.id);
         assert_eq!(stack.value::<i64>(&left).await, 0);
     }
+}
+
+pub async fn leaving_waits_for_a_payment_that_is_running(stack: &Stack) {
+    let user = stack.user().await;
+    let page = user.subscribe().await;
+    let id = page["session_id"].as_str().unwrap();
+    // Stripe does not close a page on which somebody is just paying.
+    let refused =
+        json!([{ "match": format!("POST /v1/checkout/sessions/{id}/expire"), "status": 400 }]);
+    stack.post_stripe("/_script", refused).await;
+    user.call(Method::DELETE, "/user/me", 503).await;
+    user.call(Method::GET, "/user/me", 200).await;
+    user.call(Method::DELETE, "/user/me", 204).await;
 }

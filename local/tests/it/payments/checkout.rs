@@ -128,3 +128,54 @@ pub async fn a_subscriber_gets_the_portal_instead(stack: &Stack) {
     user.call(Method::POST, "/subscribe/pro", 409).await;
     assert_eq!(user.made().await, (1, 1));
 }
+
+/// Stripe makes a subscription before its first payment succeeds.
+pub async fn whoever_has_not_paid_yet_gets_the_open_page_again(stack: &Stack) {
+    let user = stack.user().await;
+    let page = user.subscribe().await;
+    let customer = user.customer().await;
+    let form = format!("customer={customer}&items[0][price]=price_pro");
+    let begun = stack
+        .ask_stripe(stack.stripe(Method::POST, "/v1/subscriptions").body(form))
+        .await;
+    let change = format!("/_subscriptions/{}", begun["id"].as_str().unwrap());
+    stack
+        .post_stripe(&change, json!({ "status": "incomplete" }))
+        .await;
+    assert_eq!(user.subscribe().await, page);
+    stack
+        .post_stripe(&change, json!({ "status": "active" }))
+        .await;
+    user.call(Method::POST, "/subscribe/pro", 409).await;
+}
+
+/// Fault 45.
+pub async fn a_subscription_to_another_price_is_not_pro(stack: &Stack) {
+    let user = stack.user().await;
+    let page = user.subscribe().await;
+    let customer = user.customer().await;
+    let form = format!("customer={customer}&items[0][price]=price_other");
+    stack
+        .ask_stripe(stack.stripe(Method::POST, "/v1/subscriptions").body(form))
+        .await;
+    assert_eq!(user.status().await["plan"], "basic");
+    assert_eq!(user.subscribe().await, page, "Pro is still for sale");
+    user.pay(&page).await;
+    user.becomes("pro").await;
+}
+
+pub async fn nobody_gets_pages_without_end(stack: &Stack) {
+    const LIMIT: usize = 20;
+    let user = stack.user().await;
+    user.subscribe().await;
+    for _ in 1..LIMIT {
+        user.call(Method::POST, "/subscription/portal", 200).await;
+    }
+    let asked = user.made().await;
+    for path in ["/subscription/portal", "/subscribe/pro"] {
+        let refused = user.call(Method::POST, path, 429).await;
+        assert!(refused["type"].is_string(), "{refused}");
+    }
+    assert_eq!(user.made().await, asked);
+    stack.user().await.subscribe().await; // others may
+}

@@ -105,7 +105,7 @@ pub async fn any_order_with_duplicates_and_any_one_missing_ends_in_stripes_state
             stack
                 .execute(&format!(
                     "update subscriptions set status = null, stripe_subscription_id = null, current_period_end = null,
-                     cancel_at_period_end = false, looked_at = null where user_id = '{}';
+                     cancel_at_period_end = false, observed_at = null where user_id = '{}';
                      delete from stripe_events",
                     user.id
                 ))

@@ -18,11 +18,14 @@ fn now() -> u64 {
 }
 
 on_every_kind!(
+    checkout::a_subscription_to_another_price_is_not_pro,
+    checkout::nobody_gets_pages_without_end,
     account::a_subscriber_who_leaves_pays_no_more,
     lifecycle::a_user_subscribes_cancels_falls_behind_and_subscribes_again,
 );
 
 on!(sqs:
+    checkout::whoever_has_not_paid_yet_gets_the_open_page_again,
     checkout::a_customer_that_was_deleted_at_stripe_is_replaced,
     checkout::a_key_that_was_used_for_something_else_is_left_behind,
     checkout::a_page_that_expired_is_replaced,
@@ -45,10 +48,14 @@ on!(redis:
     webhook::a_forged_event_is_refused_and_leaves_no_trace,
     webhook::while_a_secret_rolls_either_one_will_do,
     webhook::an_event_of_any_version_and_type_is_accepted_and_kept,
+    webhook::a_nul_in_an_event_is_refused,
+    webhook::an_event_is_kept_without_its_content_and_goes_with_the_account,
     webhook::a_body_that_came_in_base64_is_verified_as_it_was_signed,
 );
 
 on!(alone:
+    account::leaving_waits_for_a_payment_that_is_running,
+    webhook::an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_asked,
     checkout::an_error_that_stripe_would_repeat_is_left_behind,
     checkout::whoever_paid_without_anybody_saying_so_is_not_sold_a_second_one,
     checkout::checkouts_at_once_give_one_customer_and_one_page,

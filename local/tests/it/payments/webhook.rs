@@ -2,6 +2,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use local::harness::Stack;
@@ -115,13 +116,63 @@ pub async fn an_event_of_any_version_and_type_is_accepted_and_kept(stack: &Stack
         deliver_signed(stack, &body, 200).await;
         let id = event["id"].as_str().unwrap();
         assert_eq!(kept(stack, id).await, (1, 1), "{id}");
-        let payload: String = stack
-            .value(&format!(
-                "select payload from stripe_events where id = '{id}'"
-            ))
-            .await;
-        assert_eq!(payload, body);
     }
+}
+
+/// Fault 55.
+pub async fn an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_asked(
+    stack: &Stack,
+) {
+    let asked = calls(stack, "GET /v1/").await;
+    let object = json!({ "id": "sub_1", "customer": "cus_of_another_account", "status": "active" });
+    for (id, more) in [
+        ("evt_unknown", json!(null)),
+        ("evt_connect", json!("acct_1")),
+    ] {
+        let event = json!({ "id": id, "type": "customer.subscription.updated", "account": more,
+            "data": { "object": object } });
+        for _ in 0..2 {
+            deliver_signed(stack, &event.to_string(), 200).await;
+        }
+        assert_eq!(kept(stack, id).await, (1, 1), "{id}");
+    }
+    assert_eq!(calls(stack, "GET /v1/").await, asked);
+
+    // An event of a connected account is not about our customer, even if the id were the same.
+    let user = stack.user().await;
+    user.become_pro().await;
+    let asked = calls(stack, "GET /v1/").await;
+    let object = json!({ "customer": user.customer().await });
+    let event = json!({ "id": "evt_connected", "type": "customer.subscription.deleted", "account": "acct_1",
+        "data": { "object": object } });
+    deliver_signed(stack, &event.to_string(), 200).await;
+    assert_eq!(calls(stack, "GET /v1/").await, asked);
+}
+
+pub async fn a_nul_in_an_event_is_refused(stack: &Stack) {
+    for event in [
+        json!({ "id": "evt_\u{0}", "type": "invoice.paid" }),
+        json!({ "id": "evt_nul", "type": "invoice.paid\u{0}" }),
+    ] {
+        deliver_signed(stack, &event.to_string(), 400).await;
+    }
+    let event = json!({ "id": "evt_nul_customer", "type": "invoice.paid", "data": { "object": { "customer": "\u{0}" } } });
+    deliver_signed(stack, &event.to_string(), 200).await;
+}
+
+pub async fn an_event_is_kept_without_its_content_and_goes_with_the_account(stack: &Stack) {
+    let user = stack.user().await;
+    user.become_pro().await;
+    let object = json!({ "customer": user.customer().await, "customer_email": "ada@example.com" });
+    let event =
+        json!({ "id": "evt_private", "type": "invoice.paid", "data": { "object": object } });
+    deliver_signed(stack, &event.to_string(), 200).await;
+    assert_eq!(kept(stack, "evt_private").await, (1, 1));
+    let named =
+        "select count(*) from stripe_events where stripe_events::text like '%ada@example.com%'";
+    assert_eq!(stack.value::<i64>(named).await, 0);
+    user.call(Method::DELETE, "/user/me", 204).await;
+    assert_eq!(kept(stack, "evt_private").await, (0, 0));
 }
 
 /// Fault 20.

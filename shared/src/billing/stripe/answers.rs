@@ -6,7 +6,7 @@ use ::stripe::{ApiErrorsCode, ApiErrorsType};
 use miniserde::Deserialize;
 use time::OffsetDateTime;
 
-use crate::billing::{CheckoutSession, Subscription};
+use crate::billing::{CheckoutSession, ProPrices, Subscription};
 
 /// What Stripe answers instead of what it was asked for.
 #[derive(Deserialize)]
@@ -81,6 +81,12 @@ pub(super) struct Listed {
 #[derive(Deserialize)]
 pub(super) struct Item {
     pub current_period_end: Option<i64>,
+    pub price: Option<Price>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Price {
+    pub id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +114,17 @@ impl From<Session> for CheckoutSession {
 }
 
 impl Listed {
+    /// Whether one of these prices is paid with it.
+    pub fn is_for(&self, prices: &ProPrices) -> bool {
+        let paid = self
+            .items
+            .data
+            .iter()
+            .filter_map(|item| item.price.as_ref());
+        paid.filter_map(|price| price.id.as_deref())
+            .any(|price| prices.contain(price))
+    }
+
     /// The better, the higher; among equals the newest.
     pub fn rank(&self) -> (u8, i64) {
         let rank = match self.status.as_str() {
@@ -199,6 +216,31 @@ mod tests {
                 "trialing"
             ]
         );
+    }
+
+    #[test]
+    fn a_subscription_to_another_price_is_not_pro() {
+        let prices = ProPrices(vec!["price_pro".to_owned(), "price_old".to_owned()]);
+        for (items, is_pro) in [
+            (r#"[{"price": {"id": "price_other"}}, {}]"#, false),
+            (r#"[{"price": {}}, {"price": null}]"#, false),
+            ("[]", false),
+            (
+                r#"[{"price": {"id": "price_other"}}, {"price": {"id": "price_pro"}}]"#,
+                true,
+            ),
+            (
+                r#"[{"price": {"id": "price_old", "object": "price"}}]"#,
+                true,
+            ),
+        ] {
+            let text = format!(
+                r#"{{"id": "sub_1", "status": "active", "created": 1, "cancel_at_period_end": false,
+                    "items": {{"data": {items}}}}}"#
+            );
+            let listed: Listed = json::from_str(&text).unwrap();
+            assert_eq!(listed.is_for(&prices), is_pro, "{items}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use stripe_core::customer::{CreateCustomer, DeleteCustomer, RetrieveCustomer};
 use stripe_shared::CheckoutSessionMode;
 use tokio::time::sleep;
 
-use super::{CheckoutSession, CustomerId, Error, Offer, Subscription};
+use super::{CheckoutSession, CustomerId, Error, Offer, ProPrices, Subscription};
 use crate::{
     config::{self, ConfigError},
     domain::UserId,
@@ -42,13 +42,22 @@ const KEY_IN_USE_DELAY: Duration = Duration::from_millis(300);
 /// The most that Stripe lists at once. A customer with more subscriptions than this does not exist.
 const PAGE: i64 = 100;
 
-pub(super) struct Stripe {
+/// Stripe, or whatever answers as it does at `STRIPE_URL`.
+///
+/// What is made is made once for each user and `attempt`, however often it is asked for and however many ask at the
+/// same time: both go into the idempotency key, under which Stripe repeats its first answer for a day. It repeats an
+/// answer that is out of date and an error just as well; the attempt is then raised.
+pub struct Payments {
     key: SecretString,
     url: String,
     client: OnceLock<Http>,
 }
 
-impl Stripe {
+impl Payments {
+    /// The account that the environment describes. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// When a variable is missing or malformed.
     pub fn from_env() -> Result<Self, ConfigError> {
         let url = config::or_default("STRIPE_URL", "https://api.stripe.com".to_owned())?;
         Ok(Self {
@@ -58,8 +67,13 @@ impl Stripe {
         })
     }
 
+    /// Makes a customer for `user`.
+    ///
     /// The same request must always have the same content, or Stripe refuses the key: nothing that the user may change
     /// is in it. Stripe asks for an email address itself.
+    ///
+    /// # Errors
+    /// See [`Error`].
     pub async fn create_customer(&self, user: UserId, attempt: i32) -> Result<CustomerId, Error> {
         let request = CreateCustomer::new().metadata(metadata(user));
         let key = format!("customer-{user}-{attempt}");
@@ -70,6 +84,11 @@ impl Stripe {
         }
     }
 
+    /// Makes a page on which `user` can buy what `offer` offers. It may be the answer of an earlier time: whether the
+    /// page is still open is what [`checkout`](Self::checkout) says.
+    ///
+    /// # Errors
+    /// See [`Error`].
     pub async fn create_checkout(
         &self,
         offer: &Offer,
@@ -99,11 +118,19 @@ impl Stripe {
         }
     }
 
+    /// How a payment page stands now.
+    ///
+    /// # Errors
+    /// See [`Error`].
     pub async fn checkout(&self, id: &str) -> Result<CheckoutSession, Error> {
         let session: Session = self.send(RetrieveCheckoutSession::new(id).build()).await?;
         Ok(session.into())
     }
 
+    /// Closes a payment page that is open, and leaves any other alone.
+    ///
+    /// # Errors
+    /// See [`Error`].
     pub async fn expire_checkout(&self, id: &str) -> Result<(), Error> {
         let session: Session = match self.send(RetrieveCheckoutSession::new(id).build()).await {
             Ok(session) => session,
@@ -112,14 +139,32 @@ impl Stripe {
         };
         // Stripe refuses to close one that is not open.
         if CheckoutSession::from(session).url.is_some() {
-            let _: Named = self.send(ExpireCheckoutSession::new(id).build()).await?;
+            match self
+                .send::<Named>(ExpireCheckoutSession::new(id).build())
+                .await
+            {
+                // It was open a moment ago: a payment is running on it, which will soon have succeeded or failed.
+                Err(error @ Failure::Refused(_, 400)) => {
+                    return Err(Error::Unavailable(error.into()));
+                }
+                outcome => outcome?,
+            };
         }
         Ok(())
     }
 
+    /// The best of a customer's subscriptions as it is now, if there ever was one.
+    ///
     /// Among several subscriptions the best one counts, however many a customer has: one that is paid before one that
     /// is not, and one that is not before one that has ended.
-    pub async fn subscription(&self, customer: &CustomerId) -> Result<Option<Subscription>, Error> {
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn subscription(
+        &self,
+        customer: &CustomerId,
+        prices: &ProPrices,
+    ) -> Result<Option<Subscription>, Error> {
         let request = ListSubscription::new()
             .customer(&customer.0)
             .status(ListSubscriptionStatus::All)
@@ -129,10 +174,15 @@ impl Stripe {
             Ok(page) => page,
             Err(error) => return Err(self.unless_gone(customer, error).await),
         };
-        let best = page.data.into_iter().max_by_key(Listed::rank);
+        let pro = page.data.into_iter().filter(|listed| listed.is_for(prices));
+        let best = pro.max_by_key(Listed::rank);
         Ok(best.map(Subscription::from))
     }
 
+    /// The address of a page, good for some minutes, on which a customer can change, cancel or resume a subscription.
+    ///
+    /// # Errors
+    /// See [`Error`].
     pub async fn portal(&self, customer: &CustomerId, return_url: &str) -> Result<String, Error> {
         let request = CreateBillingPortalSession::new()
             .customer(&customer.0)
@@ -143,6 +193,10 @@ impl Stripe {
         }
     }
 
+    /// Deletes a customer, which ends every subscription at once. One that is deleted already stays so.
+    ///
+    /// # Errors
+    /// See [`Error`].
     pub async fn delete_customer(&self, customer: &CustomerId) -> Result<(), Error> {
         let request = DeleteCustomer::new(customer.0.as_str());
         match self.send::<Named>(request.build()).await {
