@@ -28,6 +28,13 @@ const SAM: Packages = Packages {
     title: "Installing SAM (once)",
 };
 
+/// What the stand-ins are held to.
+const VENDORS: Packages = Packages {
+    directory: "local/vendors",
+    requirements: include_str!("../../python/vendors.txt"),
+    title: "Installing the vendors' clients (once)",
+};
+
 /// Python packages that go together.
 struct Packages {
     /// Their virtual environment, below `target/`.
@@ -56,6 +63,11 @@ impl Tools {
     /// Installs SAM in the same way.
     pub async fn install_sam(target: &Path) -> Result<Self> {
         Self::install_packages(target, &SAM).await
+    }
+
+    /// Installs the vendors' own clients in the same way.
+    pub async fn install_vendors(target: &Path) -> Result<Self> {
+        Self::install_packages(target, &VENDORS).await
     }
 
     async fn install_packages(target: &Path, packages: &Packages) -> Result<Self> {

@@ -10,6 +10,7 @@
 //! | [`contract`] | routes, functions, events, `openapi.yaml` and `template.yaml` say the same |
 //! | [`deployment`] | the AWS stack, deployed into MiniStack |
 //! | [`supervisor`] | the local stack does what Lambda, API Gateway and SQS would |
+//! | [`vendors`] | the stand-ins satisfy the official clients of Gemini and Stripe |
 //!
 //! A rule is a function that gets a running system. The macros of [`stacks`] make tests of it: on both kinds where it
 //! touches the queue or the state store, and on one elsewhere. Rules share their systems, so each uses users and
@@ -34,3 +35,4 @@ mod payments;
 mod proxy;
 mod stops;
 mod supervisor;
+mod vendors;

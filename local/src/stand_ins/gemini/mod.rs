@@ -1,8 +1,12 @@
-//! A stand-in for Gemini with the real wire format: `POST /v1beta/models/{model}:streamGenerateContent?alt=sse`.
+//! A stand-in for the Gemini API with the real wire format: `generateContent`, `streamGenerateContent?alt=sse`,
+//! `countTokens` and the models. It refuses what Gemini refuses, in Gemini's words.
 //!
 //! A prompt is answered by `echo: ` and the prompt, unless the [script] says otherwise. Its controls, which the real
 //! one does not have: `POST`, `GET` and `DELETE /_script`, and `GET` and `DELETE /_calls`, the bodies received.
 
+mod failure;
+mod models;
+mod schema;
 pub mod script;
 mod stream;
 
@@ -11,10 +15,12 @@ use std::sync::{Arc, Mutex};
 use anyhow::Result;
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Path, Query, State, rejection::JsonRejection},
-    http::{HeaderMap, HeaderValue, StatusCode},
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, Query, Request, State, rejection::JsonRejection},
+    http::StatusCode,
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
     serve::ListenerExt,
 };
 use serde::Deserialize;
@@ -22,10 +28,14 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::machine::{lock, ports::Port};
+use failure::Failure;
 use script::{Outcome, Script};
 
 /// Gemini accepts 20 MB.
 const BODY_LIMIT: usize = 20 << 20;
+
+/// `GEMINI_API_KEY`, the only key that it takes.
+const KEY: &str = "local";
 
 /// A running stand-in.
 pub struct Gemini {
@@ -45,15 +55,20 @@ impl Gemini {
     pub fn start(port: Port) -> Result<Self> {
         let listener = TcpListener::from_std(port.listen()?)?;
         let url = format!("http://{}", listener.local_addr()?);
-        let routes = Router::new()
-            .route("/v1beta/models/{call}", post(generate))
+        let api = Router::new()
+            .route("/v1beta/models", get(models::list))
+            .route("/v1beta/models/{call}", get(models::get).post(call))
+            .layer(from_fn(authenticate));
+        let controls = Router::new()
             .route(
                 "/_script",
-                post(extend_script)
-                    .get(rest_of_script)
+                get(rest_of_script)
+                    .post(extend_script)
                     .delete(forget_script),
             )
-            .route("/_calls", get(calls).delete(forget_calls))
+            .route("/_calls", get(calls).delete(forget_calls));
+        let routes = api
+            .merge(controls)
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .with_state(Arc::<Model>::default());
         let server = tokio::spawn(async move {
@@ -68,11 +83,8 @@ impl Gemini {
 impl Gemini {
     /// The settings that name it.
     pub fn variables(&self) -> [(String, String); 2] {
-        [
-            ("GEMINI_URL", self.url.as_str()),
-            ("GEMINI_API_KEY", "local"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        [("GEMINI_URL", self.url.as_str()), ("GEMINI_API_KEY", KEY)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
     }
 }
 
@@ -113,107 +125,119 @@ async fn forget_calls(State(model): State<Arc<Model>>) -> StatusCode {
 #[derive(Deserialize)]
 struct Parameters {
     alt: Option<String>,
+    key: Option<String>,
 }
 
-async fn generate(
+/// Takes the key from its header or from the query.
+async fn authenticate(
+    Query(parameters): Query<Parameters>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let header = request
+        .headers()
+        .get("x-goog-api-key")
+        .map(|key| key.to_str().unwrap_or_default().to_owned());
+    match header.or(parameters.key).as_deref() {
+        Some(KEY) => next.run(request).await,
+        None | Some("") => Failure::no_key().into_response(),
+        Some(_) => Failure::wrong_key().into_response(),
+    }
+}
+
+/// `POST /v1beta/models/{model}:{method}`.
+async fn call(
     State(model): State<Arc<Model>>,
     Path(call): Path<String>,
     Query(parameters): Query<Parameters>,
-    headers: HeaderMap,
-    body: Result<Json<Value>, JsonRejection>,
-) -> Response {
-    let Some(name) = call.strip_suffix(":streamGenerateContent") else {
-        return error(
-            404,
-            &format!("{call} is not found for API version v1beta."),
-            None,
-        );
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let (name, method) = call.split_once(':').unwrap_or((&call, ""));
+    let message = match method {
+        "generateContent" | "streamGenerateContent" => schema::GENERATE,
+        "countTokens" => schema::COUNT,
+        _ => return Err(Failure::unknown_model(name, method)),
     };
-    if parameters.alt.as_deref() != Some("sse") {
-        return error(400, "The stand-in only streams: ask with `?alt=sse`.", None);
+    models::check(name, method)?;
+    let body: Value = serde_json::from_slice(&body)
+        .map_err(|_| Failure::new(400, "Invalid JSON payload received. Unexpected token."))?;
+    let read =
+        schema::read(&body, message).map_err(|violations| Failure::violations(&violations))?;
+    if method == "countTokens" {
+        return count_tokens(&read).map(IntoResponse::into_response);
     }
-    if headers
-        .get("x-goog-api-key")
-        .is_none_or(HeaderValue::is_empty)
-    {
-        let message =
-            "Method doesn't allow unregistered callers (callers without established identity).";
-        return error(403, message, None);
+    if method == "streamGenerateContent" && parameters.alt.as_deref() != Some("sse") {
+        return Err(Failure::new(
+            400,
+            "The stand-in streams server-sent events only: ask with `?alt=sse`.",
+        ));
     }
-    let Ok(Json(body)) = body else {
-        return error(400, "Invalid JSON payload received.", None);
-    };
-    lock(&model.calls).push(body.clone());
-    let prompt = match prompt(&body) {
-        Ok(prompt) => prompt,
-        Err(message) => return error(400, &message, None),
-    };
+    lock(&model.calls).push(body);
+    let prompt = prompt(&read)?;
     let outcome = lock(&model.script).next(&prompt);
     if let Some(status) = outcome.status {
         stream::wait(&outcome).await;
-        return error(
-            status,
-            "The script says so.",
-            outcome.retry_delay.as_deref(),
-        );
+        return Err(Failure::scripted(status, &outcome, name));
     }
-    stream::answer(name, &prompt, &body, outcome)
+    let reply = stream::Reply::new(name, &prompt, &read, &outcome);
+    if method == "generateContent" {
+        stream::wait(&outcome).await;
+        return reply.whole(&outcome).map(|body| Json(body).into_response());
+    }
+    Ok(reply.stream(outcome))
 }
 
-/// The text of the last turn, in a body that Gemini would accept.
-fn prompt(body: &Value) -> Result<String, String> {
-    let contents = body["contents"]
+fn count_tokens(read: &Value) -> Result<Json<Value>, Failure> {
+    let contents = read
+        .pointer("/generate_content_request/contents")
+        .unwrap_or(&read["contents"]);
+    if contents.as_array().is_none_or(Vec::is_empty) {
+        return Err(Failure::new(
+            400,
+            "* CountTokensRequest.contents: contents is not specified",
+        ));
+    }
+    let tokens = stream::tokens(&contents.to_string());
+    Ok(Json(json!({
+        "totalTokens": tokens, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": tokens}],
+    })))
+}
+
+/// The text of the last turn, in a body that Gemini would accept. A turn without a role is the user's.
+fn prompt(read: &Value) -> Result<String, Failure> {
+    let bad = |message: String| Failure::new(400, message);
+    let role = |content: &Value| content["role"].as_str().unwrap_or("user").to_owned();
+    let contents = read["contents"]
         .as_array()
-        .filter(|contents| !contents.is_empty());
-    let contents =
-        contents.ok_or("* GenerateContentRequest.contents: contents is not specified")?;
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     for (index, content) in contents.iter().enumerate() {
         let field = format!("* GenerateContentRequest.contents[{index}]");
-        if !content["role"]
-            .as_str()
-            .is_some_and(|role| ["user", "model"].contains(&role))
-        {
-            return Err(format!(
+        if !["user", "model"].contains(&role(content).as_str()) {
+            return Err(bad(format!(
                 "{field}.role: Please use a valid role: user, model."
-            ));
+            )));
         }
         if text(content).is_empty() {
-            return Err(format!("{field}.parts: contents.parts must not be empty."));
+            return Err(bad(format!(
+                "{field}.parts: contents.parts must not be empty."
+            )));
         }
     }
     match contents.last() {
-        Some(last) if last["role"] == "user" => Ok(text(last)),
-        _ => Err("Please ensure that the last turn of a multiturn request is by the user.".into()),
+        Some(last) if role(last) == "user" => Ok(text(last)),
+        Some(_) => Err(bad(
+            "Please ensure that the last turn of a multiturn request is by the user.".to_owned(),
+        )),
+        None => Err(bad(
+            "* GenerateContentRequest.contents: contents is not specified".to_owned(),
+        )),
     }
 }
 
 fn text(content: &Value) -> String {
     let parts = content["parts"].as_array().into_iter().flatten();
     parts.filter_map(|part| part["text"].as_str()).collect()
-}
-
-/// An error as Google's APIs say it.
-fn error(code: u16, message: &str, retry_delay: Option<&str>) -> Response {
-    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, Json(error_body(code, message, retry_delay))).into_response()
-}
-
-fn error_body(code: u16, message: &str, retry_delay: Option<&str>) -> Value {
-    let status = match code {
-        400 => "INVALID_ARGUMENT",
-        401 => "UNAUTHENTICATED",
-        403 => "PERMISSION_DENIED",
-        404 => "NOT_FOUND",
-        408 | 504 => "DEADLINE_EXCEEDED",
-        429 => "RESOURCE_EXHAUSTED",
-        503 => "UNAVAILABLE",
-        _ => "INTERNAL",
-    };
-    let details: Vec<_> = retry_delay
-        .map(|delay| json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}))
-        .into_iter()
-        .collect();
-    json!({"error": {"code": code, "message": message, "status": status, "details": details}})
 }
 
 #[cfg(test)]
@@ -224,7 +248,9 @@ mod tests {
     fn only_a_body_that_gemini_accepts_has_a_prompt() {
         let turn = |role: &str, text: &str| json!({"role": role, "parts": [{"text": text}]});
         let talk = json!({"contents": [turn("user", "a"), turn("model", "b"), turn("user", "c")]});
-        assert_eq!(prompt(&talk), Ok("c".into()));
+        assert_eq!(prompt(&talk).ok().as_deref(), Some("c"));
+        let without_role = json!({"contents": [{"parts": [{"text": "a"}]}]});
+        assert_eq!(prompt(&without_role).ok().as_deref(), Some("a"));
         for wrong in [
             json!({}),
             json!({"contents": []}),

@@ -5,20 +5,33 @@ use serde::{Deserialize, Serialize};
 /// How a call goes. Without anything set, it is answered by `echo: ` and the prompt; members may be combined.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a member of the JSON"
+)]
 pub struct Outcome {
     /// Only for a prompt that contains this.
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     pub matching: Option<String>,
-    /// The answer's text.
+    /// The reply's text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// What the model thinks first, in parts that are not text of the reply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thoughts: Option<String>,
+    /// How many pieces the text comes in, if not two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pieces: Option<usize>,
     /// How long nothing comes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
-    /// The call fails with this HTTP status.
+    /// The call fails with this HTTP status, 499 and 409 included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// With `status`: when to ask again, like `37s`.
+    /// With an error: the quota that is used up, like `GenerateRequestsPerDayPerProjectPerModel-FreeTier`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota_id: Option<String>,
+    /// With an error: when to ask again, like `37s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_delay: Option<String>,
     /// The stream ends in the middle, without a finish reason.
@@ -27,12 +40,21 @@ pub struct Outcome {
     /// The stream goes on with an error of this code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_in_stream: Option<u16>,
+    /// The stream goes on with such an error as pretty-printed JSON that is not framed as an event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unframed_error: Option<u16>,
     /// The prompt is blocked for this reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<String>,
     /// The finish reason, if not `STOP`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish: Option<String>,
+    /// The last candidate has a finish reason only.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub bare_end: bool,
+    /// The text is repeated until the caller leaves.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub endless: bool,
     /// The stream begins and never goes on.
     #[serde(default, skip_serializing_if = "is_false")]
     pub hang: bool,
@@ -61,7 +83,11 @@ impl Script {
             if *outcome == nothing {
                 return Err(format!("outcome {index} says nothing"));
             }
-            let codes = [outcome.status, outcome.error_in_stream];
+            let codes = [
+                outcome.status,
+                outcome.error_in_stream,
+                outcome.unframed_error,
+            ];
             if let Some(code) = codes
                 .into_iter()
                 .flatten()
@@ -69,8 +95,11 @@ impl Script {
             {
                 return Err(format!("outcome {index}: {code} is not an error's status"));
             }
-            if outcome.retry_delay.is_some() && outcome.status.is_none() {
-                return Err(format!("outcome {index}: `retry_delay` needs `status`"));
+            let says_more = outcome.retry_delay.is_some() || outcome.quota_id.is_some();
+            if says_more && codes.iter().all(Option::is_none) {
+                return Err(format!(
+                    "outcome {index}: `retry_delay` and `quota_id` need an error"
+                ));
             }
         }
         self.0.extend(outcomes);
