@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, ScriptInvocation,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, ScriptInvocation,
+    ServerErrorKind, aio::MultiplexedConnection,
 };
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
@@ -95,5 +95,78 @@ impl Redis {
 
 /// Tells whether the connection is of no more use.
 fn lost(error: &RedisError) -> bool {
-    error.is_unrecoverable_error() || error.is_timeout()
+    error.is_unrecoverable_error() || error.is_timeout() || is_replica(error)
+}
+
+/// Tells whether a failover made a replica of the server. Another connection leads to the new primary.
+fn is_replica(error: &RedisError) -> bool {
+    let kinds = [ServerErrorKind::ReadOnly, ServerErrorKind::MasterDown];
+    if kinds
+        .iter()
+        .any(|kind| error.kind() == ErrorKind::Server(*kind))
+    {
+        return true;
+    }
+    // Before Redis 7, a script's error hides the code of its command's.
+    let text = error.detail().unwrap_or_default();
+    text.contains("-READONLY") || text.contains("-MASTERDOWN")
+}
+
+#[cfg(test)]
+mod tests {
+    //! What a connection does after a failover.
+
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::{TcpListener, TcpStream},
+        thread,
+    };
+
+    use redis::cmd;
+
+    use super::*;
+
+    /// A server whose first connection answers with the first of `answers`, and so on.
+    fn server(answers: [&'static str; 2]) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for answer in answers {
+                let (stream, _) = listener.accept().unwrap();
+                // The connection before may still be open.
+                thread::spawn(move || serve(stream, answer));
+            }
+        });
+        Client::open(url).unwrap()
+    }
+
+    /// Gives every command the same answer, except for those that set up the connection.
+    fn serve(mut stream: TcpStream, answer: &str) {
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let mut lines = lines.map_while(Result::ok);
+        // A command is an array, whose first element is its name after its length.
+        while lines.any(|line| line.starts_with('*')) {
+            let name = lines.nth(1).unwrap_or_default();
+            let set_up = name.eq_ignore_ascii_case("client");
+            write!(stream, "{}\r\n", if set_up { "+OK" } else { answer }).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_became_a_replica_is_left_for_the_new_primary() {
+        for refusal in [
+            "-READONLY You can't write against a read only replica.",
+            "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "-ERR Error running script (call to f_1): @user_script:1: -READONLY You can't write against a replica",
+        ] {
+            let redis = Redis {
+                client: server([refusal, "+stored"]),
+                config: AsyncConnectionConfig::new(),
+                connection: Mutex::default(),
+            };
+            let mut set = cmd("SET");
+            let answer: String = redis.command(set.arg("key").arg("value")).await.unwrap();
+            assert_eq!(answer, "stored", "{refusal}");
+        }
+    }
 }

@@ -3,7 +3,12 @@
 //! A frozen environment loses its sockets without noticing. A connection that was idle for long is therefore tried
 //! before it is used, and a statement whose connection turns out to be closed is sent once more on a new one. Whether
 //! it had been executed is then unknown, so **every statement must be safe to run twice**: ids are made by the
-//! function, and a statement that finds its own id does nothing again.
+//! function, and a statement that finds its own id does nothing again. The same holds for a connection whose server
+//! became a read-only standby: a new one leads to the new primary.
+//!
+//! A statement that takes too long is cancelled on the server, and is not sent again: its outcome is awaited, so that
+//! what the caller was told had failed is not stored afterwards. A statement that Postgres undid because of others, a
+//! deadlock or a serialization failure, is repeated a few times.
 //!
 //! Statements are sent with `query_typed`: one round trip and no prepared statement, so RDS Proxy and PgBouncer
 //! multiplex them and concurrent statements of one environment pipeline on its connection.
@@ -11,14 +16,17 @@
 mod parameter;
 mod rows;
 
-use std::{sync::Arc, time::Duration};
+#[cfg(test)]
+mod tests;
+
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use tokio::{
     sync::Mutex,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
-use tokio_postgres::{Client, Config, Row, error::SqlState, types::ToSql};
+use tokio_postgres::{CancelToken, Client, Config, Row, error::SqlState, types::ToSql};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::warn;
 
@@ -34,6 +42,13 @@ use crate::{
 /// How long a connection may take to open, and a statement to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a cancelled statement may take to end.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often a statement that Postgres undid is repeated, after a pause of up to this, which doubles every time.
+const REPETITIONS: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// A connection that was idle for this long is tried before it is used, for as long as [`CHECK_TIMEOUT`].
 const IDLE: Duration = Duration::from_secs(30);
@@ -78,10 +93,21 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
+/// What a failed attempt leaves to do.
+enum Failure {
+    /// The connection is gone, or its server cannot write any more.
+    Lost(Error),
+    /// Postgres undid the statement for the sake of others, or cancelled it although nobody gave it up.
+    Undone(Error),
+    /// Nothing.
+    Final(Error),
+}
+
 /// The database.
 pub struct Database {
     config: Config,
     roots: Roots,
+    statement_timeout: Duration,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -134,6 +160,7 @@ impl Database {
         Ok(Self {
             config,
             roots: Roots::Mozilla,
+            statement_timeout: STATEMENT_TIMEOUT,
             connection: Mutex::default(),
         })
     }
@@ -144,6 +171,7 @@ impl Database {
         Self {
             config: self.config.clone(),
             roots: self.roots,
+            statement_timeout: self.statement_timeout,
             connection: Mutex::default(),
         }
     }
@@ -153,12 +181,27 @@ impl Database {
     /// # Errors
     /// See [`Error`].
     pub async fn query(&self, sql: &str, parameters: &[&dyn Parameter]) -> Result<Vec<Row>, Error> {
-        match self.attempt(sql, parameters).await {
-            Err(error @ Error::Unavailable(_)) if !self.is_connected().await => {
-                warn!(error = %Chain(&error), "the connection to Postgres was lost; trying a new one");
-                self.attempt(sql, parameters).await
+        let start = Instant::now();
+        let (mut lost, mut undone) = (0, 0);
+        loop {
+            match self.attempt(sql, parameters).await {
+                Err(Failure::Lost(error)) if lost == 0 => {
+                    lost += 1;
+                    warn!(error = %Chain(&error), "the connection to Postgres was lost; trying a new one");
+                }
+                // A cancellation that came late was the server's own timeout.
+                Err(Failure::Undone(error))
+                    if undone < REPETITIONS && start.elapsed() < self.statement_timeout / 2 =>
+                {
+                    warn!(error = %Chain(&error), "Postgres undid a statement; repeating it");
+                    sleep(pause(undone)).await;
+                    undone += 1;
+                }
+                Err(Failure::Lost(error) | Failure::Undone(error) | Failure::Final(error)) => {
+                    return Err(error);
+                }
+                Ok(rows) => return Ok(rows),
             }
-            outcome => outcome,
         }
     }
 
@@ -183,19 +226,45 @@ impl Database {
         row.ok_or_else(|| Error::Failed("the statement returned no row".into()))
     }
 
-    async fn attempt(&self, sql: &str, parameters: &[&dyn Parameter]) -> Result<Vec<Row>, Error> {
-        let client = self.client().await?;
+    async fn attempt(&self, sql: &str, parameters: &[&dyn Parameter]) -> Result<Vec<Row>, Failure> {
+        let client = self.client().await.map_err(Failure::Final)?;
         let typed: Vec<(&(dyn ToSql + Sync), _)> = parameters
             .iter()
             .map(|parameter| (*parameter as _, parameter.sql_type()))
             .collect();
-        match timeout(STATEMENT_TIMEOUT, client.query_typed(sql, &typed)).await {
-            Ok(rows) => Ok(rows?),
-            Err(elapsed) => {
-                // It may still be waiting on this connection: leave the connection to it.
-                *self.connection.lock().await = None;
-                Err(Error::Unavailable(elapsed.into()))
+        let mut statement = pin!(client.query_typed(sql, &typed));
+        if let Ok(outcome) = timeout(self.statement_timeout, &mut statement).await {
+            let failure = match outcome {
+                Ok(rows) => return Ok(rows),
+                Err(error) => failure(error, client.is_closed()),
+            };
+            if let Failure::Lost(_) = failure {
+                self.forget(&client).await;
+                // The server may not know that the connection is lost and still wait for a lock.
+                tokio::spawn(cancel(client.cancel_token(), self.roots));
             }
+            return Err(failure);
+        }
+        cancel(client.cancel_token(), self.roots).await;
+        match timeout(CANCEL_TIMEOUT, statement).await {
+            // It ended just before.
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => Err(Failure::Final(error.into())),
+            Err(elapsed) => {
+                self.forget(&client).await;
+                Err(Failure::Final(Error::Unavailable(elapsed.into())))
+            }
+        }
+    }
+
+    /// Leaves a connection to those who still wait on it.
+    async fn forget(&self, client: &Arc<Client>) {
+        let mut connection = self.connection.lock().await;
+        if connection
+            .as_ref()
+            .is_some_and(|open| Arc::ptr_eq(&open.client, client))
+        {
+            *connection = None;
         }
     }
 
@@ -231,13 +300,38 @@ impl Database {
         });
         Ok(client)
     }
+}
 
-    async fn is_connected(&self) -> bool {
-        let connection = self.connection.lock().await;
-        connection
-            .as_ref()
-            .is_some_and(|open| !open.client.is_closed())
+fn failure(error: tokio_postgres::Error, closed: bool) -> Failure {
+    let code = error.code().cloned();
+    let error = error.into();
+    match code {
+        _ if closed => Failure::Lost(error),
+        Some(code) if code == SqlState::READ_ONLY_SQL_TRANSACTION => Failure::Lost(error),
+        // A cancellation reaches whatever the connection executes by then. It may have been meant for the statement
+        // before, which ended meanwhile.
+        Some(code) if code == SqlState::QUERY_CANCELED || code.code().starts_with("40") => {
+            Failure::Undone(error)
+        }
+        _ => Failure::Final(error),
     }
+}
+
+/// Asks the server to end what a connection executes. A server that cannot be reached has nothing to end.
+async fn cancel(token: CancelToken, roots: Roots) {
+    let Ok(tls) = tls::client(roots) else { return };
+    let cancelling = token.cancel_query(MakeRustlsConnect::new(tls));
+    match timeout(CANCEL_TIMEOUT, cancelling).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(error = %Chain(&error), "a statement was not cancelled"),
+        Err(error) => warn!(error = %Chain(&error), "a statement was not cancelled"),
+    }
+}
+
+/// Returns a random pause, so that statements that met do not meet again.
+fn pause(repetition: u32) -> Duration {
+    let random = getrandom::u32().map_or(0.5, |n| f64::from(n) / f64::from(u32::MAX));
+    (FIRST_PAUSE * 2_u32.pow(repetition)).mul_f64(random)
 }
 
 async fn answers(client: &Client) -> bool {
