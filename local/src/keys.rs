@@ -2,9 +2,11 @@
 
 use anyhow::{Result, anyhow};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::signature::{Ed25519KeyPair, KeyPair};
+use ring::{
+    digest::{SHA256, digest},
+    signature::{Ed25519KeyPair, KeyPair},
+};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 /// What `JWT_PRIVATE_KEY` and `JWT_PUBLIC_KEYS` are set to.
 pub struct Keys {
@@ -29,7 +31,7 @@ impl Keys {
         let x = URL_SAFE_NO_PAD.encode(pair.public_key());
         // The thumbprint is over exactly these members in this order.
         let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
-        let kid = URL_SAFE_NO_PAD.encode(Sha256::digest(members));
+        let kid = URL_SAFE_NO_PAD.encode(digest(&SHA256, members.as_bytes()));
         let private = json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x, "d": d});
         let public = json!({"keys": [{
             "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": x,

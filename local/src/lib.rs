@@ -40,10 +40,13 @@ pub mod system;
 
 pub mod harness;
 
+#[cfg(feature = "workbench")]
 pub mod deployment;
 
+#[cfg(feature = "workbench")]
 pub mod chaos;
 
+#[cfg(feature = "workbench")]
 pub mod bench;
 
 pub mod demo;

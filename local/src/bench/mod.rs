@@ -10,7 +10,6 @@ mod driver;
 mod figures;
 mod growth;
 mod measure;
-mod plot;
 mod relay;
 mod replies;
 mod report;
@@ -20,12 +19,7 @@ mod timing;
 mod usage;
 mod wire;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process,
-    thread::available_parallelism,
-};
+use std::{fs, path::PathBuf, process, thread::available_parallelism};
 
 use anyhow::{Context, Result, bail};
 use time::OffsetDateTime;
@@ -67,7 +61,7 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
-/// Measures, prints, writes and draws. Says whether every budget holds.
+/// Measures, prints and writes. Says whether every budget holds.
 pub async fn run(options: &Options) -> Result<bool> {
     let workspace = Workspace {
         release: true,
@@ -92,7 +86,9 @@ pub async fn run(options: &Options) -> Result<bool> {
     println!("{text}");
     let json = options.json.clone();
     let json = json.unwrap_or_else(|| workspace.target.join("local/bench.json"));
-    write(&json, &run)?;
+    fs::write(&json, serde_json::to_string_pretty(&run)?)
+        .with_context(|| format!("cannot write {}", json.display()))?;
+    eprintln!("Written to {}.", json.display());
     Ok(holds)
 }
 
@@ -186,16 +182,6 @@ fn settings() -> Settings {
     settings
         .with("STRIPE_PAGES_PER_USER_HOUR", many)
         .with("OTP_CODES_PER_ADDRESS_HOUR", many)
-}
-
-/// Writes the figures, and the picture beside them.
-fn write(json: &Path, run: &Run) -> Result<()> {
-    fs::write(json, serde_json::to_string_pretty(run)?)
-        .with_context(|| format!("cannot write {}", json.display()))?;
-    let picture = json.with_extension("svg");
-    plot::draw(run, &picture)?;
-    eprintln!("Written to {} and {}.", json.display(), picture.display());
-    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes are small enough")]

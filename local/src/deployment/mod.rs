@@ -11,8 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use axum::http::Method;
-use reqwest::Client;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{process::Command, task::JoinSet};
@@ -80,7 +79,7 @@ impl Deployment {
             services.create_unmigrated_database(&name),
             stage(&workspace, &directory),
         )?;
-        let aws = Aws::at(ministack.endpoint.clone());
+        let aws = Aws::at(ministack.endpoint.clone())?;
         let gemini = Gemini::start(Port::Free)?;
         let stripe = Reserved::at(Port::Free)?;
         let mut own = Variables::from([("DATABASE_URL".to_owned(), database_url.clone())]);

@@ -10,6 +10,7 @@
 )]
 
 mod api;
+#[cfg(feature = "workbench")]
 pub mod contract;
 mod payments;
 mod stack;

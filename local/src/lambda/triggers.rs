@@ -2,11 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Result;
-use aws_sdk_sqs::{
-    Client,
-    types::{Message, MessageSystemAttributeName},
-};
 use serde_json::Value;
 use tokio::{
     sync::{OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, Semaphore},
@@ -20,6 +15,7 @@ use crate::{
         environments::Functions,
         events::{scheduled_event, sqs_event},
     },
+    services::aws::{Aws, Message},
     settings::Queue,
 };
 
@@ -29,18 +25,17 @@ pub const CONSUMER: &str = "message-answer";
 /// The function that drains the queue when it is in Redis, which invokes nobody.
 const DRAIN: &str = "message-drain";
 
-/// As many batches at once as the consumer has environments, and as many messages in one as it asks for on AWS.
+/// As many batches at once as the consumer has environments.
 const BATCHES: usize = 4;
-const BATCH_SIZE: i32 = 10;
 
 /// On AWS a failed message is seen again after the queue's visibility timeout; nobody wants to wait for that here.
-const RETRY_AFTER_SECONDS: i32 = 2;
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// `MiniStack` looks for messages only ten times a second during a long poll. So for a while after the last message
 /// the queue is asked again and again instead.
 const LIVELY: Duration = Duration::from_secs(10);
 const LIVELY_PAUSE: Duration = Duration::from_millis(10);
-const LONG_POLL_SECONDS: i32 = 1;
+const LONG_POLL: Duration = Duration::from_secs(1);
 
 /// Called on a schedule: every minute or hour on AWS, more often here, where people watch.
 const SCHEDULES: [(&str, Duration); 2] = [
@@ -84,7 +79,7 @@ impl Pump {
     pub fn start(
         functions: &Functions,
         gateway: &Arc<Gateway>,
-        sqs: Client,
+        aws: Aws,
         queue_url: &str,
         queue: Queue,
     ) -> Self {
@@ -92,7 +87,7 @@ impl Pump {
         let mut tasks = JoinSet::new();
         if queue == Queue::Sqs && functions.has(CONSUMER) {
             let mapping = Mapping {
-                sqs,
+                aws,
                 queue_url: queue_url.to_owned(),
                 gateway: gateway.clone(),
             };
@@ -143,7 +138,7 @@ async fn drain(gateway: Arc<Gateway>, gate: Gate) {
 
 /// The event source mapping.
 struct Mapping {
-    sqs: Client,
+    aws: Aws,
     queue_url: String,
     gateway: Arc<Gateway>,
 }
@@ -157,9 +152,8 @@ impl Mapping {
         while let Ok(permit) = free.clone().acquire_owned().await {
             let lively = Instant::now() < lively_until;
             let open = gate.pass().await;
-            let received = self
-                .receive(if lively { 0 } else { LONG_POLL_SECONDS })
-                .await;
+            let wait = if lively { Duration::ZERO } else { LONG_POLL };
+            let received = self.aws.receive_messages(&self.queue_url, wait).await;
             drop(open);
             match received {
                 Ok(messages) if !messages.is_empty() => {
@@ -178,15 +172,6 @@ impl Mapping {
         }
     }
 
-    async fn receive(&self, wait_seconds: i32) -> Result<Vec<Message>> {
-        let request = self.sqs.receive_message().queue_url(&self.queue_url);
-        let request = request
-            .max_number_of_messages(BATCH_SIZE)
-            .wait_time_seconds(wait_seconds);
-        let request = request.message_system_attribute_names(MessageSystemAttributeName::All);
-        Ok(request.send().await?.messages.unwrap_or_default())
-    }
-
     /// Deletes what the consumer dealt with, and lets the rest be seen again soon.
     async fn deliver(&self, messages: Vec<Message>) {
         let event = sqs_event(&self.queue_url, &messages);
@@ -196,21 +181,17 @@ impl Mapping {
             Err(_) => None, // why is in the consumer's log
         };
         for message in &messages {
-            let id = message.message_id().unwrap_or_default();
-            let done = failed.as_ref().is_some_and(|failed| !failed.contains(&id));
-            let receipt = message.receipt_handle().unwrap_or_default();
+            let handled = failed
+                .as_ref()
+                .is_some_and(|failed| !failed.contains(&message.message_id.as_str()));
             // When the queue is away, the message comes again, and invariantly that changes nothing.
-            if done {
-                let delete = self.sqs.delete_message().queue_url(&self.queue_url);
-                let _ = delete.receipt_handle(receipt).send().await;
+            let _ = if handled {
+                self.aws.delete_message(&self.queue_url, message).await
             } else {
-                let change = self
-                    .sqs
-                    .change_message_visibility()
-                    .queue_url(&self.queue_url);
-                let change = change.visibility_timeout(RETRY_AFTER_SECONDS);
-                let _ = change.receipt_handle(receipt).send().await;
-            }
+                let aws = &self.aws;
+                aws.return_message(&self.queue_url, message, RETRY_AFTER)
+                    .await
+            };
         }
     }
 }
@@ -227,11 +208,7 @@ fn failures<'a>(answer: &'a Value, messages: &[Message]) -> Option<Vec<&'a str>>
         .iter()
         .map(|item| item.get("itemIdentifier")?.as_str())
         .collect();
-    let known = |id: &&str| {
-        messages
-            .iter()
-            .any(|message| message.message_id() == Some(id))
-    };
+    let known = |id: &&str| messages.iter().any(|message| message.message_id == *id);
     failed.filter(|failed| failed.iter().all(known))
 }
 
@@ -242,7 +219,10 @@ mod tests {
     use super::*;
 
     fn batch() -> [Message; 2] {
-        ["first", "second"].map(|id| Message::builder().message_id(id).build())
+        ["first", "second"].map(|id| Message {
+            message_id: id.to_owned(),
+            ..Message::default()
+        })
     }
 
     #[test]

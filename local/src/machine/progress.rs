@@ -3,10 +3,14 @@
 
 use std::{
     io::{IsTerminal, stderr},
+    sync::LazyLock,
     time::Duration,
 };
 
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+
+/// The steps under way, a line for each.
+static STEPS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Something that takes time.
 pub struct Step {
@@ -18,7 +22,7 @@ impl Step {
     /// Begins it.
     pub fn begin(text: impl Into<String>) -> Self {
         let text = text.into();
-        let bar = ProgressBar::new_spinner();
+        let bar = STEPS.add(ProgressBar::new_spinner());
         if stderr().is_terminal() {
             if let Ok(style) =
                 ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim} {elapsed}")
@@ -43,7 +47,7 @@ impl Step {
         let elapsed = self.bar.elapsed();
         self.bar.finish_and_clear();
         if stderr().is_terminal() || elapsed > Duration::from_secs(5) {
-            eprintln!("{}: {}", self.text, time(elapsed));
+            STEPS.suspend(|| eprintln!("{}: {}", self.text, time(elapsed)));
         }
     }
 }

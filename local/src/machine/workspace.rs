@@ -18,6 +18,11 @@ use tokio::{
 
 use crate::machine::{process::Group, progress::Step};
 
+/// The feature with which this package has every command.
+pub const WORKBENCH: &str = "workbench";
+/// The same for a command of cargo that selects the whole workspace.
+pub const WORKSPACE_WORKBENCH: &str = "local/workbench";
+
 /// The checkout this program was built from, and cargo's target directory.
 #[derive(Debug, Clone)]
 pub struct Workspace {

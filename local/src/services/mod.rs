@@ -8,7 +8,6 @@ pub mod redis;
 use std::{env, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
-use shared::database::Database;
 
 use crate::{
     machine::{
@@ -88,7 +87,7 @@ impl Services {
         };
         let services = Self {
             template: migrated(&database).await?,
-            aws: Aws::at(endpoint),
+            aws: Aws::at(endpoint)?,
             redis_url,
             redis_databases: redis.as_ref().map(|_| redis::DATABASES),
             postgres,
@@ -107,7 +106,7 @@ impl Services {
         };
         Ok(Self {
             template: variable("DATABASE_URL")?,
-            aws: Aws::at(variable("AWS_ENDPOINT_URL")?),
+            aws: Aws::at(variable("AWS_ENDPOINT_URL")?)?,
             redis_url: env::var("REDIS_URL").ok(),
             redis_databases: env::var(REDIS_DATABASES)
                 .ok()
@@ -264,8 +263,20 @@ async fn migrated(server: &str) -> Result<String> {
             .await?;
     }
     let template = with_database(server, TEMPLATE)?;
-    shared::database::migrate(&Database::at(&template)?)
-        .await
-        .map_err(|error| anyhow!("the migrations fail: {error:?}"))?;
+    migrate(&template).await.context("the migrations fail")?;
     Ok(template)
+}
+
+/// Applies `shared/migrations` as the function `migrate` does, under the same lock.
+async fn migrate(url: &str) -> Result<()> {
+    let mut client = connect(url).await?;
+    client
+        .batch_execute("select pg_advisory_lock(20261122)")
+        .await?;
+    let migrations = Workspace::find()?.root.join("shared/migrations");
+    let migrations = refinery::load_sql_migrations(migrations)?;
+    refinery::Runner::new(&migrations)
+        .run_async(&mut client)
+        .await?;
+    Ok(())
 }

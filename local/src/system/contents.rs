@@ -1,9 +1,9 @@
 //! What a system's queue and state store hold, past the functions: to add messages, to lose some, to see what is left,
 //! and to let time pass.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_sqs::types::QueueAttributeName;
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 
 use super::System;
@@ -13,9 +13,6 @@ use crate::settings::{Queue, State};
 const WAKE_UPS: &str = "{wake-ups}";
 const BELL: &str = "{wake-ups}:bell";
 const DEAD: &str = "{wake-ups}:dead";
-
-/// More than a test has under way.
-const MANY: i32 = 10;
 
 impl System {
     /// What carries its wake-ups.
@@ -27,8 +24,7 @@ impl System {
     pub async fn send_to_queue(&self, body: &str) -> Result<()> {
         match self.kind.0 {
             Queue::Sqs => {
-                let send = self.aws.sqs.send_message().queue_url(self.queue_url());
-                send.message_body(body).send().await?;
+                self.aws.send_message(self.queue_url(), body).await?;
             }
             Queue::Redis => {
                 let member = format!("{} {body}", uuid::Uuid::now_v7());
@@ -45,22 +41,14 @@ impl System {
         if self.kind.0 == Queue::Redis {
             return Ok(self.redis().await?.zcard(WAKE_UPS).await?);
         }
-        let parts = [
-            QueueAttributeName::ApproximateNumberOfMessages,
-            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-        ];
-        let attributes = self
-            .aws
-            .sqs
-            .get_queue_attributes()
-            .queue_url(self.queue_url());
-        let attributes = attributes.set_attribute_names(Some(parts.into()));
-        let attributes = attributes.send().await?.attributes.unwrap_or_default();
-        let counts = attributes.values().map(|count| count.parse::<usize>());
-        counts
-            .sum::<Result<usize, _>>()
-            .context("SQS counts in numbers")
+        let attributes = self.aws.queue_attributes(self.queue_url()).await?;
+        let parts = ["", "NotVisible", "Delayed"];
+        let counts = parts.map(|part| {
+            let count = attributes[format!("ApproximateNumberOfMessages{part}")].as_str();
+            count?.parse::<usize>().ok()
+        });
+        let counts: Option<usize> = counts.into_iter().sum();
+        counts.with_context(|| format!("SQS does not count its messages: {attributes}"))
     }
 
     /// Loses the messages that wait in the queue, and says how many those were.
@@ -69,14 +57,12 @@ impl System {
             let mut redis = self.redis().await?;
             return Ok(redis.zremrangebyrank(WAKE_UPS, 0, -1).await?);
         }
-        let receive = self.aws.sqs.receive_message().queue_url(self.queue_url());
-        let received = receive.max_number_of_messages(MANY).send().await?;
-        for message in received.messages() {
-            let delete = self.aws.sqs.delete_message().queue_url(self.queue_url());
-            let receipt = message.receipt_handle().unwrap_or_default();
-            delete.receipt_handle(receipt).send().await?;
+        let (aws, queue) = (&self.aws, self.queue_url());
+        let received = aws.receive_messages(queue, Duration::ZERO).await?;
+        for message in &received {
+            aws.delete_message(queue, message).await?;
         }
-        Ok(received.messages().len())
+        Ok(received.len())
     }
 
     /// The bodies of the messages that ended among the dead letters.
@@ -87,13 +73,12 @@ impl System {
             return Ok(members.iter().filter_map(body).collect());
         }
         let dead = format!("{}-dead", self.queue_url());
-        let receive = self.aws.sqs.receive_message().queue_url(dead);
-        let receive = receive.max_number_of_messages(MANY).visibility_timeout(0);
-        let bodies = receive.send().await?.messages.unwrap_or_default();
-        Ok(bodies
-            .into_iter()
-            .filter_map(|message| message.body)
-            .collect())
+        let received = self.aws.receive_messages(&dead, Duration::ZERO).await?;
+        for message in &received {
+            let aws = &self.aws; // somebody else may look
+            aws.return_message(&dead, message, Duration::ZERO).await?;
+        }
+        Ok(received.into_iter().map(|message| message.body).collect())
     }
 
     /// Lets an entry of the state store expire now.
@@ -105,16 +90,8 @@ impl System {
                 .pexpire(format!("state:{key}"), 1)
                 .await?);
         }
-        let update = self.aws.dynamodb.update_item();
-        let update = update.table_name(&self.variables["STATE_TABLE"]);
-        let update = update.key("key", AttributeValue::S(key.to_owned()));
-        let update = update.update_expression("set expires_at = :now");
-        let now = AttributeValue::N(time::UtcDateTime::now().unix_timestamp().to_string());
-        update
-            .expression_attribute_values(":now", now)
-            .send()
-            .await?;
-        Ok(())
+        let table = &self.variables["STATE_TABLE"];
+        self.aws.expire_item(table, key).await
     }
 
     async fn redis(&self) -> Result<MultiplexedConnection> {

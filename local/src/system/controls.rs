@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use aws_sdk_sqs::types::Message;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -14,7 +13,7 @@ use crate::{
         events::{scheduled_event, sqs_event},
         triggers::{CONSUMER, Gate},
     },
-    services::postgres::connect,
+    services::{aws::Message, postgres::connect},
 };
 
 impl System {
@@ -92,11 +91,10 @@ impl System {
     /// Delivers message bodies as one batch, past the queue, and gives what the consumer returns. Their ids are their
     /// numbers from 0.
     pub async fn deliver(&self, bodies: &[String]) -> Result<Value> {
-        let message = |(number, body): (usize, &String)| {
-            Message::builder()
-                .message_id(number.to_string())
-                .body(body)
-                .build()
+        let message = |(number, body): (usize, &String)| Message {
+            message_id: number.to_string(),
+            body: body.clone(),
+            ..Message::default()
         };
         let messages: Vec<_> = bodies.iter().enumerate().map(message).collect();
         self.invoke(CONSUMER, &sqs_event(self.queue_url(), &messages))

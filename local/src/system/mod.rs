@@ -88,10 +88,10 @@ impl System {
         let runtime = Runtime::start(gateway.clone())?;
         let functions =
             Functions::start(&workspace, &variables, &gateway, &runtime, &group, &logs)?;
-        let sqs = services.aws.sqs.clone();
+        let aws = services.aws.clone();
         let queue_url = &variables["QUEUE_URL"];
         Ok(Self {
-            pump: Pump::start(&functions, &gateway, sqs, queue_url, settings.queue),
+            pump: Pump::start(&functions, &gateway, aws, queue_url, settings.queue),
             kind: (settings.queue, settings.state),
             aws: services.aws.clone(),
             name,
@@ -127,7 +127,8 @@ impl System {
     pub async fn stop(self, services: &Services) -> Result<()> {
         let (name, queue_url) = (self.name.clone(), self.variables["QUEUE_URL"].clone());
         drop(self);
-        services.aws.remove(&queue_url, &name).await?;
+        services.aws.delete_queue(&queue_url).await?;
+        services.aws.delete_table(&name).await?;
         services.remove_database(&name).await
     }
 }

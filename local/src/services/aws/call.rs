@@ -1,13 +1,7 @@
-//! Calls of AWS services that are too seldom called to be worth their SDKs, which take minutes to compile.
-
-use std::time::SystemTime;
+//! Calls of AWS services over their JSON, REST and form protocols.
 
 use anyhow::{Context, Result, bail};
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4::SigningParams,
-};
-use axum::http::{self, Method};
+use reqwest::{Method, RequestBuilder, header::CONTENT_TYPE};
 use serde_json::Value;
 
 use super::Aws;
@@ -15,13 +9,22 @@ use super::Aws;
 impl Aws {
     /// Calls an action of a service that speaks AWS's JSON protocol, such as `secretsmanager.CreateSecret`.
     pub async fn act(&self, service: &str, target: &str, body: &Value) -> Result<Value> {
-        let request = http::Request::post(&self.endpoint)
-            .header("content-type", "application/x-amz-json-1.1")
+        let version = match service {
+            "sqs" | "dynamodb" => "1.0",
+            _ => "1.1",
+        };
+        let request = self
+            .client
+            .post(&self.endpoint)
+            .header(CONTENT_TYPE, format!("application/x-amz-json-{version}"))
             .header("x-amz-target", target)
-            .body(body.to_string())?;
-        let answer = self.call(service, request).await;
-        let answer = answer.with_context(|| format!("{target} fails"))?;
-        serde_json::from_str(&answer).with_context(|| format!("{target} does not answer JSON"))
+            .body(body.to_string());
+        let response = self.call(service, request).await;
+        let response = response.with_context(|| format!("{target} fails"))?;
+        if response.is_empty() {
+            return Ok(Value::Null); // SQS deletes without a word
+        }
+        serde_json::from_str(&response).with_context(|| format!("{target} does not return JSON"))
     }
 
     /// Calls a service that speaks REST with JSON, such as `apigateway`.
@@ -32,49 +35,32 @@ impl Aws {
         path: &str,
         body: &Value,
     ) -> Result<Value> {
-        let request = http::Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.endpoint))
-            .header("content-type", "application/json")
-            .body(body.to_string())?;
-        let answer = self.call(service, request).await;
-        let answer = answer.with_context(|| format!("{service} {path} fails"))?;
-        serde_json::from_str(&answer).with_context(|| format!("{path} does not answer JSON"))
+        let request = self
+            .client
+            .request(method, format!("{}{path}", self.endpoint))
+            .header(CONTENT_TYPE, "application/json")
+            .body(body.to_string());
+        let response = self.call(service, request).await;
+        let response = response.with_context(|| format!("{service} {path} fails"))?;
+        serde_json::from_str(&response).with_context(|| format!("{path} does not return JSON"))
     }
 
-    /// Calls an action of a service that takes a form and answers XML, such as `cloudformation`.
+    /// Calls an action of a service that takes a form and returns XML, such as `cloudformation`.
     pub async fn query(&self, service: &str, form: &str) -> Result<String> {
-        let request = http::Request::post(&self.endpoint)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(form.to_owned())?;
+        let request = self
+            .client
+            .post(&self.endpoint)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form.to_owned());
         self.call(service, request).await
     }
 
-    async fn call(&self, service: &str, mut request: http::Request<String>) -> Result<String> {
-        let identity = self.credentials.clone().into();
-        let parameters = SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name(service)
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()?;
-        let headers = request.headers().iter();
-        let headers =
-            headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let signable = SignableRequest::new(
-            request.method().as_str(),
-            request.uri().to_string(),
-            headers,
-            SignableBody::Bytes(request.body().as_bytes()),
-        )?;
-        let (signature, _) = sign(signable, &parameters.into())?.into_parts();
-        signature.apply_to_request_http1x(&mut request);
-
-        let request = request.try_into()?;
-        let answer = crate::machine::http::client()?.execute(request).await?;
-        let status = answer.status();
-        let text = answer.text().await?;
+    async fn call(&self, service: &str, request: RequestBuilder) -> Result<String> {
+        let mut request = request.build()?;
+        self.sign(service, &mut request)?;
+        let response = self.client.execute(request).await?;
+        let status = response.status();
+        let text = response.text().await?;
         if !status.is_success() {
             bail!("{status}: {text}");
         }

@@ -6,7 +6,10 @@ mod permissions;
 mod secrets;
 mod stack;
 
+use std::time::Duration;
+
 use local::{deployment::Sam, harness::until, machine::workspace::Workspace};
+use serde_json::json;
 
 use stack::{post_without_wake_up, run};
 
@@ -34,22 +37,22 @@ fn a_conversation_is_answered_by_the_deployed_consumer() {
 #[test]
 fn a_record_that_is_no_wake_up_ends_in_the_dead_letter_queue() {
     run(async |deployed| {
-        let (sqs, outputs) = (&deployed.deployment.aws.sqs, &deployed.deployment.outputs);
+        let (aws, outputs) = (&deployed.deployment.aws, &deployed.deployment.outputs);
         // It would come back after the visibility timeout, which is 18 minutes.
-        let attributes = sqs.set_queue_attributes().queue_url(&outputs["QueueUrl"]);
-        let timeout = aws_sdk_sqs::types::QueueAttributeName::VisibilityTimeout;
-        attributes.attributes(timeout, "1").send().await.unwrap();
+        let body =
+            json!({"QueueUrl": outputs["QueueUrl"], "Attributes": {"VisibilityTimeout": "1"}});
+        aws.act("sqs", "AmazonSQS.SetQueueAttributes", &body)
+            .await
+            .unwrap();
 
         let poison = "not a wake-up";
-        let send = sqs.send_message().queue_url(&outputs["QueueUrl"]);
-        send.message_body(poison).send().await.unwrap();
+        aws.send_message(&outputs["QueueUrl"], poison)
+            .await
+            .unwrap();
         until("it is a dead letter", async || {
-            let dead = sqs
-                .receive_message()
-                .queue_url(&outputs["DeadLetterQueueUrl"]);
-            let dead = dead.send().await.unwrap().messages.unwrap_or_default();
-            dead.iter()
-                .any(|message| message.body.as_deref() == Some(poison))
+            let dead = aws.receive_messages(&outputs["DeadLetterQueueUrl"], Duration::ZERO);
+            let dead = dead.await.unwrap();
+            dead.iter().any(|message| message.body == poison)
         })
         .await;
     });
