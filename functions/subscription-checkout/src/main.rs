@@ -79,9 +79,8 @@ struct Progress {
 
 async fn subscribe(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
-    app.state
-        .count(&billing::page_key(caller.user), &app.limit)
-        .await?;
+    let key = format!("checkouts:{}", caller.user);
+    app.state.count(&key, &app.limit).await?;
     for _ in 0..ROUNDS {
         let progress = app.progress(caller.user).await?;
         let Some(customer) = &progress.customer else {

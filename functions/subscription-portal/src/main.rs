@@ -40,9 +40,8 @@ const CUSTOMER: &str = "
 
 async fn open_portal(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
-    app.state
-        .count(&billing::page_key(caller.user), &app.limit)
-        .await?;
+    let key = format!("portals:{}", caller.user);
+    app.state.count(&key, &app.limit).await?;
     let row = app.database.query_opt(CUSTOMER, &[&caller.user]).await?;
     // Whoever never began to subscribe has nothing there to see.
     let row = row.ok_or(Error::NotFound("subscription"))?;

@@ -112,11 +112,24 @@ async fn main() -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    //! How the few that are due are found among all.
+    //! How the few that are due are found among all, and what is forgotten.
 
     use shared::testing;
 
     use super::*;
+
+    #[tokio::test]
+    async fn an_event_is_forgotten_after_thirty_days() {
+        let database = testing::database().await;
+        let insert = "
+            insert into stripe_events (id, type, received_at)
+            values ('old', '', now() - interval '31 days'), ('new', '', now() - interval '29 days')";
+        database.query(insert, &[]).await.unwrap();
+        database.query(PURGE, &[]).await.unwrap();
+        let left = database.query("select id from stripe_events", &[]).await;
+        let left: Vec<String> = left.unwrap().iter().map(|row| row.get("id")).collect();
+        assert_eq!(left, ["new"]);
+    }
 
     #[tokio::test]
     async fn the_table_is_not_read_from_end_to_end() {

@@ -14,7 +14,6 @@ use time::OffsetDateTime;
 
 use crate::{
     config::{self, ConfigError},
-    domain::UserId,
     error::Source,
     state::Limit,
 };
@@ -142,7 +141,7 @@ impl ProPrices {
     }
 }
 
-/// How many pages of Stripe's a user may ask for in an hour: `STRIPE_PAGES_PER_USER_HOUR`, by default 20. Each takes
+/// How many pages of each kind a user may ask Stripe for in an hour: `STRIPE_PAGES_PER_USER_HOUR`, by default 20. Each takes
 /// some requests to Stripe, which allows 100 a second for all users together.
 ///
 /// # Errors
@@ -154,12 +153,6 @@ pub fn page_limit() -> Result<Limit, ConfigError> {
         times: config::or_default("STRIPE_PAGES_PER_USER_HOUR", 20)?,
         window: Duration::from_hours(1),
     })
-}
-
-/// Names what [`page_limit`] counts.
-#[must_use]
-pub fn page_key(user: UserId) -> String {
-    format!("payment-pages:{user}")
 }
 
 /// Where a page of Stripe's leads back to when there is nothing more to do on it.

@@ -57,15 +57,15 @@ fn no_secret_is_in_the_template_the_stack_or_the_logs() {
         assert!(logs.contains("the secret was read"), "{logs}");
         shown.push(logs);
         for (name, value) in members {
-            // A key is quoted in JSON within JSON; of each value a piece will do that cannot be there by chance.
             let value = value.as_str().unwrap();
-            let pieces = value.split(|it: char| !it.is_ascii_alphanumeric());
-            let piece = pieces.max_by_key(|piece| piece.len()).unwrap();
-            if piece.len() < 12 {
+            // Of a private key, only one member is not in the public one too.
+            let key: Value = serde_json::from_str(value).unwrap_or_default();
+            let value = key["d"].as_str().unwrap_or(value);
+            if value.len() < 12 {
                 continue; // made up for a stand-in: `local` is in every name of the stack
             }
             for text in &shown {
-                assert!(!text.contains(piece), "{name} is in {text:.500}");
+                assert!(!text.contains(value), "{name} is in {text:.500}");
             }
         }
     });
