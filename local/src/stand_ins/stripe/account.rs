@@ -20,12 +20,8 @@ pub struct Account {
     objects: BTreeMap<String, Value>,
     /// The events in their order, each as it was first sent.
     pub events: Vec<(String, String)>,
-    /// What was answered to idempotency keys.
-    pub kept: HashMap<String, super::idempotency::Kept>,
     /// What was called, in order.
     pub calls: Vec<Value>,
-    /// What tests laid down for coming calls.
-    pub script: Vec<super::script::Outcome>,
     /// What a checkout session sells: a price, and the metadata of the subscription.
     pub carts: HashMap<String, (String, Value)>,
     /// While deliveries are held, the ids of the events that wait.
@@ -60,9 +56,7 @@ impl Account {
                 .map(|price| (price.to_owned(), price_object(price)))
                 .into(),
             events: Vec::new(),
-            kept: HashMap::new(),
             calls: Vec::new(),
-            script: Vec::new(),
             carts: HashMap::new(),
             held: None,
             new_events,

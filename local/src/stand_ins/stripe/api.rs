@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::{spawn, time::sleep};
 
 use super::{
-    StandIn,
+    Server,
     account::{Account, Answer},
     failure::Failure,
     idempotency::Before,
@@ -22,7 +22,7 @@ use crate::machine::lock;
 
 /// Any call below `/v1`.
 pub async fn call(
-    State(stand_in): State<Arc<StandIn>>,
+    State(server): State<Arc<Server>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -38,8 +38,7 @@ pub async fn call(
     let path = uri.path();
 
     let outcome = {
-        let mut account = lock(&stand_in.account);
-        account.calls.push(json!({
+        lock(&server.account).calls.push(json!({
             "method": method.as_str(), "path": path, "parameters": parameters.fingerprint(), "idempotency_key": key,
             "version": header("stripe-version"),
         }));
@@ -47,15 +46,16 @@ pub async fn call(
             return failure.into_response();
         }
         if let Some(key) = key
-            && let Before::Answered(answer) = account.take_key(key, path, parameters.fingerprint())
+            && let Before::Answered(answer) =
+                lock(&server.keys).take(key, path, parameters.fingerprint())
         {
             return *answer;
         }
-        account.next_outcome(&format!("{method} {path}"))
+        lock(&server.script).next(&format!("{method} {path}"))
     };
     let answer = match outcome.status {
         Some(status) => Err(Failure::new(status, "api_error", "The script says so.")),
-        None => lock(&stand_in.account).answer(&method, path, &parameters),
+        None => lock(&server.account).answer(&method, path, &parameters),
     };
     let (status, body) = answer.map_or_else(
         |failure| (failure.status, failure.body()),
@@ -66,7 +66,7 @@ pub async fn call(
     let answered = spawn(async move {
         sleep(Duration::from_millis(outcome.delay_ms.unwrap_or_default())).await;
         if let Some(key) = key {
-            lock(&stand_in.account).keep_answer(&key, status, &body);
+            lock(&server.keys).keep(&key, status, &body);
         }
         respond(status, body)
     });
@@ -119,7 +119,7 @@ impl Account {
             ("GET", ["v1", "events", id]) => self.retrieve("event", id, parameters),
             _ => {
                 let message = format!(
-                    "Unrecognized request URL ({method}: {path}). The stand-in in local/src/stripe has no such call."
+                    "Unrecognized request URL ({method}: {path}). The stand-in in local/src/servers/stripe has no such call."
                 );
                 Err(Failure::new(404, "invalid_request_error", &message))
             }

@@ -11,11 +11,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    StandIn, deliveries::is_success, failure::Failure, script::Outcome, subscriptions::Change,
+    Server, deliveries::is_success, failure::Failure, script::Outcome, subscriptions::Change,
 };
 use crate::machine::lock;
 
-type Shared = State<Arc<StandIn>>;
+type Shared = State<Arc<Server>>;
 type Input<T> = Result<Json<T>, JsonRejection>;
 
 fn input<T>(body: Input<T>) -> Result<T, Failure> {
@@ -31,24 +31,24 @@ fn input<T>(body: Input<T>) -> Result<T, Failure> {
 
 /// `POST /_subscriptions/{id}`: changes it and emits the events.
 pub async fn change_subscription(
-    State(stand_in): Shared,
+    State(server): Shared,
     Path(id): Path<String>,
     change: Input<Change>,
 ) -> Result<Json<Value>, Failure> {
     let change = input(change)?;
-    stand_in
+    server
         .and_deliver(|account| account.change_subscription(&id, &change))
         .await
         .map(Json)
 }
 
 /// `GET /_events`: every event with the statuses of its deliveries, oldest first.
-pub async fn events(State(stand_in): Shared) -> Json<Vec<Value>> {
-    let events = lock(&stand_in.account).events.clone();
+pub async fn events(State(server): Shared) -> Json<Vec<Value>> {
+    let events = lock(&server.account).events.clone();
     let told = events.into_iter().map(|(id, payload)| {
         let event: Value = serde_json::from_str(&payload).unwrap_or_default();
         json!({
-            "id": id, "type": event["type"], "deliveries": stand_in.deliveries.attempts(&id), "event": event,
+            "id": id, "type": event["type"], "deliveries": server.deliveries.attempts(&id), "event": event,
         })
     });
     Json(told.collect())
@@ -56,19 +56,19 @@ pub async fn events(State(stand_in): Shared) -> Json<Vec<Value>> {
 
 /// `POST /_events/{id}/send`: delivers it once more and says what was answered.
 pub async fn send_event(
-    State(stand_in): Shared,
+    State(server): Shared,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Failure> {
-    let payload = stand_in
+    let payload = server
         .payload(&id)
         .ok_or_else(|| Failure::missing("event", &id, "id"))?;
-    let status = stand_in.deliveries.attempt(&id, payload).await;
+    let status = server.deliveries.attempt(&id, payload).await;
     Ok(Json(json!({ "id": id, "status": status })))
 }
 
 /// `POST /_hold`: from now on events wait.
-pub async fn hold(State(stand_in): Shared) -> StatusCode {
-    lock(&stand_in.account).held.get_or_insert_default();
+pub async fn hold(State(server): Shared) -> StatusCode {
+    lock(&server.account).held.get_or_insert_default();
     StatusCode::NO_CONTENT
 }
 
@@ -82,19 +82,19 @@ pub struct Release {
 
 /// `POST /_release`: delivers what was held, one after the other, and says what was answered. What fails is tried
 /// again later, as ever.
-pub async fn release(State(stand_in): Shared, body: String) -> Result<Json<Vec<Value>>, Failure> {
+pub async fn release(State(server): Shared, body: String) -> Result<Json<Vec<Value>>, Failure> {
     let body = if body.is_empty() { "{}" } else { &body };
     let release: Release = serde_json::from_str(body)
         .map_err(|error| Failure::new(400, "invalid_request_error", &error.to_string()))?;
-    let held = lock(&stand_in.account).held.take().unwrap_or_default();
+    let held = lock(&server.account).held.take().unwrap_or_default();
     let mut answered = Vec::new();
     for id in release.order.unwrap_or(held) {
-        let payload = stand_in
+        let payload = server
             .payload(&id)
             .ok_or_else(|| Failure::missing("event", &id, "order"))?;
-        let status = stand_in.deliveries.attempt(&id, payload).await;
+        let status = server.deliveries.attempt(&id, payload).await;
         if !is_success(status) {
-            lock(&stand_in.account).deliver(id.clone());
+            lock(&server.account).deliver(id.clone());
         }
         answered.push(json!({ "id": id, "status": status }));
     }
@@ -102,27 +102,27 @@ pub async fn release(State(stand_in): Shared, body: String) -> Result<Json<Vec<V
 }
 
 /// `GET /_calls`: the calls of the API, oldest first.
-pub async fn calls(State(stand_in): Shared) -> Json<Vec<Value>> {
-    Json(lock(&stand_in.account).calls.clone())
+pub async fn calls(State(server): Shared) -> Json<Vec<Value>> {
+    Json(lock(&server.account).calls.clone())
 }
 
 /// `DELETE /_calls`: forgets them.
-pub async fn forget_calls(State(stand_in): Shared) -> StatusCode {
-    lock(&stand_in.account).calls.clear();
+pub async fn forget_calls(State(server): Shared) -> StatusCode {
+    lock(&server.account).calls.clear();
     StatusCode::NO_CONTENT
 }
 
 /// `POST /_script`: how coming calls go.
 pub async fn extend_script(
-    State(stand_in): Shared,
+    State(server): Shared,
     outcomes: Input<Vec<Outcome>>,
 ) -> Result<StatusCode, Failure> {
-    lock(&stand_in.account).script.extend(input(outcomes)?);
+    lock(&server.script).0.extend(input(outcomes)?);
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `DELETE /_script`: all go well again.
-pub async fn forget_script(State(stand_in): Shared) -> StatusCode {
-    lock(&stand_in.account).script.clear();
+pub async fn forget_script(State(server): Shared) -> StatusCode {
+    lock(&server.script).0.clear();
     StatusCode::NO_CONTENT
 }

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    StandIn,
+    Server,
     account::{Account, now},
 };
 use crate::machine::lock;
@@ -104,18 +104,18 @@ pub fn is_success(status: u16) -> bool {
 }
 
 /// Delivers every new event, until it is dropped.
-pub async fn deliver_all(stand_in: Arc<StandIn>, mut new_events: UnboundedReceiver<String>) {
+pub async fn deliver_all(server: Arc<Server>, mut new_events: UnboundedReceiver<String>) {
     let mut under_way = JoinSet::new();
     while let Some(id) = new_events.recv().await {
-        under_way.spawn(deliver(stand_in.clone(), id));
+        under_way.spawn(deliver(server.clone(), id));
         while under_way.try_join_next().is_some() {}
     }
 }
 
-async fn deliver(stand_in: Arc<StandIn>, id: String) {
+async fn deliver(server: Arc<Server>, id: String) {
     let mut pause = FIRST_PAUSE;
-    while let Some(payload) = stand_in.payload(&id) {
-        if is_success(stand_in.deliveries.attempt(&id, payload).await) {
+    while let Some(payload) = server.payload(&id) {
+        if is_success(server.deliveries.attempt(&id, payload).await) {
             return;
         }
         sleep(pause).await;
@@ -123,7 +123,7 @@ async fn deliver(stand_in: Arc<StandIn>, id: String) {
     }
 }
 
-impl StandIn {
+impl Server {
     /// What an event says, byte for byte.
     pub fn payload(&self, id: &str) -> Option<String> {
         let account = lock(&self.account);

@@ -1,14 +1,20 @@
 //! Idempotency keys (<https://docs.stripe.com/api/idempotent_requests>): the first answer is repeated, errors of a call
 //! that began included; other parameters are refused; and so is a key that another call is using.
 
+use std::collections::HashMap;
+
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::{account::Account, failure::Failure, respond};
+use super::{failure::Failure, respond};
+
+/// The keys that were used.
+#[derive(Default)]
+pub struct Keys(HashMap<String, Kept>);
 
 /// What is known of a key.
-pub struct Kept {
+struct Kept {
     request: (String, Vec<(String, String)>),
     answer: Option<(u16, Value)>,
 }
@@ -21,17 +27,12 @@ pub enum Before {
     Answered(Box<Response>),
 }
 
-impl Account {
+impl Keys {
     /// Looks a key up, and takes it for a call that is new.
-    pub fn take_key(
-        &mut self,
-        key: &str,
-        path: &str,
-        fingerprint: Vec<(String, String)>,
-    ) -> Before {
+    pub fn take(&mut self, key: &str, path: &str, fingerprint: Vec<(String, String)>) -> Before {
         let request = (path.to_owned(), fingerprint);
-        let Some(kept) = self.kept.get(key) else {
-            self.kept.insert(
+        let Some(kept) = self.0.get(key) else {
+            self.0.insert(
                 key.to_owned(),
                 Kept {
                     request,
@@ -65,10 +66,10 @@ impl Account {
     }
 
     /// Keeps an answer, unless the call never began because it was not valid.
-    pub fn keep_answer(&mut self, key: &str, status: u16, body: &Value) {
+    pub fn keep(&mut self, key: &str, status: u16, body: &Value) {
         if matches!(status, 400..500) {
-            self.kept.remove(key);
-        } else if let Some(kept) = self.kept.get_mut(key) {
+            self.0.remove(key);
+        } else if let Some(kept) = self.0.get_mut(key) {
             kept.answer = Some((status, body.clone()));
         }
     }

@@ -56,6 +56,8 @@ use crate::{
 };
 use account::Account;
 use deliveries::{Deliveries, deliver_all};
+use idempotency::Keys;
+use script::Script;
 
 pub use deliveries::signature;
 
@@ -73,9 +75,11 @@ pub struct Stripe {
     _tasks: JoinSet<()>,
 }
 
-/// The account and its webhook.
-struct StandIn {
+/// The account, what was asked and scripted, and the webhook.
+struct Server {
     account: Mutex<Account>,
+    keys: Mutex<Keys>,
+    script: Mutex<Script>,
     deliveries: Deliveries,
 }
 
@@ -106,8 +110,10 @@ impl Reserved {
     pub fn serve(self, webhook: String, variables: &Variables) -> Result<Stripe> {
         let (give, new_events) = unbounded_channel();
         let price = &variables["STRIPE_PRO_PRICE_ID"];
-        let stand_in = Arc::new(StandIn {
+        let server = Arc::new(Server {
             account: Mutex::new(Account::new(self.url.clone(), price, give)),
+            keys: Mutex::default(),
+            script: Mutex::default(),
             deliveries: Deliveries::new(
                 webhook,
                 &variables["STRIPE_WEBHOOK_SECRET"],
@@ -116,26 +122,26 @@ impl Reserved {
         });
         Ok(Stripe {
             url: self.url,
-            _tasks: tasks(self.listener, stand_in, new_events),
+            _tasks: tasks(self.listener, server, new_events),
         })
     }
 }
 
 fn tasks(
     listener: TcpListener,
-    stand_in: Arc<StandIn>,
+    server: Arc<Server>,
     new_events: UnboundedReceiver<String>,
 ) -> JoinSet<()> {
-    let routes = routes(stand_in.clone());
+    let routes = routes(server.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let _ = axum::serve(listener, routes).await; // serves until it is aborted
     });
-    tasks.spawn(deliver_all(stand_in, new_events));
+    tasks.spawn(deliver_all(server, new_events));
     tasks
 }
 
-fn routes(stand_in: Arc<StandIn>) -> Router {
+fn routes(server: Arc<Server>) -> Router {
     Router::new()
         .route("/checkout/{session}", get(pages::checkout))
         .route("/portal/{session}", get(pages::portal))
@@ -159,7 +165,7 @@ fn routes(stand_in: Arc<StandIn>) -> Router {
             post(controls::extend_script).delete(controls::forget_script),
         )
         .fallback(any(api::call))
-        .with_state(stand_in)
+        .with_state(server)
 }
 
 fn respond(status: u16, body: Value) -> Response {

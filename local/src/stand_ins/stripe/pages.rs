@@ -8,10 +8,10 @@ use axum::{
 };
 use serde_json::Value;
 
-use super::{StandIn, account::Account, failure::Failure, subscriptions::Change};
+use super::{Server, account::Account, failure::Failure, subscriptions::Change};
 use crate::machine::lock;
 
-type Shared = State<Arc<StandIn>>;
+type Shared = State<Arc<Server>>;
 
 fn page(title: &str, content: &str) -> Html<String> {
     Html(format!(
@@ -44,10 +44,10 @@ fn link(url: &Value, label: &str) -> String {
 
 /// `GET /checkout/{session}`: the payment page.
 pub async fn checkout(
-    State(stand_in): Shared,
+    State(server): Shared,
     Path(id): Path<String>,
 ) -> Result<Html<String>, Failure> {
-    let session = lock(&stand_in.account).session(&id)?;
+    let session = lock(&server.account).session(&id)?;
     let content = match session["status"].as_str() {
         Some("open") => {
             let pay = button(&format!("/_pay/{id}"), "Pay");
@@ -63,18 +63,18 @@ pub async fn checkout(
 }
 
 /// `POST /_pay/{session}`: pays, and goes on to the success URL once the events are delivered.
-pub async fn pay(State(stand_in): Shared, Path(id): Path<String>) -> Result<Redirect, Failure> {
-    let session = stand_in.and_deliver(|account| account.pay(&id)).await?;
+pub async fn pay(State(server): Shared, Path(id): Path<String>) -> Result<Redirect, Failure> {
+    let session = server.and_deliver(|account| account.pay(&id)).await?;
     let url = session["success_url"].as_str().unwrap_or_default();
     Ok(Redirect::to(&url.replace("{CHECKOUT_SESSION_ID}", &id)))
 }
 
 /// `GET /portal/{session}`: the customer's subscriptions.
 pub async fn portal(
-    State(stand_in): Shared,
+    State(server): Shared,
     Path(id): Path<String>,
 ) -> Result<Html<String>, Failure> {
-    let mut account = lock(&stand_in.account);
+    let mut account = lock(&server.account);
     let portal = account.find("billing_portal.session", &id, "id")?.clone();
     let rows: String = subscriptions(&account, &portal["customer"])
         .map(|subscription| row(&id, subscription))
@@ -109,7 +109,7 @@ fn row(portal: &str, subscription: &Value) -> String {
 
 /// `POST /portal/{session}/{subscription}/{verb}`: cancels at the end of the period, or resumes.
 pub async fn press(
-    State(stand_in): Shared,
+    State(server): Shared,
     Path((id, subscription, verb)): Path<(String, String, String)>,
 ) -> Result<Redirect, Failure> {
     let cancel_at_period_end = match verb.as_str() {
@@ -129,7 +129,7 @@ pub async fn press(
         }
         account.change_subscription(&subscription, &change)
     };
-    stand_in.and_deliver(press).await?;
+    server.and_deliver(press).await?;
     Ok(Redirect::to(&format!("/portal/{id}")))
 }
 

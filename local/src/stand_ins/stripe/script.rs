@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::account::Account;
-
 /// How a call goes, if not well and at once.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -22,23 +20,27 @@ pub struct Outcome {
     pub times: Option<u32>,
 }
 
-impl Account {
+/// The outcomes that are left, in order.
+#[derive(Default)]
+pub struct Script(pub Vec<Outcome>);
+
+impl Script {
     /// Takes the first outcome that is for this call.
-    pub fn next_outcome(&mut self, call: &str) -> Outcome {
+    pub fn next(&mut self, call: &str) -> Outcome {
         let fits = |outcome: &Outcome| {
             outcome
                 .matching
                 .as_ref()
                 .is_none_or(|part| call.contains(part))
         };
-        let Some(index) = self.script.iter().position(fits) else {
+        let Some(index) = self.0.iter().position(fits) else {
             return Outcome::default();
         };
-        let left = self.script[index].times.unwrap_or(1).saturating_sub(1);
+        let left = self.0[index].times.unwrap_or(1).saturating_sub(1);
         if left == 0 {
-            return self.script.remove(index);
+            return self.0.remove(index);
         }
-        self.script[index].times = Some(left);
-        self.script[index].clone()
+        self.0[index].times = Some(left);
+        self.0[index].clone()
     }
 }

@@ -6,6 +6,7 @@
 
 mod checker;
 mod events;
+mod layers;
 mod template;
 mod variables;
 mod workspace;
