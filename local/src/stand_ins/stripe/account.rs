@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{failure::Failure, parameters::Parameters};
@@ -26,6 +26,8 @@ pub struct Account {
     pub carts: HashMap<String, (String, Value)>,
     /// While deliveries are held, the ids of the events that wait.
     pub held: Option<Vec<String>>,
+    /// The call that events come from: its id and its idempotency key.
+    pub cause: Option<(String, Option<String>)>,
     new_events: UnboundedSender<String>,
     count: u32,
 }
@@ -41,7 +43,8 @@ impl Account {
         let price_object = |price: &str| {
             json!({
                 "id": price, "object": "price", "active": true, "billing_scheme": "per_unit", "created": now(),
-                "currency": "usd", "livemode": false, "lookup_key": null, "metadata": {}, "nickname": "Pro",
+                "currency": "usd", "custom_unit_amount": null, "livemode": false, "lookup_key": null, "metadata": {},
+                "nickname": "Pro",
                 "product": "prod_pro", "recurring": {
                     "interval": "month", "interval_count": 1, "meter": null, "trial_period_days": null,
                     "usage_type": "licensed",
@@ -59,6 +62,7 @@ impl Account {
             calls: Vec::new(),
             carts: HashMap::new(),
             held: None,
+            cause: None,
             new_events,
             count: 0,
         }
@@ -108,7 +112,7 @@ impl Account {
         all
     }
 
-    /// A page of the objects that `wanted` picks.
+    /// A page of the objects that `wanted` picks, of those in `created`, after or before an object.
     pub fn list(
         &self,
         object: &str,
@@ -116,16 +120,35 @@ impl Account {
         parameters: &Parameters,
         wanted: impl Fn(&Value) -> bool,
     ) -> Answer {
-        let all: Vec<_> = self
-            .all(object)
-            .into_iter()
-            .filter(|found| wanted(found))
-            .cloned()
-            .collect();
+        let mut all = Vec::new();
+        for found in self.all(object).into_iter().filter(|found| wanted(found)) {
+            if parameters.created(found["created"].as_i64().unwrap_or_default())? {
+                all.push(found);
+            }
+        }
         let limit = parameters.limit()?;
+        let place = |name| {
+            let place = parameters.get(name).map(|id| {
+                let place = all.iter().position(|found| found["id"] == id);
+                place.ok_or_else(|| Failure::missing(object, id, name))
+            });
+            place.transpose()
+        };
+        let (from, to) = match (place("starting_after")?, place("ending_before")?) {
+            (Some(_), Some(_)) => {
+                let message = "You cannot parameterize both starting_after and ending_before.";
+                return Err(Failure::invalid("starting_after", message));
+            }
+            (Some(after), None) => (after + 1, all.len().min(after + 1 + limit)),
+            (None, Some(before)) => (before.saturating_sub(limit), before),
+            (None, None) => (0, all.len().min(limit)),
+        };
+        let has_more = match parameters.get("ending_before") {
+            Some(_) => from > 0,
+            None => to < all.len(),
+        };
         let mut page = json!({
-            "object": "list", "url": path, "has_more": all.len() > limit,
-            "data": all.into_iter().take(limit).collect::<Vec<_>>(),
+            "object": "list", "url": path, "has_more": has_more, "data": all[from..to],
         });
         for name in parameters.expand() {
             let Some(member) = name.strip_prefix("data.") else {
@@ -160,11 +183,30 @@ impl Account {
 
     /// Says that something happened to `object`.
     pub fn emit(&mut self, kind: &str, object: &Value) {
+        self.emit_data(kind, json!({ "object": object }));
+    }
+
+    /// Says that `object` was changed, and how its changed members were before.
+    pub fn emit_update(&mut self, kind: &str, object: &Value, before: &Value) {
+        let members = before.as_object().into_iter().flatten();
+        let changed = members.filter(|(name, value)| object[name.as_str()] != **value);
+        let previous: Map<_, _> = changed
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        self.emit_data(
+            kind,
+            json!({ "object": object, "previous_attributes": previous }),
+        );
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "the event takes it")]
+    fn emit_data(&mut self, kind: &str, data: Value) {
         let id = self.new_id("evt");
+        let (request, key) = self.cause.clone().unzip();
         let event = json!({
-            "id": id, "object": "event", "api_version": API_VERSION, "created": now(),
-            "data": { "object": object }, "livemode": false, "pending_webhooks": 1,
-            "request": { "id": null, "idempotency_key": null }, "type": kind,
+            "id": id, "object": "event", "api_version": API_VERSION, "created": now(), "data": data,
+            "livemode": false, "pending_webhooks": 1,
+            "request": { "id": request, "idempotency_key": key.flatten() }, "type": kind,
         });
         self.events.push((id.clone(), event.to_string()));
         self.put(event);
@@ -178,6 +220,14 @@ impl Account {
     pub fn deliver(&self, id: String) {
         let _ = self.new_events.send(id); // nobody listens any more when the stand-in stops
     }
+}
+
+/// Adds members that an object of Stripe's always has, and that are null here.
+pub fn with_nulls(mut object: Value, names: &str) -> Value {
+    for name in names.split_whitespace() {
+        object[name] = Value::Null;
+    }
+    object
 }
 
 fn cannot_expand(name: &str) -> Failure {

@@ -4,15 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
-    http::{HeaderMap, Method, Uri},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Uri},
     response::{IntoResponse, Response},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 use tokio::{spawn, time::sleep};
 
 use super::{
     Server,
-    account::{Account, Answer},
+    account::{API_VERSION, Account, Answer},
     failure::Failure,
     idempotency::Before,
     parameters::Parameters,
@@ -20,8 +21,30 @@ use super::{
 };
 use crate::machine::lock;
 
-/// Any call below `/v1`.
+/// Any call below `/v1`. Each has an id, and says the version that it speaks.
 pub async fn call(
+    state: State<Arc<Server>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let id = lock(&state.account).new_id("req");
+    let mut response = identified(&id, state, method, uri, headers, body).await;
+    let names = [
+        (HeaderName::from_static("request-id"), id.as_str()),
+        (HeaderName::from_static("stripe-version"), API_VERSION),
+    ];
+    for (name, value) in names {
+        response
+            .headers_mut()
+            .extend(HeaderValue::from_str(value).map(|value| (name, value)));
+    }
+    response
+}
+
+async fn identified(
+    id: &str,
     State(server): State<Arc<Server>>,
     method: Method,
     uri: Uri,
@@ -53,9 +76,14 @@ pub async fn call(
         }
         lock(&server.script).next(&format!("{method} {path}"))
     };
-    let answer = match outcome.status {
-        Some(status) => Err(Failure::new(status, "api_error", "The script says so.")),
-        None => lock(&server.account).answer(&method, path, &parameters),
+    let answer = if let Some(status) = outcome.status {
+        Err(Failure::new(status, "api_error", "The script says so."))
+    } else {
+        let mut account = lock(&server.account);
+        account.cause = Some((id.to_owned(), key.map(str::to_owned)));
+        let answer = account.answer(&method, path, &parameters);
+        account.cause = None;
+        answer
     };
     let (status, body) = answer.map_or_else(
         |failure| (failure.status, failure.body()),
@@ -76,7 +104,13 @@ pub async fn call(
 }
 
 fn authenticate(header: Option<&str>) -> Result<(), Failure> {
-    let Some(key) = header.and_then(|value| value.strip_prefix("Bearer ")) else {
+    let basic = |value: &str| {
+        let decoded = STANDARD.decode(value.strip_prefix("Basic ")?).ok()?;
+        let (user, _) = decoded.split_at(decoded.iter().position(|byte| *byte == b':')?);
+        String::from_utf8(user.to_vec()).ok()
+    };
+    let bearer = |value: &str| value.strip_prefix("Bearer ").map(str::to_owned);
+    let Some(key) = header.and_then(|value| bearer(value).or_else(|| basic(value))) else {
         let message = "You did not provide an API key. You need to provide your API key in the Authorization header, \
                        using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').";
         return Err(Failure::new(401, "invalid_request_error", message));
@@ -115,7 +149,7 @@ impl Account {
             ("POST", ["v1", "subscriptions", id]) => self.update_subscription(id, parameters),
             ("DELETE", ["v1", "subscriptions", id]) => self.cancel_subscription(id),
             ("GET", ["v1", "invoices", id]) => self.retrieve("invoice", id, parameters),
-            ("GET", ["v1", "events"]) => self.list("event", path, parameters, |_| true),
+            ("GET", ["v1", "events"]) => self.list_events(parameters),
             ("GET", ["v1", "events", id]) => self.retrieve("event", id, parameters),
             _ => {
                 let message = format!(
@@ -124,6 +158,21 @@ impl Account {
                 Err(Failure::new(404, "invalid_request_error", &message))
             }
         }
+    }
+
+    /// `GET /v1/events`. A type may end in `*`.
+    fn list_events(&self, parameters: &Parameters) -> Answer {
+        parameters.only_in_list(&["type", "types"])?;
+        let mut wanted = parameters.several("types");
+        wanted.extend(parameters.get("type"));
+        self.list("event", "/v1/events", parameters, |event| {
+            let kind = event["type"].as_str().unwrap_or_default();
+            let fits = |wanted: &&str| match wanted.strip_suffix('*') {
+                Some(start) => kind.starts_with(start),
+                None => kind == *wanted,
+            };
+            wanted.is_empty() || wanted.iter().any(fits)
+        })
     }
 
     fn retrieve(&mut self, object: &str, id: &str, parameters: &Parameters) -> Answer {

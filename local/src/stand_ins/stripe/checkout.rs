@@ -1,12 +1,21 @@
 //! Checkout sessions and portal sessions.
 
+use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::{
-    account::{Account, Answer, now},
+    account::{Account, Answer, now, with_nulls},
     failure::Failure,
     parameters::Parameters,
 };
+
+/// Members of a session that say nothing yet.
+const NULLS: &str = "
+    after_expiration allow_promotion_codes billing_address_collection client_secret collected_information consent
+    consent_collection currency_conversion customer_account customer_creation customer_email
+    integration_identifier invoice invoice_creation locale origin_context payment_intent payment_link
+    payment_method_configuration_details permissions recovered_from setup_intent shipping_address_collection
+    shipping_cost submit_type subscription wallet_options";
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -34,7 +43,12 @@ impl Account {
         self.customer(customer, "customer")?;
         let price = parameters.required("line_items[0][price]")?;
         self.find("price", price, "line_items[0][price]")?;
-        let success_url = parameters.required("success_url")?;
+        let quantity = parameters.required("line_items[0][quantity]")?;
+        if quantity.parse() != Ok(1) {
+            let message = "Invalid integer, or the stand-in sells one of each only.";
+            return Err(Failure::invalid("line_items[0][quantity]", message));
+        }
+        let success_url = url(parameters, "success_url")?.to_owned();
         let expires_at = match parameters
             .get("expires_at")
             .map_or(Ok(now() + DAY), str::parse)
@@ -54,17 +68,32 @@ impl Account {
             parameters.metadata("subscription_data[metadata]"),
         );
         self.carts.insert(id.clone(), cart);
-        Ok(self.put(json!({
-            "id": id, "object": "checkout.session", "amount_subtotal": 1000, "amount_total": 1000,
+        let session = json!({
+            "id": id, "object": "checkout.session", "adaptive_pricing": {"enabled": false}, "amount_subtotal": 1000, "amount_total": 1000,
             "automatic_tax": {"enabled": false, "liability": null, "provider": null, "status": null},
             "cancel_url": parameters.get("cancel_url"),
             "client_reference_id": parameters.get("client_reference_id"), "created": now(), "currency": "usd",
-            "customer": customer, "customer_details": null, "expires_at": expires_at, "invoice": null,
+            "customer": customer,
+            "customer_details": {
+                "address": null, "business_name": null, "email": null, "individual_name": null, "name": null,
+                "phone": null, "tax_exempt": "none", "tax_ids": null,
+            },
+            "discounts": [], "expires_at": expires_at, "managed_payments": {"enabled": false},
             "livemode": false, "metadata": parameters.metadata("metadata"), "mode": "subscription",
-            "payment_intent": null, "custom_fields": [], "custom_text": {}, "shipping_options": [],
-            "payment_method_types": ["card"], "payment_status": "unpaid", "setup_intent": null,
-            "status": "open", "subscription": null, "success_url": success_url, "ui_mode": "hosted_page", "url": url,
-        })))
+            "custom_fields": [], "custom_text": {
+                "after_submit": null, "shipping_address": null, "submit": null,
+                "terms_of_service_acceptance": null,
+            },
+            "payment_method_collection": "always", "payment_method_options": {},
+            "phone_number_collection": {"enabled": false}, "shipping_options": [],
+            "saved_payment_method_options": {
+                "allow_redisplay_filters": ["always"], "payment_method_remove": null, "payment_method_save": null,
+            },
+            "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+            "payment_method_types": ["card"], "payment_status": "unpaid",
+            "status": "open", "success_url": success_url, "ui_mode": "hosted_page", "url": url,
+        });
+        Ok(self.put(with_nulls(session, NULLS)))
     }
 
     /// A session as it is now: one that nobody paid in time has expired.
@@ -78,7 +107,7 @@ impl Account {
 
     /// `GET /v1/checkout/sessions`.
     pub fn list_sessions(&mut self, parameters: &Parameters) -> Answer {
-        parameters.only(&["customer", "status", "subscription", "limit"])?;
+        parameters.only_in_list(&["customer", "status", "subscription"])?;
         let filters =
             ["customer", "status", "subscription"].map(|name| (name, parameters.get(name)));
         self.list(
@@ -148,8 +177,17 @@ impl Account {
         let url = format!("{}/portal/{id}", self.url);
         Ok(self.put(json!({
             "id": id, "object": "billing_portal.session", "configuration": "bpc_default", "created": now(),
-            "customer": customer, "flow": null, "livemode": false, "locale": null, "on_behalf_of": null,
+            "customer": customer, "customer_account": null, "flow": null, "livemode": false, "locale": null, "on_behalf_of": null,
             "return_url": parameters.get("return_url"), "url": url,
         })))
+    }
+}
+
+/// A required parameter that must be an address of the web.
+fn url<'a>(parameters: &'a Parameters, name: &str) -> Result<&'a str, Failure> {
+    let given = parameters.required(name)?;
+    match Url::parse(given) {
+        Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(given),
+        _ => Err(Failure::invalid(name, "Not a valid URL").code("url_invalid")),
     }
 }

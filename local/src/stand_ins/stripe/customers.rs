@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    account::{Account, Answer, now},
+    account::{Account, Answer, now, with_nulls},
     parameters::Parameters,
 };
 
@@ -12,13 +12,18 @@ impl Account {
     pub fn create_customer(&mut self, parameters: &Parameters) -> Answer {
         parameters.only(&["description", "email", "metadata", "name", "phone"])?;
         let id = self.new_id("cus");
-        Ok(self.put(json!({
-            "id": id, "object": "customer", "address": null, "balance": 0, "created": now(), "currency": null,
-            "default_source": null, "delinquent": false, "description": parameters.get("description"),
-            "email": parameters.get("email"), "invoice_prefix": id.to_uppercase(), "livemode": false,
+        let customer = json!({
+            "id": id, "object": "customer", "balance": 0, "created": now(), "delinquent": false, "description": parameters.get("description"),
+            "email": parameters.get("email"), "invoice_prefix": id.to_uppercase(),
+            "invoice_settings": {
+                "custom_fields": null, "default_payment_method": null, "footer": null, "rendering_options": null,
+            },
+            "livemode": false, "next_invoice_sequence": 1,
             "metadata": parameters.metadata("metadata"), "name": parameters.get("name"),
-            "phone": parameters.get("phone"), "preferred_locales": [], "shipping": null, "tax_exempt": "none",
-        })))
+            "phone": parameters.get("phone"), "preferred_locales": [], "tax_exempt": "none",
+        });
+        let nulls = "address currency default_source discount shipping test_clock";
+        Ok(self.put(with_nulls(customer, nulls)))
     }
 
     /// `DELETE /v1/customers/{id}`: ends every subscription at once, for good.
@@ -39,7 +44,7 @@ impl Account {
 
     /// `GET /v1/customers`.
     pub fn list_customers(&self, parameters: &Parameters) -> Answer {
-        parameters.only(&["email", "limit"])?;
+        parameters.only_in_list(&["email"])?;
         let email = parameters.get("email");
         self.list("customer", "/v1/customers", parameters, |found| {
             found["deleted"] != true && email.is_none_or(|email| found["email"] == email)

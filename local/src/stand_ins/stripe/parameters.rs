@@ -50,6 +50,19 @@ impl Parameters {
         }
     }
 
+    /// Whether a time is within `created`, `created[gt]` and so on.
+    pub fn created(&self, at: i64) -> Result<bool, Failure> {
+        let bound = |name: &str, default: i64| match self.get(name).map(str::parse) {
+            None => Ok(default),
+            Some(bound) => bound.map_err(|_| Failure::invalid(name, "Invalid integer")),
+        };
+        Ok(at == bound("created", at)?
+            && at > bound("created[gt]", i64::MIN)?
+            && at >= bound("created[gte]", i64::MIN)?
+            && at < bound("created[lt]", i64::MAX)?
+            && at <= bound("created[lte]", i64::MAX)?)
+    }
+
     /// How many a list may have.
     pub fn limit(&self) -> Result<usize, Failure> {
         match self.get("limit").map_or(Ok(10), str::parse) {
@@ -69,6 +82,28 @@ impl Parameters {
             Some((key.to_owned(), Value::from(value.as_str())))
         });
         Value::Object(entries.collect::<Map<_, _>>())
+    }
+
+    /// The same for a list, which may also be told its page.
+    pub fn only_in_list(&self, filters: &[&str]) -> Result<(), Failure> {
+        let page = [
+            "created",
+            "ending_before",
+            "expand",
+            "limit",
+            "starting_after",
+        ];
+        self.only(&[filters, &page].concat())
+    }
+
+    /// The values of a parameter that is given several times, as `types[0]` or as `types[]`.
+    pub fn several(&self, name: &str) -> Vec<&str> {
+        let given = self.0.iter().filter(|(candidate, _)| {
+            candidate
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('['))
+        });
+        given.map(|(_, value)| value.as_str()).collect()
     }
 
     /// Refuses what is not in `known`, as Stripe does; a name stands for everything in it, too.

@@ -4,10 +4,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    account::{Account, Answer, now},
+    account::{Account, Answer, now, with_nulls},
     failure::Failure,
     parameters::Parameters,
 };
+
+/// Why every invoice after the first is made.
+const CYCLE: &str = "subscription_cycle";
+
+/// Members of a subscription that say nothing yet.
+const NULLS: &str = "
+    application application_fee_percent billing_cycle_anchor_config billing_thresholds cancel_at canceled_at
+    customer_account days_until_due default_payment_method default_source description ended_at
+    next_pending_invoice_item_invoice on_behalf_of pause_collection pending_invoice_item_interval
+    pending_setup_intent pending_update schedule test_clock transfer_data trial_end trial_start";
 
 const MONTH: i64 = 30 * 24 * 60 * 60;
 
@@ -44,26 +54,35 @@ impl Account {
         let price = self.find("price", price, "items[0][price]")?.clone();
         let (id, item) = (self.new_id("sub"), self.new_id("si"));
         let item = self::item(&item, &id, &price);
-        let invoice = self.invoice(customer, &id, true, now());
-        let subscription = self.put(json!({
-            "id": id, "object": "subscription", "application": null, "application_fee_percent": null,
+        let invoice = self.invoice(customer, &id, true, "subscription_create", now());
+        let subscription = json!({
+            "id": id, "object": "subscription",
             "automatic_tax": {"enabled": false, "disabled_reason": null, "liability": null},
-            "billing_schedules": [], "billing_cycle_anchor": now(), "billing_mode": {"type": "classic"},
-            "cancel_at": null,
-            "cancel_at_period_end": false, "canceled_at": null,
+            "billing_schedules": [], "billing_cycle_anchor": now(), "billing_mode": {"flexible": null, "type": "classic"},
+
+            "cancel_at_period_end": false, "default_tax_rates": [],
             "cancellation_details": {"comment": null, "feedback": null, "reason": null},
             "collection_method": "charge_automatically", "created": now(), "currency": "usd", "customer": customer,
-            "days_until_due": null, "default_payment_method": null, "description": null, "discounts": [],
-            "ended_at": null,
-            "invoice_settings": {"account_tax_ids": null, "issuer": {"type": "self"}},
+            "discounts": [],
+            "invoice_settings": {
+                "account_tax_ids": null, "custom_fields": null, "description": null, "footer": null,
+                "issuer": {"type": "self"},
+            },
             "items": {
                 "object": "list", "has_more": false, "total_count": 1,
                 "url": format!("/v1/subscription_items?subscription={id}"),
                 "data": [item],
             },
-            "latest_invoice": invoice["id"], "livemode": false, "metadata": metadata, "pause_collection": null,
-            "schedule": null, "start_date": now(), "status": "active", "trial_end": null, "trial_start": null,
-        }));
+            "latest_invoice": invoice["id"], "livemode": false, "metadata": metadata,
+            "managed_payments": {"enabled": false},
+            "payment_settings": {
+                "payment_method_options": null, "payment_method_types": null,
+                "save_default_payment_method": "off",
+            },
+            "start_date": now(), "status": "active",
+            "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
+        });
+        let subscription = self.put(with_nulls(subscription, NULLS));
         self.emit("customer.subscription.created", &subscription);
         self.emit("invoice.paid", &invoice);
         Ok(subscription)
@@ -82,7 +101,7 @@ impl Account {
 
     /// `GET /v1/subscriptions`.
     pub fn list_subscriptions(&mut self, parameters: &Parameters) -> Answer {
-        parameters.only(&["customer", "status", "price", "limit", "expand"])?;
+        parameters.only_in_list(&["customer", "status", "price"])?;
         let customer = parameters.get("customer");
         if let Some(customer) = customer {
             self.customer(customer, "customer")?;
@@ -117,8 +136,11 @@ impl Account {
         self.show(&subscription, parameters)
     }
 
-    /// `DELETE /v1/subscriptions/{id}`: ends it now.
+    /// `DELETE /v1/subscriptions/{id}`: ends it now. One that has ended is not there any more.
     pub fn cancel_subscription(&mut self, id: &str) -> Answer {
+        if self.find("subscription", id, "id")?["status"] == "canceled" {
+            return Err(Failure::missing("subscription", id, "id"));
+        }
         self.change_subscription(
             id,
             &Change {
@@ -154,12 +176,13 @@ impl Account {
                 let since = change.unpaid_since.unwrap_or_else(now);
                 Some((
                     "invoice.payment_failed",
-                    self.invoice(&customer, id, false, since),
+                    self.invoice(&customer, id, false, CYCLE, since),
                 ))
             }
-            ("active", Some("past_due" | "unpaid")) => {
-                Some(("invoice.paid", self.invoice(&customer, id, true, now())))
-            }
+            ("active", Some("past_due" | "unpaid")) => Some((
+                "invoice.paid",
+                self.invoice(&customer, id, true, CYCLE, now()),
+            )),
             _ => None,
         };
 
@@ -189,8 +212,11 @@ impl Account {
         if let Some((kind, invoice)) = invoice {
             self.emit(kind, &invoice);
         }
-        let verb = if ended { "deleted" } else { "updated" };
-        self.emit(&format!("customer.subscription.{verb}"), &subscription);
+        if ended {
+            self.emit("customer.subscription.deleted", &subscription);
+        } else {
+            self.emit_update("customer.subscription.updated", &subscription, &before);
+        }
         Ok(subscription)
     }
 }
@@ -198,14 +224,15 @@ impl Account {
 /// What a subscription consists of. Its period is the subscription's.
 fn item(id: &str, subscription: &str, price: &Value) -> Value {
     json!({
-        "id": id, "object": "subscription_item", "created": now(), "current_period_end": now() + MONTH,
+        "id": id, "object": "subscription_item", "billing_thresholds": null, "created": now(), "current_period_end": now() + MONTH,
         "current_period_start": now(), "discounts": [], "metadata": {}, "price": price, "quantity": 1,
         // The price as older versions said it, which is still there.
         "plan": {
-            "id": price["id"], "object": "plan", "active": true, "amount": 1000,
+            "id": price["id"], "object": "plan", "active": true, "amount": 1000, "amount_decimal": "1000",
             "billing_scheme": "per_unit", "created": price["created"], "currency": "usd",
             "interval": "month", "interval_count": 1, "livemode": false, "metadata": {},
-            "product": price["product"], "usage_type": "licensed",
+            "meter": null, "nickname": price["nickname"], "product": price["product"], "tiers_mode": null,
+            "transform_usage": null, "trial_period_days": null, "usage_type": "licensed",
         },
         "subscription": subscription, "tax_rates": [],
     })

@@ -1,12 +1,19 @@
 //! The stand-ins satisfy the vendors' own clients: each test here runs one file of `local/python/vendors`.
 
-use std::{fs, process::Output};
-
-use local::{
-    machine::{ports::Port, tools::Tools, workspace::Workspace},
-    stand_ins::gemini::Gemini,
+use std::{
+    fs,
+    process::Output,
+    sync::{Arc, Mutex},
 };
-use tokio::process::Command;
+
+use axum::{Json, Router, extract::State, http::HeaderMap, routing::get};
+use local::{
+    machine::{lock, ports::Port, tools::Tools, workspace::Workspace},
+    settings::Settings,
+    stand_ins::{gemini::Gemini, stripe::Reserved},
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, process::Command};
 
 /// Runs the cases of a Python file, and fails with their report unless every one of them ran and passed.
 async fn pass(file: &str, variables: impl IntoIterator<Item = (String, String)>) {
@@ -29,8 +36,34 @@ async fn pass(file: &str, variables: impl IntoIterator<Item = (String, String)>)
     );
 }
 
+/// Serves a webhook that keeps what it gets, each a signature and a body, and gives it to `GET`.
+async fn webhook() -> String {
+    type Kept = State<Arc<Mutex<Vec<Value>>>>;
+    let keep = async |State(kept): Kept, headers: HeaderMap, body: String| {
+        let signature = headers["stripe-signature"].to_str().unwrap();
+        lock(&kept).push(json!({ "signature": signature, "body": body }));
+    };
+    let give = async |State(kept): Kept| Json(lock(&kept).clone());
+    let routes = Router::new().route("/", get(give).post(keep));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, routes.with_state(Arc::default())).into_future());
+    url
+}
+
 #[tokio::test]
 async fn the_gemini_stand_in_satisfies_googles_client() {
     let gemini = Gemini::start(Port::Free).unwrap();
     pass("gemini.py", gemini.variables()).await;
+}
+
+#[tokio::test]
+async fn the_stripe_stand_in_satisfies_stripes_client() {
+    let reserved = Reserved::at(Port::Free).unwrap();
+    let own = reserved.variables().collect();
+    let mut variables = Settings::default().variables(own).unwrap();
+    let webhook = webhook().await;
+    let _stripe = reserved.serve(webhook.clone(), &variables).unwrap();
+    variables.insert("WEBHOOK".into(), webhook);
+    pass("stripe_client.py", variables).await;
 }
