@@ -153,7 +153,8 @@ impl Account {
             ("GET", ["v1", "events", id]) => self.retrieve("event", id, parameters),
             _ => {
                 let message = format!(
-                    "Unrecognized request URL ({method}: {path}). The stand-in in local/src/servers/stripe has no such call."
+                    "Unrecognized request URL ({method}: {path}). \
+                     The stand-in in local/src/stand_ins/stripe has no such call."
                 );
                 Err(Failure::new(404, "invalid_request_error", &message))
             }

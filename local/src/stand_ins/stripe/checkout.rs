@@ -69,7 +69,8 @@ impl Account {
         );
         self.carts.insert(id.clone(), cart);
         let session = json!({
-            "id": id, "object": "checkout.session", "adaptive_pricing": {"enabled": false}, "amount_subtotal": 1000, "amount_total": 1000,
+            "id": id, "object": "checkout.session", "adaptive_pricing": {"enabled": false}, "amount_subtotal": 1000,
+            "amount_total": 1000,
             "automatic_tax": {"enabled": false, "liability": null, "provider": null, "status": null},
             "cancel_url": parameters.get("cancel_url"),
             "client_reference_id": parameters.get("client_reference_id"), "created": now(), "currency": "usd",
@@ -177,7 +178,8 @@ impl Account {
         let url = format!("{}/portal/{id}", self.url);
         Ok(self.put(json!({
             "id": id, "object": "billing_portal.session", "configuration": "bpc_default", "created": now(),
-            "customer": customer, "customer_account": null, "flow": null, "livemode": false, "locale": null, "on_behalf_of": null,
+            "customer": customer, "customer_account": null, "flow": null, "livemode": false, "locale": null,
+            "on_behalf_of": null,
             "return_url": parameters.get("return_url"), "url": url,
         })))
     }

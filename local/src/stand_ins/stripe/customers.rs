@@ -13,7 +13,8 @@ impl Account {
         parameters.only(&["description", "email", "metadata", "name", "phone"])?;
         let id = self.new_id("cus");
         let customer = json!({
-            "id": id, "object": "customer", "balance": 0, "created": now(), "delinquent": false, "description": parameters.get("description"),
+            "id": id, "object": "customer", "balance": 0, "created": now(), "delinquent": false,
+            "description": parameters.get("description"),
             "email": parameters.get("email"), "invoice_prefix": id.to_uppercase(),
             "invoice_settings": {
                 "custom_fields": null, "default_payment_method": null, "footer": null, "rendering_options": null,

@@ -25,7 +25,8 @@ impl Account {
         let id = self.new_id("in");
         let mut invoice = json!({
             "id": id, "object": "invoice", "account_country": "US", "auto_advance": false,
-            "customer_tax_exempt": "none", "customer_tax_ids": [], "effective_at": finalized_at, "amount_due": 1000, "amount_paid": if paid { 1000 } else { 0 },
+            "customer_tax_exempt": "none", "customer_tax_ids": [], "effective_at": finalized_at, "amount_due": 1000,
+            "amount_paid": if paid { 1000 } else { 0 },
             "amount_remaining": if paid { 0 } else { 1000 }, "amount_overpaid": 0, "amount_shipping": 0,
             "attempt_count": 1, "attempted": true,
             "billing_reason": reason,

@@ -58,7 +58,8 @@ impl Account {
         let subscription = json!({
             "id": id, "object": "subscription",
             "automatic_tax": {"enabled": false, "disabled_reason": null, "liability": null},
-            "billing_schedules": [], "billing_cycle_anchor": now(), "billing_mode": {"flexible": null, "type": "classic"},
+            "billing_schedules": [], "billing_cycle_anchor": now(),
+            "billing_mode": {"flexible": null, "type": "classic"},
 
             "cancel_at_period_end": false, "default_tax_rates": [],
             "cancellation_details": {"comment": null, "feedback": null, "reason": null},
@@ -224,7 +225,8 @@ impl Account {
 /// What a subscription consists of. Its period is the subscription's.
 fn item(id: &str, subscription: &str, price: &Value) -> Value {
     json!({
-        "id": id, "object": "subscription_item", "billing_thresholds": null, "created": now(), "current_period_end": now() + MONTH,
+        "id": id, "object": "subscription_item", "billing_thresholds": null, "created": now(),
+        "current_period_end": now() + MONTH,
         "current_period_start": now(), "discounts": [], "metadata": {}, "price": price, "quantity": 1,
         // The price as older versions said it, which is still there.
         "plan": {
