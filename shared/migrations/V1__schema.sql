@@ -12,27 +12,36 @@ create table users (
     name          text,
     email         text,
     password_hash text,
+    -- Goes up when all sessions end. A session of an earlier epoch has ended, whether or not its row was removed.
+    epoch         bigint not null default 0,
     created_at    timestamptz not null default now()
 );
 
 create table sessions (
-    id         uuid primary key,
-    user_id    uuid not null references users on delete cascade,
-    created_at timestamptz not null default now()
+    user_id         uuid not null references users on delete cascade,
+    id              uuid not null,
+    epoch           bigint not null default 0, -- the user's when the session was opened
+    created_at      timestamptz not null default now(),
+    -- Counts the refreshes of an hour, for their limit.
+    refreshes       integer not null default 0,
+    refreshes_since timestamptz not null default now(),
+    primary key (user_id, id)
 );
-
-create index on sessions (user_id);
 
 -- Spent tokens stay until they expire, so that using one again is noticed.
 create table refresh_tokens (
-    hash       bytea primary key, -- SHA-256; the token itself is never stored
-    session_id uuid not null references sessions on delete cascade,
+    user_id    uuid not null,
+    hash       bytea not null, -- SHA-256; the token itself is never stored
+    session_id uuid not null,
     created_at timestamptz not null default now(),
     expires_at timestamptz not null,
-    spent_at   timestamptz
+    spent_at   timestamptz,
+    successors integer not null default 0, -- how many tokens were given for this one
+    primary key (user_id, hash),
+    foreign key (user_id, session_id) references sessions (user_id, id) on delete cascade
 );
 
-create index on refresh_tokens (session_id);
+create index on refresh_tokens (user_id, session_id);
 create index on refresh_tokens (expires_at);
 
 create table chatrooms (

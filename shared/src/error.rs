@@ -22,6 +22,17 @@ pub enum Error {
     /// The access token is missing or not acceptable.
     #[error("{0}")]
     Unauthenticated(&'static str),
+    /// The access token outlived its account, by minutes at most.
+    #[error("This account no longer exists.")]
+    AccountGone,
+    /// The access token outlived its session, which was ended.
+    #[error("This session has ended. Sign in again.")]
+    SessionEnded,
+    /// The session is good, but too old for what is asked.
+    #[error(
+        "This needs a fresh sign-in. Sign in with a code again, then repeat it within ten minutes."
+    )]
+    SignInAgain,
     /// A wrong, spent or expired code, or an unknown number: deliberately the same error.
     #[error("The mobile number and the code do not match, or the code is no longer valid.")]
     WrongCode,

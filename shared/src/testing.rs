@@ -102,8 +102,8 @@ pub async fn crowd(database: &Database) {
             insert into users (id, mobile, verified_at)
             select gen_random_uuid(), '+1999' || lpad(n::text, 8, '0'), now() from generate_series(1, 10000) n;
             insert into sessions (id, user_id) select gen_random_uuid(), id from users;
-            insert into refresh_tokens (hash, session_id, expires_at)
-            select sha256(uuid_send(id)), id, now() + interval '30 days' from sessions;
+            insert into refresh_tokens (user_id, hash, session_id, expires_at)
+            select user_id, sha256(uuid_send(id)), id, now() + interval '30 days' from sessions;
             insert into chatrooms (user_id, id, title, last_position)
             select id, gen_random_uuid(), 'Crowd', 1 from users;
             insert into messages

@@ -1,11 +1,12 @@
 //! `POST /auth/logout`: ends this session, or all of the user's.
 //!
-//! Its refresh tokens stop working at once; an access token that is already out runs out within 15 minutes.
+//! Their refresh tokens stop working at once. An access token that is already out can read for up to 15 minutes more,
+//! but changes nothing for good: those statements ask for the session.
 
 use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
-use shared::{Result, auth::TokenVerifier, config::ConfigError, database::Database, http};
+use shared::{Error, Result, auth::TokenVerifier, config::ConfigError, database::Database, http};
 
 struct App {
     tokens: TokenVerifier,
@@ -28,18 +29,97 @@ struct Extent {
     everywhere: bool,
 }
 
-const END: &str = "delete from sessions where user_id = $1 and (id = $2 or $3)";
+/// Ends the session itself in any case. The others end only while it lasts: whoever holds the token of an ended session
+/// cannot sign the owner out.
+const END: &str = "
+    -- $1 user, $2 session, $3 whether everywhere
+    with everywhere as (
+        update users set epoch = users.epoch + 1
+        from sessions
+        where $3 and users.id = $1
+          and sessions.user_id = $1 and sessions.id = $2 and sessions.epoch = users.epoch
+        returning users.id
+    ), ended as (
+        delete from sessions where user_id = $1 and (id = $2 or exists (select from everywhere))
+    )
+    select not $3 or exists (select from everywhere)";
 
 async fn log_out(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
     let extent: Extent = http::json_or_default(&request)?;
-    app.database
-        .query(END, &[&caller.user, &caller.session, &extent.everywhere])
+    let row = app
+        .database
+        .query_one(END, &[&caller.user, &caller.session, &extent.everywhere])
         .await?;
-    http::no_content()
+    if row.get(0) {
+        http::no_content()
+    } else {
+        Err(Error::SessionEnded)
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     shared::serve(App::from_env, log_out).await
+}
+
+#[cfg(test)]
+mod tests {
+    //! Which sessions end.
+
+    use serde_json::json;
+    use shared::{
+        auth::Caller,
+        domain::SessionId,
+        testing::{self, request},
+    };
+
+    use super::*;
+
+    async fn app() -> App {
+        App {
+            tokens: TokenVerifier::from_env().unwrap(),
+            database: testing::database().await,
+        }
+    }
+
+    async fn another_session(app: &App, caller: Caller) -> Caller {
+        let session = SessionId::new();
+        let sql = "insert into sessions (user_id, id, epoch) select id, $2, epoch from users where id = $1";
+        let stored = app.database.query(sql, &[&caller.user, &session]).await;
+        stored.unwrap();
+        Caller { session, ..caller }
+    }
+
+    async fn sessions(app: &App) -> i64 {
+        let sql = "select count(*) from sessions join users on users.id = user_id and users.epoch = sessions.epoch";
+        app.database.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    #[tokio::test]
+    async fn everywhere_ends_all_sessions_of_this_user_and_of_nobody_else() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        another_session(&app, caller).await;
+        testing::user(&app.database).await;
+        let everywhere = request(caller, &[], &json!({ "everywhere": true }));
+        log_out(&app, everywhere).await.unwrap();
+        assert_eq!(sessions(&app).await, 1);
+    }
+
+    #[tokio::test]
+    async fn an_ended_session_ends_no_other() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        another_session(&app, caller).await;
+        log_out(&app, request(caller, &[], &json!({})))
+            .await
+            .unwrap();
+        assert_eq!(sessions(&app).await, 1);
+
+        let everywhere = request(caller, &[], &json!({ "everywhere": true }));
+        let refused = log_out(&app, everywhere).await;
+        assert!(matches!(refused, Err(Error::SessionEnded)), "{refused:?}");
+        assert_eq!(sessions(&app).await, 1);
+    }
 }

@@ -40,11 +40,13 @@ struct Reset {
     new_password: Password,
 }
 
-/// Without an account there is no row.
+/// Without an account there is no row. Raising the epoch ends the sessions that are being opened at this moment, which
+/// cannot be seen yet.
 const RESET: &str = "
+    -- $1 number, $2 password hash
     with owner as (
         update users
-        set password_hash = $2, verified_at = coalesce(verified_at, now())
+        set password_hash = $2, verified_at = coalesce(verified_at, now()), epoch = epoch + 1
         where mobile = $1
         returning id
     ), ended as (

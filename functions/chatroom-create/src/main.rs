@@ -53,7 +53,7 @@ async fn create(app: &App, request: Request) -> Result<Response<Body>> {
         .database
         .query_opt(CREATE, &[&caller.user, &ChatroomId::new(), &room.title])
         .await?;
-    let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
+    let row = row.ok_or(Error::AccountGone)?;
     app.cache.forget(caller.user).await;
     let room = Chatroom::from(&row);
     http::created(&format!("/chatroom/{}", room.id), &room)

@@ -56,13 +56,15 @@ const FORGET: &str = "
         update messages set idempotency_key = null
         where idempotency_key is not null and created_at < now() - interval '24 hours'
     ), tokens as (
-        delete from refresh_tokens where expires_at < now() returning session_id
+        delete from refresh_tokens where expires_at < now() returning user_id, session_id
     )
     delete from sessions
     using tokens
-    where sessions.id = tokens.session_id
+    where sessions.user_id = tokens.user_id and sessions.id = tokens.session_id
       and not exists (
-          select from refresh_tokens where session_id = sessions.id and expires_at >= now()
+          select from refresh_tokens left_over
+          where left_over.user_id = sessions.user_id and left_over.session_id = sessions.id
+            and left_over.expires_at >= now()
       )";
 
 async fn sweep(app: &App) -> Result<Value, Error> {
@@ -158,8 +160,8 @@ mod tests {
         room(&app, "23 hours", key).await;
         room(&app, "25 hours", key).await;
         let tokens = "
-            insert into refresh_tokens (hash, session_id, expires_at)
-            select uuid_send(id), id, now() + (row_number() over () - 2) * interval '1 minute' from sessions";
+            insert into refresh_tokens (user_id, hash, session_id, expires_at)
+            select user_id, uuid_send(id), id, now() + (row_number() over () - 2) * interval '1 minute' from sessions";
         app.database.query(tokens, &[]).await.unwrap();
 
         sweep(&app).await.unwrap();

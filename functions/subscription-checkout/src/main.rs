@@ -135,7 +135,7 @@ const BEGIN_NEXT: &str = "
 impl App {
     async fn progress(&self, user: UserId) -> Result<Progress> {
         let row = self.database.query_opt(PROGRESS, &[&user]).await?;
-        let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
+        let row = row.ok_or(Error::AccountGone)?;
         Ok(Progress {
             user,
             attempt: row.get("checkout_attempt"),

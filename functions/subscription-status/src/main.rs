@@ -61,7 +61,7 @@ const STATUS: &str = "
 async fn status(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
     let row = app.database.query_opt(STATUS, &[&caller.user]).await?;
-    let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
+    let row = row.ok_or(Error::AccountGone)?;
     let plan = row.get("plan");
     http::ok(&Subscription {
         plan,

@@ -34,35 +34,56 @@ impl App {
     }
 }
 
+/// Nothing is closed at Stripe for a session that has ended.
 const ACCOUNT: &str = "
-    select stripe_customer_id, checkout_session_id
-    from users left join subscriptions on subscriptions.user_id = users.id
+    -- $1 user, $2 session
+    select stripe_customer_id, checkout_session_id, sessions.id is not null as lasts
+    from users
+    left join sessions on sessions.user_id = users.id and sessions.id = $2 and sessions.epoch = users.epoch
+    left join subscriptions on subscriptions.user_id = users.id
     where users.id = $1";
 
 /// Everything that belongs to the user refers to this row and goes with it. But the account stays when its customer is
 /// not the one that was closed: deleting the subscription's row waits for a checkout that is just storing a customer,
 /// and then looks at the row again. A row without a customer may come at any time; without its user, none is stored.
+///
+/// The session must still last: a log-out that came first is seen under the lock on both rows.
 const DELETE: &str = "
-    with closed as (
+    -- $1 user, $2 session, $3 customer
+    with owner as (
+        select users.id
+        from users join sessions
+            on sessions.user_id = users.id and sessions.id = $2 and sessions.epoch = users.epoch
+        where users.id = $1
+        for update
+    ), closed as (
         delete from subscriptions
-        where user_id = $1 and stripe_customer_id is not distinct from $2
+        using owner
+        where user_id = $1 and stripe_customer_id is not distinct from $3
         returning user_id
     )
     delete from users
-    where id = $1
+    using owner
+    where users.id = $1
       and (exists (select from closed) or not exists (select from subscriptions where user_id = $1))
-    returning id";
+    returning users.id";
 
 async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
-    let Caller { user, .. } = app.tokens.authenticate(&request)?;
+    let Caller { user, session } = app.tokens.authenticate(&request)?;
     for _ in 0..ROUNDS {
-        let Some(account) = app.database.query_opt(ACCOUNT, &[&user]).await? else {
+        let Some(account) = app.database.query_opt(ACCOUNT, &[&user, &session]).await? else {
             return http::no_content();
         };
+        if !account.get::<_, bool>("lasts") {
+            return Err(Error::SessionEnded);
+        }
         let customer: Option<String> = account.get("stripe_customer_id");
         app.close(customer.clone(), account.get("checkout_session_id"))
             .await?;
-        let deleted = app.database.query_opt(DELETE, &[&user, &customer]).await?;
+        let deleted = app
+            .database
+            .query_opt(DELETE, &[&user, &session, &customer]);
+        let deleted = deleted.await?;
         if deleted.is_some() {
             return http::no_content();
         }

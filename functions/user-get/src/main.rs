@@ -27,8 +27,7 @@ const GET: &str = "
 async fn get(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
     let row = app.database.query_opt(GET, &[&caller.user]).await?;
-    // The token outlives the account by minutes.
-    let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
+    let row = row.ok_or(Error::AccountGone)?;
     http::ok(&User::from(&row))
 }
 

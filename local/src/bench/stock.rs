@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow};
 use shared::{
-    auth::{Caller, TokenIssuer},
+    auth::{Caller, TokenIssuer, sessions::RefreshToken},
     database::Database,
     domain::{ChatroomId, MessageId, SessionId, UserId},
     testing,
@@ -133,13 +133,13 @@ impl Stock {
 
     /// A token that a user may refresh with.
     pub async fn refresh_token(&self, caller: Caller) -> Result<String> {
-        let token = format!("token of {}", caller.session);
-        let sql = "insert into refresh_tokens (hash, session_id, expires_at)
-                   values (sha256($1), $2, now() + interval '1 day')";
+        let token = RefreshToken::new().map_err(|error| anyhow!("{error}"))?;
+        let sql = "insert into refresh_tokens (user_id, hash, session_id, expires_at)
+                   values ($1, $2, $3, now() + interval '1 day')";
         self.client
-            .execute(sql, &[&token.as_bytes(), &caller.session])
+            .execute(sql, &[&caller.user, &token.hash(), &caller.session])
             .await?;
-        Ok(token)
+        Ok(token.text(caller.user))
     }
 
     /// Makes a user a customer of Stripe's.

@@ -1,4 +1,12 @@
-//! Sessions. A refresh token is 256 random bits, given once and stored only as its SHA-256.
+//! Sessions: how they are opened, and the refresh tokens they go on with.
+//!
+//! A session has ended when its row is gone or is of an earlier epoch than its user. Whatever ends all sessions of a
+//! user raises the user's epoch, and opening a session copies it while the user's row is locked. So a session that is
+//! opened while a password changes does not survive the change, although the statement that removes the others cannot
+//! see it yet.
+//!
+//! An access token outlives its session by up to 15 minutes. Statements that change something for good therefore ask
+//! for the session themselves.
 
 use std::time::Duration;
 
@@ -10,40 +18,53 @@ use super::{Caller, TokenIssuer, tokens};
 use crate::{
     Error, Result,
     database::Database,
-    domain::{Mobile, SessionId, User},
+    domain::{Mobile, SessionId, User, UserId},
 };
 
 /// How long a refresh token is valid.
 pub const REFRESH_LIFETIME: Duration = Duration::from_hours(30 * 24);
+/// How long a session can go on, however often it is refreshed.
+pub const SESSION_LIFETIME: Duration = Duration::from_hours(180 * 24);
 
-/// A refresh token that was just made.
-pub struct RefreshToken(String);
+/// A refresh token: the user's id, so that a statement can name the user whose session it looks for, and 256 random
+/// bits. Only the SHA-256 of these is stored.
+pub struct RefreshToken([u8; Self::SECRET_BYTES]);
 
 impl RefreshToken {
-    /// A token that nobody knows yet.
+    const SECRET_BYTES: usize = 32;
+
+    /// Makes a token that nobody knows yet.
     ///
     /// # Errors
     /// When the system gives no random bytes.
     pub fn new() -> Result<Self> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(Error::internal)?;
-        Ok(Self(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+        let mut secret = [0; Self::SECRET_BYTES];
+        getrandom::fill(&mut secret).map_err(Error::internal)?;
+        Ok(Self(secret))
     }
 
-    /// What is stored of it.
+    /// Reads a token that a client sent, and whose it claims to be.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<(UserId, Self)> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (user, secret) = bytes.split_first_chunk()?;
+        Some((UserId::from_bytes(*user), Self(secret.try_into().ok()?)))
+    }
+
+    /// Writes the token as the client of `user` keeps it.
+    #[must_use]
+    pub fn text(&self, user: UserId) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode([user.as_bytes().as_slice(), &self.0].concat())
+    }
+
+    /// Hashes the token for storing it.
     #[must_use]
     pub fn hash(&self) -> Vec<u8> {
-        hash(&self.0)
+        Sha256::digest(self.0).to_vec()
     }
 }
 
-/// What is stored of a refresh token.
-#[must_use]
-pub fn hash(token: &str) -> Vec<u8> {
-    Sha256::digest(token).to_vec()
-}
-
-/// The answer to whoever signed in or refreshed, with the names of RFC 6749.
+/// The response to whoever signed in or refreshed, with the names of RFC 6749.
 #[derive(Serialize)]
 pub struct TokenPair {
     access_token: String,
@@ -55,21 +76,21 @@ pub struct TokenPair {
 }
 
 impl TokenPair {
-    /// A pair for `caller`; `user` is shown to whoever just signed in.
+    /// Issues a pair for `caller`; `user` is shown to whoever just signed in.
     ///
     /// # Errors
     /// When signing fails, which is a defect.
     pub fn new(
         issuer: &TokenIssuer,
         caller: Caller,
-        refresh: RefreshToken,
+        refresh: &RefreshToken,
         user: Option<User>,
     ) -> Result<Self> {
         Ok(Self {
             access_token: issuer.issue(caller)?,
             token_type: "Bearer",
             expires_in: tokens::LIFETIME.as_secs(),
-            refresh_token: refresh.0,
+            refresh_token: refresh.text(caller.user),
             user,
         })
     }
@@ -85,21 +106,22 @@ pub struct VerifiedPassword<'a> {
 }
 
 /// Stores the session with its first refresh token, and that the number is verified. No account, or another password
-/// by now, and there is no row.
+/// by now, and there is no row. The update locks the user's row, so the epoch that the session gets is the current one.
 const OPEN: &str = "
+    -- $1 number, $2 session, $3 refresh token, $4 its lifetime, $5 password hash as verified, $6 as upgraded
     with owner as (
         update users
         set verified_at = coalesce(verified_at, now()), password_hash = coalesce($6, password_hash)
         where mobile = $1 and ($5::text is null or password_hash in ($5, $6))
-        returning id, mobile, name, email, created_at
+        returning id, mobile, name, email, created_at, epoch
     ), session as (
-        insert into sessions (id, user_id)
-        select $2, id from owner
-        on conflict (id) do nothing
+        insert into sessions (user_id, id, epoch)
+        select id, $2, epoch from owner
+        on conflict (user_id, id) do nothing
     ), refresh as (
-        insert into refresh_tokens (hash, session_id, expires_at)
-        select $3, $2, now() + make_interval(secs => $4) from owner
-        on conflict (hash) do nothing
+        insert into refresh_tokens (user_id, hash, session_id, expires_at)
+        select id, $3, $2, now() + make_interval(secs => $4) from owner
+        on conflict (user_id, hash) do nothing
     )
     select owner.*, plans.plan
     from owner join plans on plans.user_id = owner.id";
@@ -136,7 +158,29 @@ pub async fn open(
             user: user.id,
             session,
         };
-        TokenPair::new(issuer, caller, refresh, Some(user))
+        TokenPair::new(issuer, caller, &refresh, Some(user))
     });
     pair.transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    //! What a refresh token says, and to whom.
+
+    use super::*;
+
+    #[test]
+    fn a_refresh_token_reads_back_its_user_and_its_hash() {
+        let (user, token) = (UserId::new(), RefreshToken::new().unwrap());
+        let (read, again) = RefreshToken::parse(&token.text(user)).unwrap();
+        assert_eq!((read, again.hash()), (user, token.hash()));
+    }
+
+    #[test]
+    fn a_text_of_another_length_is_no_refresh_token() {
+        let text = RefreshToken::new().unwrap().text(UserId::new());
+        for wrong in ["", "unknown", &text[4..], &format!("{text}AAAA")] {
+            assert!(RefreshToken::parse(wrong).is_none(), "{wrong:?}");
+        }
+    }
 }

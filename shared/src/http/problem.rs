@@ -30,7 +30,14 @@ struct Problem<'a> {
 fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
     match error {
         Error::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
-        Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in"),
+        Error::Unauthenticated(_) | Error::AccountGone | Error::SessionEnded => {
+            (StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in")
+        }
+        Error::SignInAgain => (
+            StatusCode::FORBIDDEN,
+            "sign-in-again",
+            "Fresh sign-in needed",
+        ),
         Error::WrongCode => (StatusCode::UNAUTHORIZED, "wrong-code", "Wrong code"),
         Error::WrongPassword => (StatusCode::UNAUTHORIZED, "wrong-password", "Wrong password"),
         Error::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
@@ -103,7 +110,11 @@ pub fn response(error: &Error, request_id: &str) -> Result<Response<Body>, lambd
 
 fn headers(builder: Builder, error: &Error) -> Builder {
     match error {
-        Error::Unauthenticated(_) | Error::WrongCode | Error::WrongPassword => {
+        Error::Unauthenticated(_)
+        | Error::AccountGone
+        | Error::SessionEnded
+        | Error::WrongCode
+        | Error::WrongPassword => {
             builder.header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
         }
         // The fields of draft-ietf-httpapi-ratelimit-headers.
