@@ -172,10 +172,10 @@ mod tests {
         let token = RefreshToken::new().unwrap();
         let sql = "insert into refresh_tokens (user_id, hash, session_id, expires_at)
                    values ($1, $2, $3, now() + interval '1 day')";
-        let stored = app
-            .database
-            .query(sql, &[&caller.user, &token.hash(), &caller.session]);
-        stored.await.unwrap();
+        app.database
+            .query(sql, &[&caller.user, &token.hash(), &caller.session])
+            .await
+            .unwrap();
         (caller, token.text(caller.user))
     }
 
