@@ -54,9 +54,9 @@ struct Refresh {
     refresh_token: SecretString,
 }
 
-/// Locking the session first makes its refreshes take turns: the first spends a token, the others come within the grace.
-/// The token is locked too, so that what an earlier turn wrote is read. The refreshes are counted from the first of an
-/// hour on.
+/// Locking the session first makes its refreshes take turns: the first spends a token, the others come within the
+/// grace. The token is locked too, so that what an earlier turn wrote is read. The refreshes are counted from the first
+/// of an hour on.
 const ROTATE: &str = "
     -- $1 user, $2 token, $3 next token, $4 grace, $5 lifetime, $6 lifetime of a session, $7 successors, $8 an hour's
     -- refreshes

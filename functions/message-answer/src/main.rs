@@ -79,7 +79,8 @@ mod tests {
 
     use super::*;
 
-    const GOOD: &str = r#"{"user_id":"019b0000-0000-7000-8000-000000000001","chatroom_id":"019b0000-0000-7000-8000-000000000002"}"#;
+    const GOOD: &str = r#"{"user_id":"019b0000-0000-7000-8000-000000000001",
+                           "chatroom_id":"019b0000-0000-7000-8000-000000000002"}"#;
 
     fn batch(bodies: &[&str]) -> SqsEvent {
         let records: Vec<_> = (0..)
@@ -121,7 +122,10 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_in_a_batch_nothing_of_it_is_forgotten(
-            mut bodies in vec(r#"\{"user_id":("[0-9a-f-]{36}"|null),"chatroom_id":("[0-9a-f-]{36}"|\[\])\}|\PC{0,30}"#, 0..10),
+            mut bodies in vec(
+                r#"\{"user_id":("[0-9a-f-]{36}"|null),"chatroom_id":("[0-9a-f-]{36}"|\[\])\}|\PC{0,30}"#,
+                0..10,
+            ),
             place in any::<prop::sample::Index>(),
         ) {
             bodies.insert(place.index(bodies.len() + 1), GOOD.to_owned());

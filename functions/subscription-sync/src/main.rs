@@ -12,8 +12,8 @@ use shared::{
 };
 use tracing::{error, info};
 
-/// How many are observed in one run, oldest observation first, and how many at a time. Stripe allows 100 requests a second
-/// (<https://docs.stripe.com/rate-limits>), which are for users first.
+/// How many are observed in one run, oldest observation first, and how many at a time. Stripe allows 100 requests a
+/// second (<https://docs.stripe.com/rate-limits>), which are for users first.
 const BATCH: i64 = 2_000;
 const CONCURRENCY: usize = 4;
 

@@ -73,7 +73,8 @@ const RENEW: &str = "
 
 /// The first update is the fence: it locks the room's row, so no other claim can come between it and the message.
 const SETTLE_ANSWERED: &str = "
-    -- $1 user, $2 room, $3 epoch, $4 message, $5 reply, $6 finish reason, $7 model, $8 and $9 tokens of prompt and reply
+    -- $1 user, $2 room, $3 epoch, $4 message, $5 reply, $6 finish reason, $7 model,
+    -- $8 tokens of the prompt, $9 of the reply
     with room as (
         update chatrooms set answering_until = null where user_id = $1 and id = $2 and epoch = $3 returning id
     )

@@ -64,8 +64,8 @@ impl Answering {
         })
     }
 
-    /// Answers what is due in the room of a wake-up, oldest first. Before `until` gets too close for another answer, it wakes
-    /// the room for somebody else and returns.
+    /// Answers what is due in the room of a wake-up, oldest first. Before `until` gets too close for another answer, it
+    /// wakes the room for somebody else and returns.
     ///
     /// # Errors
     /// When Postgres fails. The room stays as it is, and a later wake-up goes on from there.

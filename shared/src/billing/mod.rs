@@ -141,8 +141,8 @@ impl ProPrices {
     }
 }
 
-/// How many pages of each kind a user may ask Stripe for in an hour: `STRIPE_PAGES_PER_USER_HOUR`, by default 20. Each takes
-/// some requests to Stripe, which allows 100 a second for all users together.
+/// How many pages of each kind a user may ask Stripe for in an hour: `STRIPE_PAGES_PER_USER_HOUR`, by default 20. Each
+/// takes some requests to Stripe, which allows 100 a second for all users together.
 ///
 /// # Errors
 /// When the variable is not a number.

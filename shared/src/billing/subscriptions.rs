@@ -6,9 +6,9 @@
 //! at least as new as anything that was known when the lower number was taken.
 //!
 //! That is all that convergence needs. The observation for an event takes its number after the change that the event
-//! reports; from then on only observations that began later can replace it, and those have seen the change too. One that
-//! is refused was overtaken by such an observation, so its event is handled all the same. It matters that the number is
-//! compared with the last one *stored*: the last one *begun* may never come back.
+//! reports; from then on only observations that began later can replace it, and those have seen the change too. One
+//! that is refused was overtaken by such an observation, so its event is handled all the same. It matters that the
+//! number is compared with the last one *stored*: the last one *begun* may never come back.
 
 use super::{CustomerId, Error, Payments, ProPrices, Subscription};
 use crate::{Result, database::Database};

@@ -130,9 +130,9 @@ impl Database {
         })
     }
 
-    /// The database at `MIGRATE_DATABASE_URL` or, when it is not set, at `DATABASE_URL`. Migrations hold a lock of their
-    /// session, which does not work through a pooler that shares sessions, so their URL can lead around it. The pooler
-    /// and the database behind it may have certificates of different authorities: those of both are trusted.
+    /// The database at `MIGRATE_DATABASE_URL` or, when it is not set, at `DATABASE_URL`. Migrations hold a lock of
+    /// their session, which does not work through a pooler that shares sessions, so their URL can lead around it. The
+    /// pooler and the database behind it may have certificates of different authorities: those of both are trusted.
     ///
     /// # Errors
     /// As [`from_env`](Self::from_env).
@@ -359,8 +359,8 @@ pub fn schema_version() -> i32 {
 }
 
 /// Brings the schema of `database` up to date and returns how many migrations that took. Callers at the same time wait
-/// for each other, and what was applied before is left alone. So is a schema that is newer than this code: a deploy that
-/// is rolled back runs the older code on it, and migrations only add.
+/// for each other, and what was applied before is left alone. So is a schema that is newer than this code: a deploy
+/// that is rolled back runs the older code on it, and migrations only add.
 ///
 /// # Errors
 /// When Postgres is unavailable, or a migration fails; a failed one leaves no trace.

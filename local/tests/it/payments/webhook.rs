@@ -156,7 +156,9 @@ pub async fn a_nul_in_an_event_is_refused(stack: &Stack) {
     ] {
         deliver_signed(stack, &event.to_string(), 400).await;
     }
-    let event = json!({ "id": "evt_nul_customer", "type": "invoice.paid", "data": { "object": { "customer": "\u{0}" } } });
+    let object = json!({ "customer": "\u{0}" });
+    let event =
+        json!({ "id": "evt_nul_customer", "type": "invoice.paid", "data": { "object": object } });
     deliver_signed(stack, &event.to_string(), 200).await;
 }
 
