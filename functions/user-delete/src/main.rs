@@ -82,8 +82,8 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
             .await?;
         let deleted = app
             .database
-            .query_opt(DELETE, &[&user, &session, &customer]);
-        let deleted = deleted.await?;
+            .query_opt(DELETE, &[&user, &session, &customer])
+            .await?;
         if deleted.is_some() {
             return http::no_content();
         }
