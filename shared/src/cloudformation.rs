@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use aws_lambda_events::cloudformation::CloudFormationCustomResourceRequest;
-use reqwest::redirect::Policy;
 use serde_json::{Map, Value, json};
 
 use crate::{error::Source, tls};
@@ -82,7 +81,7 @@ pub async fn answer(
         let reason = format!("{} bytes of attributes are too many", text.len());
         text = body(Err(reason));
     }
-    let client = tls::http()?.redirect(Policy::none()).timeout(TIMEOUT);
+    let client = tls::http()?.timeout(TIMEOUT);
     // The signature of the address covers the content type, which is none.
     let response = client.build()?.put(url).body(text).send().await;
     let response = response.map_err(reqwest::Error::without_url)?;

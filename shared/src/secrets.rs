@@ -9,7 +9,6 @@ use aws_sigv4::{
     sign::v4::SigningParams,
 };
 use lambda_http::http;
-use reqwest::redirect::Policy;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -50,10 +49,7 @@ impl Secrets {
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", "secretsmanager.GetSecretValue")
             .body(body.to_string())?;
-        let client = tls::http()?
-            .redirect(Policy::none())
-            .timeout(TIMEOUT)
-            .build()?;
+        let client = tls::http()?.timeout(TIMEOUT).build()?;
         let response = client.execute(self.sign(request)?.try_into()?).await?;
         let status = response.status();
         let body = response.bytes().await?;

@@ -2,15 +2,19 @@
 //!
 //! Loading the system's roots would cost 4 ms at every cold start.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use reqwest::{Client, ClientBuilder};
+use reqwest::{Client, ClientBuilder, redirect::Policy};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
     pki_types::{Der, TrustAnchor},
 };
 use webpki_roots::TLS_SERVER_ROOTS;
+
+/// Closes idle connections before the other side does, so that no request meets one that is just being closed. AWS and
+/// Stripe keep them for a minute or more.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Trusts the root certificates of Amazon RDS. `build.rs` renders them from `data/rds-roots.pem`.
 const RDS_ROOTS: &[TrustAnchor] = include!(concat!(env!("OUT_DIR"), "/rds_roots.rs"));
@@ -47,9 +51,13 @@ pub(crate) fn client(roots: Roots) -> Result<ClientConfig, rustls::Error> {
     )
 }
 
-/// Starts an HTTP client that trusts Mozilla's roots.
+/// Starts an HTTP client that trusts Mozilla's roots and follows no redirect: a redirect would take keys elsewhere, and
+/// no API that is used here redirects.
 pub(crate) fn http() -> Result<ClientBuilder, rustls::Error> {
-    Ok(Client::builder().tls_backend_preconfigured(client(Roots::Mozilla)?))
+    Ok(Client::builder()
+        .tls_backend_preconfigured(client(Roots::Mozilla)?)
+        .redirect(Policy::none())
+        .pool_idle_timeout(IDLE_TIMEOUT))
 }
 
 #[cfg(test)]

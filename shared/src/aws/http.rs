@@ -20,7 +20,7 @@ use aws_smithy_runtime_api::{
     http::{Headers, StatusCode},
 };
 use aws_smithy_types::body::SdkBody;
-use reqwest::{Client, Method, Response, redirect::Policy};
+use reqwest::{Client, Method, Response};
 
 use crate::tls;
 
@@ -32,8 +32,8 @@ pub(crate) fn client() -> SharedHttpClient {
 
 /// Builds the underlying client. `None` means that TLS cannot be set up, which every request then reports.
 fn make() -> Option<Client> {
-    // A signature covers the host, so a redirect or a proxy would break it.
-    let builder = tls::http().ok()?.redirect(Policy::none()).no_proxy();
+    // A signature covers the host, so a proxy would break it.
+    let builder = tls::http().ok()?.no_proxy();
     builder.build().ok()
 }
 

@@ -48,6 +48,7 @@ impl Sqs {
     pub async fn receive(&self, max: usize, patience: Duration) -> Result<Vec<Delivery>, Source> {
         let long_poll = TimeoutConfig::builder()
             .operation_timeout(patience + TIMEOUT)
+            .operation_attempt_timeout(patience + TIMEOUT)
             .build();
         let answer = self
             .client()
@@ -81,12 +82,11 @@ impl Sqs {
 
     fn client(&self) -> &Client {
         self.client.get_or_init(|| {
-            let timeouts = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
             let mut config = Config::builder()
                 .region(self.aws.region.clone())
                 .credentials_provider(self.aws.credentials.clone())
                 .http_client(aws::http_client())
-                .timeout_config(timeouts)
+                .timeout_config(aws::timeouts(TIMEOUT))
                 .retry_config(RetryConfig::standard().with_max_attempts(2));
             config.set_endpoint_url(self.aws.endpoint.clone());
             Client::from_conf(config.build())

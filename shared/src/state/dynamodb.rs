@@ -11,7 +11,6 @@ use std::{
 
 use aws_sdk_dynamodb::{
     Client, Config,
-    config::timeout::TimeoutConfig,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
 
@@ -180,12 +179,11 @@ impl DynamoDb {
 
     fn client(&self) -> &Client {
         self.client.get_or_init(|| {
-            let timeouts = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
             let mut config = Config::builder()
                 .region(self.aws.region.clone())
                 .credentials_provider(self.aws.credentials.clone())
                 .http_client(aws::http_client())
-                .timeout_config(timeouts);
+                .timeout_config(aws::timeouts(TIMEOUT));
             config.set_endpoint_url(self.aws.endpoint.clone());
             Client::from_conf(config.build())
         })

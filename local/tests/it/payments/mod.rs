@@ -65,6 +65,8 @@ on!(alone:
     convergence::a_slow_answer_does_not_replace_a_newer_one,
     convergence::a_sync_finds_out_what_no_event_said,
     outages::an_event_is_handled_once_stripe_is_back,
+    outages::a_read_that_stripe_refuses_for_a_moment_is_repeated,
+    outages::a_write_whose_response_is_lost_is_repeated_under_its_key,
     outages::nobody_can_subscribe_while_stripe_is_away_but_everybody_can_chat,
     outages::an_account_stays_whole_while_stripe_is_away,
 );

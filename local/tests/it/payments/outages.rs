@@ -29,27 +29,49 @@ pub async fn an_event_is_handled_once_stripe_is_back(stack: &Stack) {
         .await;
     let event = last_event(stack).await;
     let send = format!("/_events/{}/send", event["id"].as_str().unwrap());
-    for status in [500, 503, 429] {
-        stack
-            .post_stripe(
-                "/_script",
-                json!([{ "match": "GET /v1/subscriptions", "status": status }]),
-            )
-            .await;
+    for (status, times) in [(500, 2), (503, 2), (429, 1)] {
+        let refused =
+            json!([{ "match": "GET /v1/subscriptions", "status": status, "times": times }]);
+        stack.post_stripe("/_script", refused).await;
         let sent = stack.post_stripe(&send, json!(null)).await;
         assert_eq!(sent["status"], 503, "{sent}");
         assert!(!is_handled(stack, &event).await);
         assert_eq!(user.status().await["plan"], "pro");
     }
     // Stripe sends it again by itself until it is taken.
-    let twice = json!([{ "match": "GET /v1/subscriptions", "status": 503, "times": 2 }]);
-    stack.post_stripe("/_script", twice).await;
+    let at_first = json!([{ "match": "GET /v1/subscriptions", "status": 503, "times": 4 }]);
+    stack.post_stripe("/_script", at_first).await;
     stack
         .ask_stripe(stack.stripe(Method::POST, "/_release"))
         .await;
     let status = user.becomes("basic").await;
     assert_eq!(status["status"], "canceled");
     assert!(is_handled(stack, &event).await);
+}
+
+pub async fn a_read_that_stripe_refuses_for_a_moment_is_repeated(stack: &Stack) {
+    let user = stack.user().await;
+    let change = format!("/_subscriptions/{}", user.become_pro().await);
+    stack.ask_stripe(stack.stripe(Method::POST, "/_hold")).await;
+    stack
+        .post_stripe(&change, json!({ "status": "canceled" }))
+        .await;
+    let event = last_event(stack).await;
+    let once = json!([{ "match": "GET /v1/subscriptions", "status": 503 }]);
+    stack.post_stripe("/_script", once).await;
+    let send = format!("/_events/{}/send", text(&event["id"]));
+    let sent = stack.post_stripe(&send, json!(null)).await;
+    assert_eq!(sent["status"], 200, "{sent}");
+    assert_eq!(user.status().await["plan"], "basic");
+}
+
+pub async fn a_write_whose_response_is_lost_is_repeated_under_its_key(stack: &Stack) {
+    let user = stack.user().await;
+    let lost = json!([{ "match": "POST /v1/checkout/sessions", "delay_ms": 6_000 }]);
+    stack.post_stripe("/_script", lost).await;
+    let page = user.subscribe().await;
+    assert_eq!(user.subscribe().await, page);
+    assert_eq!(user.made().await, (1, 1));
 }
 
 pub async fn nobody_can_subscribe_while_stripe_is_away_but_everybody_can_chat(stack: &Stack) {

@@ -9,14 +9,19 @@ use miniserde::json::from_str;
 use reqwest::{
     Client, RequestBuilder, Response,
     header::{CONTENT_TYPE, HeaderValue},
-    redirect::Policy,
 };
 use secrecy::{ExposeSecret, SecretString};
 use stripe_client_core::{StripeClient, StripeClientErr, StripeMethod};
 use stripe_shared::version::VERSION;
 
+use tokio::time::sleep;
+use tracing::warn;
+
 use super::answers::{ApiError, Refusal};
-use crate::{error::Source, tls};
+use crate::{error::Source, telemetry::Chain, tls};
+
+/// How long to wait before a request is repeated.
+const REPEAT_AFTER: Duration = Duration::from_millis(200);
 
 const USER_AGENT: &str = concat!("chat-backend/", env!("CARGO_PKG_VERSION"));
 
@@ -25,10 +30,11 @@ pub(super) struct Http {
     client: Client,
     url: String,
     key: HeaderValue,
+    timeout: Duration,
 }
 
 impl Http {
-    /// One request takes no longer than `timeout`. Nothing is opened yet.
+    /// One request takes no longer than `timeout`, its repetition included. Nothing is opened yet.
     ///
     /// # Errors
     /// When the key cannot be in a header.
@@ -38,8 +44,6 @@ impl Http {
         key.set_sensitive(true);
         let client = tls::http()
             .map_err(misconfigured)?
-            .redirect(Policy::none())
-            .timeout(timeout)
             .user_agent(USER_AGENT)
             .build()
             .map_err(misconfigured)?;
@@ -47,6 +51,7 @@ impl Http {
             client,
             url: url.trim_end_matches('/').to_owned(),
             key,
+            timeout,
         })
     }
 
@@ -75,15 +80,41 @@ impl Http {
 impl StripeClient for Http {
     type Err = Failure;
 
-    /// Once: what is worth another try is for the caller to know.
+    /// Sends a request, and repeats it once where that is safe and may help. A read is always safe, a write only with
+    /// an idempotency key. What else is worth another try is for the caller to know.
     async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, Failure> {
         let (request, custom) = request.into_pieces();
+        let reads = matches!(request.method, StripeMethod::Get);
         let mut request = self.request(request);
-        if let Some(key) = custom.request_strategy.and_then(|once| once.get_key()) {
+        let key = custom.request_strategy.and_then(|once| once.get_key());
+        if let Some(key) = &key {
             request = request.header("idempotency-key", key.as_str());
         }
-        let response = request.send().await.map_err(unanswered)?;
-        read(response).await
+        if !reads && key.is_none() {
+            return read(request.timeout(self.timeout).send().await).await;
+        }
+        let first = request.timeout(self.timeout / 2);
+        let Some(second) = first.try_clone() else {
+            return read(first.send().await).await;
+        };
+        match read(first.send().await).await {
+            Err(failure) if may_pass(&failure, reads) => {
+                warn!(error = %Chain(&failure), "asking Stripe once more");
+                sleep(REPEAT_AFTER).await;
+                read(second.send().await).await
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// Whether a repetition may succeed. An error that Stripe answered to a write is not repeated: Stripe keeps it under the
+/// idempotency key, and would answer it again (<https://docs.stripe.com/api/idempotent_requests>).
+fn may_pass(failure: &Failure, reads: bool) -> bool {
+    match failure {
+        Failure::Unanswered(_) => true,
+        Failure::Refused(_, 409 | 500..) | Failure::Unreadable(_) => reads,
+        Failure::Refused(..) | Failure::Misconfigured(_) => false,
     }
 }
 
@@ -111,7 +142,8 @@ impl StripeClientErr for Failure {
     }
 }
 
-async fn read(response: Response) -> Result<Bytes, Failure> {
+async fn read(response: reqwest::Result<Response>) -> Result<Bytes, Failure> {
+    let response = response.map_err(unanswered)?;
     let status = response.status();
     let body = response.bytes().await.map_err(unanswered)?;
     if status.is_success() {
