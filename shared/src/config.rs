@@ -8,6 +8,8 @@ use std::{env, fmt::Display, str::FromStr};
 use secrecy::SecretString;
 use tracing::debug;
 
+use crate::domain::DailyLimits;
+
 /// Says which variable is wrong and why, without quoting a secret.
 #[derive(Debug, thiserror::Error)]
 #[error("environment variable {name} {problem}")]
@@ -97,17 +99,8 @@ pub fn secret(name: &'static str) -> Result<SecretString, ConfigError> {
     required::<String>(name).map(SecretString::from)
 }
 
-/// How many messages a plan allows in a UTC day.
-#[derive(Debug, Clone, Copy)]
-pub struct DailyLimits {
-    /// `BASIC_DAILY_MESSAGES`, by default 5.
-    pub basic: i32,
-    /// `PRO_DAILY_MESSAGES`, by default 1 000.
-    pub pro: i32,
-}
-
 impl DailyLimits {
-    /// The limits that the environment sets.
+    /// Reads `BASIC_DAILY_MESSAGES`, by default 5, and `PRO_DAILY_MESSAGES`, by default 1 000.
     ///
     /// # Errors
     /// When one is not a number.

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 
-use garde::Validate;
 use lambda_http::{Body, Request, RequestExt};
 use proptest::{collection::vec, prelude::*};
 use serde::Deserialize;
@@ -12,22 +11,18 @@ use serde_json::{Value, json};
 use shared::{
     Error,
     billing::SigningSecrets,
-    domain::{ChatroomId, Mobile, storable},
+    domain::{ChatroomId, Mobile, Name, Title},
     http::{self, cursor},
     queue::WakeUp,
 };
 
 /// One field of every kind that requests have.
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Form {
-    #[garde(length(chars, min = 1, max = 100), custom(storable))]
-    title: String,
-    #[garde(skip)]
+    title: Title,
     mobile: Mobile,
-    #[garde(length(max = 10))]
-    name: Option<String>,
-    #[garde(skip)]
+    name: Option<Name>,
     #[serde(default)]
     everywhere: bool,
 }
@@ -111,10 +106,10 @@ proptest! {
     fn a_body_is_what_it_should_be_or_the_callers_fault(body in body()) {
         match http::json::<Form>(&request(body)) {
             Ok(form) => {
-                prop_assert!((1..=100).contains(&form.title.chars().count()));
-                prop_assert!(!form.title.contains('\0'));
+                prop_assert!((1..=100).contains(&form.title.as_str().chars().count()));
+                prop_assert!(!form.title.as_str().contains('\0'));
                 prop_assert!(form.mobile.as_str().starts_with('+'));
-                prop_assert!(form.everywhere || form.name.is_none_or(|name| name.len() <= 10));
+                prop_assert!(form.everywhere || form.name.is_none_or(|name| !name.as_str().trim().is_empty()));
             }
             Err(error) => prop_assert!(is_the_callers(&error), "{error:?}"),
         }

@@ -3,7 +3,6 @@
 //! It takes two statements, since the stored hash must be read before the current password can be verified. The second
 //! one repeats what was read as its condition: of two changes at once, one wins and the other is refused.
 
-use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -35,12 +34,10 @@ impl App {
     }
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Change {
-    #[garde(skip)]
     current_password: Option<SecretString>,
-    #[garde(skip)]
     new_password: Password,
 }
 

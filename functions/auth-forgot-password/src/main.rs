@@ -2,7 +2,6 @@
 //!
 //! A number without one gets the same answer after the same work, and nothing is sent.
 
-use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::{
@@ -30,10 +29,9 @@ impl App {
     }
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Recipient {
-    #[garde(skip)]
     mobile: Mobile,
 }
 

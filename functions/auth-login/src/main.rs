@@ -3,7 +3,6 @@
 //! It takes two statements, since the stored hash must be read before the password can be verified. The second one
 //! repeats what was read as its condition, so a password that was reset in between opens no session.
 
-use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -37,12 +36,10 @@ impl App {
     }
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Login {
-    #[garde(skip)]
     mobile: Mobile,
-    #[garde(skip)]
     password: SecretString,
 }
 

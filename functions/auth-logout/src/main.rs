@@ -3,7 +3,6 @@
 //! Their refresh tokens stop working at once. An access token that is already out can read for up to 15 minutes more,
 //! but changes nothing for good: those statements ask for the session.
 
-use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::{Error, Result, auth::TokenVerifier, config::ConfigError, database::Database, http};
@@ -22,10 +21,9 @@ impl App {
     }
 }
 
-#[derive(Deserialize, Validate, Default)]
+#[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Extent {
-    #[garde(skip)]
     everywhere: bool,
 }
 

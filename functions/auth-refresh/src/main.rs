@@ -8,7 +8,6 @@
 
 use std::time::Duration;
 
-use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -47,10 +46,9 @@ impl App {
     }
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Refresh {
-    #[garde(skip)]
     refresh_token: SecretString,
 }
 

@@ -1,6 +1,5 @@
 //! `POST /auth/reset-password`: sets a new password with a code, and ends every session of the user.
 
-use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::{
@@ -29,14 +28,11 @@ impl App {
     }
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Reset {
-    #[garde(skip)]
     mobile: Mobile,
-    #[garde(skip)]
     otp: Guess,
-    #[garde(skip)]
     new_password: Password,
 }
 

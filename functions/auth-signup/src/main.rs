@@ -3,7 +3,6 @@
 //! A number that has an account simply gets a sign-in code, and the answer is the same: nobody learns who is a
 //! customer. An unverified number owns nothing, so until somebody proves it, whoever signs up last names it.
 
-use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::{
@@ -11,7 +10,7 @@ use shared::{
     auth::{Codes, Delivery, codes::Purpose},
     config::ConfigError,
     database::Database,
-    domain::{Mobile, UserId, storable},
+    domain::{Email, Mobile, Name, UserId},
     http,
 };
 
@@ -31,15 +30,12 @@ impl App {
     }
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Signup {
-    #[garde(skip)]
     mobile: Mobile,
-    #[garde(inner(length(chars, min = 1, max = 100), custom(storable)))]
-    name: Option<String>,
-    #[garde(inner(length(chars, min = 3, max = 254), contains("@"), custom(storable)))]
-    email: Option<String>,
+    name: Option<Name>,
+    email: Option<Email>,
 }
 
 const SIGN_UP: &str = "

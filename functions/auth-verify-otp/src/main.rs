@@ -3,7 +3,6 @@
 //! The code is taken before the session is stored. If the storing fails, the user asks for another code: better than
 //! a code that works twice.
 
-use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::{
@@ -35,12 +34,10 @@ impl App {
     }
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Proof {
-    #[garde(skip)]
     mobile: Mobile,
-    #[garde(skip)]
     otp: Guess,
 }
 

@@ -1,6 +1,5 @@
 //! `POST /chatroom`: opens a chatroom.
 
-use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::{
@@ -9,7 +8,7 @@ use shared::{
     chatroom_cache::ChatroomCache,
     config::ConfigError,
     database::Database,
-    domain::{Chatroom, ChatroomId, storable},
+    domain::{Chatroom, ChatroomId, Title},
     http,
 };
 
@@ -29,11 +28,10 @@ impl App {
     }
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewChatroom {
-    #[garde(length(chars, min = 1, max = 100), custom(storable))]
-    title: String,
+    title: Title,
 }
 
 /// Inserts nothing for a user who is gone, or just going: the lock waits for that. The update changes nothing; it makes

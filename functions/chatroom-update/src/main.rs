@@ -1,6 +1,5 @@
 //! `PATCH /chatroom/{id}`: renames a chatroom.
 
-use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::{
@@ -9,7 +8,7 @@ use shared::{
     chatroom_cache::ChatroomCache,
     config::ConfigError,
     database::Database,
-    domain::{Chatroom, ChatroomId, storable},
+    domain::{Chatroom, ChatroomId, Title},
     http,
 };
 
@@ -29,11 +28,10 @@ impl App {
     }
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Changes {
-    #[garde(length(chars, min = 1, max = 100), custom(storable))]
-    title: String,
+    title: Title,
 }
 
 const UPDATE: &str = "

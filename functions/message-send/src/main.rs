@@ -5,16 +5,15 @@
 
 use std::time::Duration;
 
-use garde::Validate;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use shared::{
     Error, Result,
     auth::TokenVerifier,
     chatroom_cache::ChatroomCache,
-    config::{ConfigError, DailyLimits},
+    config::ConfigError,
     database::{self, Database},
-    domain::{ChatroomId, MessageId, Status, UserId, storable},
+    domain::{ChatroomId, Content, DailyLimits, MessageId, Status, UserId},
     error::OverLimit,
     http,
     queue::Queue,
@@ -44,11 +43,10 @@ impl App {
     }
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Draft {
-    #[garde(length(chars, min = 1, max = 16_000), custom(storable))]
-    content: String,
+    content: Content,
 }
 
 /// A message as it was accepted. An accepted one is shown the same however often it is posted.
@@ -114,9 +112,12 @@ async fn send(app: &App, request: Request) -> Result<Response<Body>> {
     let key = http::idempotency_key(&request)?;
     let draft: Draft = http::json(&request)?;
 
-    match app.accept(room, caller.user, key, &draft.content).await? {
+    match app
+        .accept(room, caller.user, key, draft.content.as_str())
+        .await?
+    {
         Outcome::Accepted(message)
-            if message.chatroom_id == room && message.content == draft.content =>
+            if message.chatroom_id == room && message.content == draft.content.as_str() =>
         {
             // Both may fail; neither is part of the promise.
             tokio::join!(

@@ -5,9 +5,9 @@ use serde::Serialize;
 use shared::{
     Error, Result,
     auth::TokenVerifier,
-    config::{ConfigError, DailyLimits},
+    config::ConfigError,
     database::Database,
-    domain::Plan,
+    domain::{DailyLimits, Plan},
     http,
 };
 use time::OffsetDateTime;

@@ -6,7 +6,9 @@
 use time::OffsetDateTime;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::domain::{ChatroomId, MessageId, SessionId, UserId};
+use crate::domain::{
+    ChatroomId, Content, Email, MessageId, Mobile, Name, SessionId, Title, UserId,
+};
 
 /// A value that can be a statement's parameter.
 pub trait Parameter: ToSql + Sync {
@@ -56,4 +58,9 @@ typed! {
     SessionId => UUID,
     ChatroomId => UUID,
     MessageId => UUID,
+    Mobile => TEXT,
+    Title => TEXT,
+    Content => TEXT,
+    Name => TEXT,
+    Email => TEXT,
 }

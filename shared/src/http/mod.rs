@@ -1,6 +1,7 @@
 //! Serves a function over HTTP: parses its requests and writes its responses.
 
 pub mod cursor;
+mod fields;
 pub mod problem;
 mod request;
 mod response;

@@ -2,27 +2,24 @@
 
 use std::{borrow::Cow, fmt::Display, ops::RangeInclusive, str::FromStr};
 
-use garde::Validate;
 use lambda_http::{Request, RequestExt, http::header, request::RequestContext};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
-use crate::{Error, Result, error::InvalidField};
+use super::fields;
+use crate::{Error, Result};
 
 /// Limits the request body.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Parses and validates the JSON body.
+/// Parses the JSON body. Its fields have types that hold their rules, so a value that exists is acceptable.
 ///
 /// # Errors
 /// - [`Error::TooLarge`] above [`MAX_BODY_BYTES`],
 /// - [`Error::NotJson`] unless the content type says JSON,
 /// - [`Error::Malformed`] for what is not JSON,
-/// - [`Error::Invalid`] for a field that is missing, unknown, of another type or outside its rules.
-pub fn json<T>(request: &Request) -> Result<T>
-where
-    T: DeserializeOwned + Validate<Context = ()>,
-{
+/// - [`Error::Invalid`] with every field that is missing, unknown, of another type or outside its rules.
+pub fn json<T: DeserializeOwned>(request: &Request) -> Result<T> {
     let body: &[u8] = request.body().as_ref();
     if body.len() > MAX_BODY_BYTES {
         return Err(Error::TooLarge(MAX_BODY_BYTES));
@@ -35,27 +32,19 @@ where
         serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
         return Err(Error::invalid("body", "must be a JSON object"));
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value: T = serde_path_to_error::deserialize(&mut deserializer).map_err(unreadable)?;
-    deserializer.end().map_err(|error| malformed(&error))?;
-    value.validate().map_err(|report| {
-        let fields = report.iter().map(|(path, error)| InvalidField {
-            field: path.to_string(),
-            message: error.to_string(),
-        });
-        Error::Invalid(fields.collect())
-    })?;
-    Ok(value)
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => {
+            fields::invalid::<T>(body).map_or_else(|error| malformed(&error), Error::Invalid)
+        }
+        _ => malformed(&error),
+    })
 }
 
 /// Parses the JSON body as [`json`] does, but takes an empty one for the default.
 ///
 /// # Errors
 /// As [`json`].
-pub fn json_or_default<T>(request: &Request) -> Result<T>
-where
-    T: DeserializeOwned + Validate<Context = ()> + Default,
-{
+pub fn json_or_default<T: DeserializeOwned + Default>(request: &Request) -> Result<T> {
     if request.body().is_empty() {
         return Ok(T::default());
     }
@@ -68,28 +57,6 @@ fn is_json(request: &Request) -> bool {
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
-}
-
-fn unreadable(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
-    let path = error.path().to_string();
-    let inner = error.into_inner();
-    if inner.classify() != Category::Data {
-        return malformed(&inner);
-    }
-    // serde_json appends the position, which says nothing about a field.
-    let message = inner.to_string();
-    let message = message.split(" at line ").next().unwrap_or_default();
-    Error::invalid(named_field(message).unwrap_or(&path), message)
-}
-
-/// Finds the field in "missing field `title`", "unknown field `titel`, expected …" or "duplicate field `title`": these
-/// errors lie with the object, so their path does not name it.
-fn named_field(message: &str) -> Option<&str> {
-    let kinds = ["missing", "unknown", "duplicate"];
-    let rest = kinds
-        .iter()
-        .find_map(|kind| message.strip_prefix(kind)?.strip_prefix(" field `"));
-    rest?.split('`').next()
 }
 
 fn malformed(error: &serde_json::Error) -> Error {

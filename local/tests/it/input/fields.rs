@@ -65,6 +65,15 @@ fn expected_type(schema: &Value) -> String {
     CONTRACT.resolve(schema)["type"].to_string()
 }
 
+pub async fn every_wrong_field_of_a_body_is_named_at_once(stack: &Stack) {
+    let signup = json!({ "surplus": 1, "mobile": "555", "email": 7, "name": " " });
+    let response = stack.post("/auth/signup", &signup).await;
+    let expected = vec!["mobile", "name", "email", "surplus"];
+    assert_eq!((response.problem(), fields(&response)), (INVALID, expected));
+    let message = &response.body["errors"][2]["message"];
+    assert_eq!(message, "must be text", "not in serde's words");
+}
+
 pub async fn what_is_no_mobile_number_is_refused_wherever_one_is_asked_for(stack: &Stack) {
     let sender = &Sender::new(stack).await;
     let values = [
@@ -100,19 +109,20 @@ pub async fn what_is_no_code_of_six_digits_is_refused_wherever_one_is_asked_for(
     refused_everywhere(sender, "otp", &values.map(Value::from)).await;
 }
 
-pub async fn a_title_has_1_to_100_characters_of_any_script(stack: &Stack) {
+pub async fn a_title_has_1_to_100_characters_of_any_script_and_is_not_blank(stack: &Stack) {
     let sender = &Sender::new(stack).await;
     let refused = [
         String::new(),
         "a".repeat(101),
         "ж".repeat(101),
+        " \n\u{a0}".into(),
         "a\0b".into(),
     ];
     refused_everywhere(sender, "title", &refused.map(Value::from)).await;
 
     for title in [
         "a".to_owned(),
-        " ".into(),
+        " a ".into(),
         "ж".repeat(100),
         "👩".repeat(100),
         "\u{1}\u{202e}\n".into(),
@@ -162,12 +172,15 @@ pub async fn a_message_has_1_to_16000_characters_of_any_script(stack: &Stack) {
 
 pub async fn a_name_has_1_to_100_characters_and_an_address_an_at_sign(stack: &Stack) {
     let sender = &Sender::new(stack).await;
-    let names = [String::new(), "a".repeat(101), "a\0b".into()];
+    let names = [String::new(), " ".into(), "a".repeat(101), "a\0b".into()];
     refused_everywhere(sender, "name", &names.map(Value::from)).await;
     let long = format!("{}@example.com", "a".repeat(243));
     let addresses = [
         String::new(),
         "a@".into(),
+        "ada@".into(),
+        "@example.com".into(),
+        "a b@example.com".into(),
         "ada.example.com".into(),
         "a\0@b".into(),
         long.clone(),

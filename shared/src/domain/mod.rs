@@ -1,10 +1,14 @@
-//! The product's nouns: ids, numbers, plans, and the JSON shapes of the API. No I/O.
+//! The product's nouns: ids, what users type, plans, and the JSON shapes of the API. No I/O.
+
+mod text;
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+pub use text::{Content, Email, Mobile, Name, NotAMobile, Title};
 
 /// Makes an id type: a UUIDv7, so that newer rows sort behind older ones and index pages fill in order.
 macro_rules! id {
@@ -72,41 +76,6 @@ impl UserId {
     }
 }
 
-/// A mobile number in E.164: a plus sign and 7 to 15 digits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Mobile(String);
-
-/// Says what a mobile number looks like.
-#[derive(Debug, thiserror::Error)]
-#[error("must be a mobile number in international form, such as +15550109999")]
-pub struct NotAMobile;
-
-impl Mobile {
-    /// The number in E.164.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for Mobile {
-    type Error = NotAMobile;
-
-    /// Accepts the usual ways to write a number: spaces, dashes and brackets are left out.
-    fn try_from(text: String) -> Result<Self, NotAMobile> {
-        let number: String = text
-            .chars()
-            .filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '[' | ']'))
-            .collect();
-        let digits = number.strip_prefix('+').ok_or(NotAMobile)?.as_bytes();
-        let well_formed = (7..=15).contains(&digits.len())
-            && digits[0] != b'0'
-            && digits.iter().all(u8::is_ascii_digit);
-        well_formed.then_some(Self(number)).ok_or(NotAMobile)
-    }
-}
-
 /// What a user pays for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -115,6 +84,15 @@ pub enum Plan {
     Basic,
     /// Paid through Stripe.
     Pro,
+}
+
+/// How many messages each plan allows in a UTC day.
+#[derive(Debug, Clone, Copy)]
+pub struct DailyLimits {
+    /// Those of Basic.
+    pub basic: i32,
+    /// Those of Pro.
+    pub pro: i32,
 }
 
 /// A user as the API shows it.
@@ -229,55 +207,6 @@ impl From<String> for Failure {
         Self {
             message: message.into(),
             reason,
-        }
-    }
-}
-
-/// Refuses text that Postgres cannot store; for `garde`'s `custom`.
-///
-/// # Errors
-/// When `text` contains the NUL character.
-pub fn storable(text: &str, (): &()) -> garde::Result {
-    if text.contains('\0') {
-        return Err(garde::Error::new("must not contain the NUL character"));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    //! What counts as a mobile number.
-
-    use super::*;
-
-    fn parse(text: &str) -> Option<String> {
-        Mobile::try_from(text.to_owned())
-            .ok()
-            .map(|mobile| mobile.0)
-    }
-
-    #[test]
-    fn usual_ways_of_writing_a_number_are_normalised() {
-        for text in ["+1 (555) 010-9999", "+15550109999", "+1-555-010-9999"] {
-            assert_eq!(parse(text).as_deref(), Some("+15550109999"), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_a_number_is_refused() {
-        for text in [
-            "",
-            "+",
-            "15550109999",
-            "+05550109999",
-            "+123456",
-            "+1234567890123456",
-            "+1555O109999",
-            "++15550109999",
-            "+1555\u{0661}109999",
-            "+1555\u{0}109999",
-        ] {
-            assert_eq!(parse(text), None, "{text}");
         }
     }
 }
