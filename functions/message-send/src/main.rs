@@ -82,7 +82,7 @@ const ACCEPT: &str = "
         union
         select id, chatroom_id, content, created_at from messages where user_id = $1 and idempotency_key = $4
     ), allowance as (
-        select case plan when 'pro' then $7 else $6 end as daily from plans where user_id = $1
+        select case plan when 'pro' then $7::int else $6::int end as daily from plans where user_id = $1
     ), quota as (
         insert into daily_usage as usage (user_id, day, used)
         select $1, (now() at time zone 'utc')::date, 1

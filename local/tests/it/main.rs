@@ -9,6 +9,7 @@
 //! | [`faults`] | what the system survives; its table names the test for each fault |
 //! | [`contract`] | routes, functions, events, `openapi.yaml` and `template.yaml` say the same |
 //! | [`deployment`] | the AWS stack, deployed into MiniStack |
+//! | [`partitions`] | the schema and every statement, spread over partitions by user |
 //! | [`supervisor`] | the local stack does what Lambda, API Gateway and SQS would |
 //! | [`vendors`] | the stand-ins satisfy the official clients of Gemini and Stripe |
 //!
@@ -31,6 +32,7 @@ mod contract;
 mod deployment;
 mod faults;
 mod input;
+mod partitions;
 mod payments;
 mod proxy;
 mod stops;
