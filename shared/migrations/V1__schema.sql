@@ -71,8 +71,14 @@ create table messages (
                     check (status in ('queued', 'answering', 'answered', 'failed')),
     created_at      timestamptz not null default now(),
     idempotency_key text, -- forgotten after a day
+    claimed_at      timestamptz, -- first; the deadline counts from then
     asked           integer not null default 0, -- how often the model was asked
+    lost            integer not null default 0, -- how many workers died with it
     not_before      timestamptz, -- when a deferred message may be asked again
+    -- The reply while it is written, and the room's epoch when its worker began. Another epoch means another text.
+    draft           text,
+    draft_epoch     bigint,
+    stop_requested_at timestamptz, -- seen at the worker's next checkpoint, or by the next worker
     settled_at      timestamptz,
     reply           text,
     finish_reason   text,

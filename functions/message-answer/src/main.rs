@@ -1,26 +1,22 @@
-//! The consumer of the queue: answers the rooms of a batch of wake-ups, all at once.
+//! Consumes the queue: replies to one message in each room of a batch of wake-ups, all at once.
 //!
-//! The time is spent waiting for Gemini, so ten rooms of a batch cost little more than one. Only what cannot be decided
+//! The time is spent waiting for Gemini, so ten rooms of a batch cost little more than one. A batch never waits for a
+//! room's backlog: a room in which more waits is woken again, behind the others. Only what cannot be decided
 //! here goes back to the queue: a body that cannot be read, which ends in the dead-letter queue, and rooms that
 //! Postgres was not there for.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, SystemTime},
-};
+use std::collections::HashMap;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent};
 use shared::{answering::Answering, queue::WakeUp, telemetry::Chain};
-use tokio::time::Instant;
 use tracing::error;
 
 async fn answer(app: &Answering, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let (rooms, unreadable) = rooms(event.payload);
-    let until = Instant::now() + time_left(event.context.deadline());
     let answers = rooms.into_iter().map(async |(room, wake_ups)| {
-        let Err(error) = app.answer(room, until).await else {
+        let Err(error) = app.answer(room).await else {
             return Vec::new();
         };
         error!(room = %room.chatroom_id, error = %Chain(&error), "the room was not answered");
@@ -58,12 +54,6 @@ fn failure(message_id: String) -> BatchItemFailure {
     let mut failure = BatchItemFailure::default();
     failure.item_identifier = message_id;
     failure
-}
-
-fn time_left(deadline: SystemTime) -> Duration {
-    deadline
-        .duration_since(SystemTime::now())
-        .unwrap_or_default()
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -4,10 +4,7 @@
 //! is a plain process, say beside ElastiCache, that drains until it is told to stop. Either way it finishes what it
 //! began.
 
-use std::{
-    env,
-    time::{Duration, SystemTime},
-};
+use std::{env, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use lambda_runtime::{Error, LambdaEvent};
@@ -20,7 +17,7 @@ use shared::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{Instant, sleep, sleep_until},
+    time::sleep,
 };
 use tracing::{error, info};
 
@@ -36,9 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to leave a queue alone that does not answer.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Longer than any process lives.
-const FOR_EVER: Duration = Duration::from_hours(24 * 365);
-
 struct App {
     queue: Queue,
     answering: Answering,
@@ -52,13 +46,13 @@ impl App {
         })
     }
 
-    /// Takes wake-ups until `stop`, and answers their rooms, none of them beyond `until`.
-    async fn drain(&self, stop: impl Future<Output = ()>, until: Instant) {
+    /// Takes wake-ups until `stop`, and replies to one message in the room of each.
+    async fn drain(&self, stop: impl Future<Output = ()>) {
         stream::repeat(())
             .then(|()| self.receive())
             .take_until(stop)
             .flat_map(stream::iter)
-            .for_each_concurrent(CONCURRENCY, |delivery| self.handle(delivery, until))
+            .for_each_concurrent(CONCURRENCY, |delivery| self.handle(delivery))
             .await;
     }
 
@@ -73,9 +67,9 @@ impl App {
         }
     }
 
-    async fn handle(&self, delivery: Delivery, until: Instant) {
+    async fn handle(&self, delivery: Delivery) {
         let settled = match delivery.wake_up() {
-            Ok(wake_up) => match self.answering.answer(wake_up, until).await {
+            Ok(wake_up) => match self.answering.answer(wake_up).await {
                 Ok(()) => self.queue.acknowledge(&delivery).await,
                 // Without an acknowledgement it comes again.
                 Err(error) => Err(error.into()),
@@ -91,10 +85,8 @@ impl App {
     }
 }
 
-async fn drain_for_a_shift(app: &App, event: LambdaEvent<Value>) -> Result<(), Error> {
-    let time_left = event.context.deadline().duration_since(SystemTime::now());
-    let until = Instant::now() + time_left.unwrap_or_default();
-    app.drain(sleep_until(Instant::now() + SHIFT), until).await;
+async fn drain_for_a_shift(app: &App, _: LambdaEvent<Value>) -> Result<(), Error> {
+    app.drain(sleep(SHIFT)).await;
     Ok(())
 }
 
@@ -110,7 +102,7 @@ async fn drain_until_told_to_stop() -> Result<(), Error> {
         }
         info!("stopping: no more wake-ups are taken");
     };
-    app.drain(stop, Instant::now() + FOR_EVER).await;
+    app.drain(stop).await;
     Ok(())
 }
 

@@ -1,34 +1,48 @@
-//! Answering a room: claim, ask, settle, until nothing is left to do.
+//! Replies to messages: claims a room, asks the model, settles the message.
 //!
 //! One room has one worker, and its messages are answered in order. A worker claims the room with a lease and a
-//! fencing number, the epoch; every later write carries the epoch and does nothing once it is stale. A worker that
-//! dies leaves a lease that ends soon, and a message that the next claim finds.
+//! fencing number, the epoch; every later write carries the epoch and does nothing once it is stale. While the model
+//! writes, the worker stores a checkpoint every second: it prolongs the lease, keeps the draft, and learns of a stop. A
+//! worker that dies leaves a lease that ends soon, and a message that the next claim finds.
+//!
+//! A worker replies to one message and then wakes the room again, behind all others, if more wait. So the queue decides
+//! who is next, however many messages one room or one user has waiting.
+//!
+//! The consumer of the queue calls [`answer`](Answering::answer). An endpoint that passes the reply on while it is
+//! written calls [`claim`](Answering::claim), [`work`](Answering::work) and [`hand_over`](Answering::hand_over).
 
 mod lease;
 
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{error, info, warn};
 
+pub use crate::gemini::Draft;
 use crate::{
     config::{self, ConfigError},
     database::{self, Database},
-    gemini::{Gemini, Outcome},
+    domain::Message,
+    gemini::{Finish, Gemini, Outcome},
     queue::{Queue, WakeUp},
 };
-use lease::{Claim, Lease};
+pub use lease::Lease;
+use lease::{Claim, Settled};
 
 type Result<T> = std::result::Result<T, database::Error>;
+
+/// How often a worker stores a checkpoint; more often if the lease is shorter than twice this.
+const CHECKPOINT_PERIOD: Duration = Duration::from_secs(1);
+
+/// How many workers may die with a message before it is given up.
+const MAX_LOST: i32 = 8;
 
 /// The delay before the first further try; it doubles with every one.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
-/// Time to settle and hand over, beyond what an answer may take.
-const MARGIN: Duration = Duration::from_secs(5);
-
-/// Answers rooms.
+/// Replies to the messages of rooms.
 pub struct Answering {
     database: Database,
     queue: Queue,
@@ -37,12 +51,30 @@ pub struct Answering {
 }
 
 struct Settings {
-    /// How long a claim holds without being renewed.
+    /// How long a claim holds without a checkpoint.
     lease: Duration,
-    /// How long after it was accepted a message may still be tried again.
+    /// How long after its first claim a message may still be tried again.
     deadline: Duration,
     /// The longest history sent with a prompt, in estimated tokens.
     history_tokens: i64,
+}
+
+/// How the work on a message ended.
+pub enum End {
+    /// The message is answered or failed.
+    Settled(Box<Message>),
+    /// The message waits for another try.
+    Deferred,
+    /// Another worker has the room, or the room is gone. Nothing was stored.
+    Lost,
+}
+
+/// What a worker leaves behind.
+pub struct Worked {
+    /// What became of the message.
+    pub end: End,
+    /// When the room has to be woken, for this message or a later one. Nothing, when nothing waits.
+    pub wake_after: Option<Duration>,
 }
 
 impl Answering {
@@ -64,47 +96,84 @@ impl Answering {
         })
     }
 
-    /// Answers what is due in the room of a wake-up, oldest first. Before `until` gets too close for another answer, it
-    /// wakes the room for somebody else and returns.
+    /// Replies to the oldest message of a room, if one is due and nobody else is at it. A panic ends only this room's
+    /// work: the room is woken again when the lease is over.
     ///
     /// # Errors
     /// When Postgres fails. The room stays as it is, and a later wake-up goes on from there.
-    pub async fn answer(&self, wake_up: WakeUp, until: Instant) -> Result<()> {
+    pub async fn answer(&self, room: WakeUp) -> Result<()> {
+        let answering = AssertUnwindSafe(self.answer_one(room)).catch_unwind();
+        let Ok(result) = answering.await else {
+            error!(metric = "room_panicked", room = %room.chatroom_id, "a worker panicked");
+            let WakeUp {
+                chatroom_id,
+                user_id,
+            } = room;
+            self.queue
+                .wake_after(self.settings.lease, chatroom_id, user_id)
+                .await;
+            return Ok(());
+        };
+        result
+    }
+
+    async fn answer_one(&self, room: WakeUp) -> Result<()> {
+        if let Some(lease) = self.claim(room).await? {
+            let worked = self.work(&lease, &Draft::default()).await?;
+            self.hand_over(&lease, &worked).await;
+        }
+        Ok(())
+    }
+
+    /// Claims a room with its oldest message, unless nothing is due there or somebody else holds it.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn claim(&self, room: WakeUp) -> Result<Option<Lease>> {
         loop {
-            match Claim::attempt(&self.database, wake_up, &self.settings).await? {
-                Claim::Nothing => return Ok(()),
+            match Claim::attempt(&self.database, room, &self.settings).await? {
+                Claim::Nothing => return Ok(None),
                 // It had to wait for the room, and what it was about to do is done. Look again.
                 Claim::Outdated => {}
-                Claim::Held(lease) => {
-                    self.answer_one(&lease).await?;
-                    if until < Instant::now() + self.gemini.timeout() + MARGIN {
-                        self.queue.wake(lease.chatroom, lease.user).await;
-                        return Ok(());
-                    }
-                }
+                Claim::Held(lease) => return Ok(Some(*lease)),
             }
         }
     }
 
-    async fn answer_one(&self, lease: &Lease) -> Result<()> {
-        let Some(outcome) = self.ask(lease).await? else {
-            warn!(message_id = %lease.message, "the room was taken over; its answer is dropped");
-            return Ok(());
+    /// Asks the model and settles the message. Meanwhile the reply grows in `draft`, which a caller can subscribe to;
+    /// at the end it is exactly the reply that was stored, unless the message failed or was deferred.
+    ///
+    /// Whoever drops this future leaves the room as if its worker had died.
+    ///
+    /// # Errors
+    /// When Postgres fails. The room stays as it is until the lease is over.
+    pub async fn work(&self, lease: &Lease, draft: &Draft) -> Result<Worked> {
+        if lease.stopped {
+            draft.send_replace(lease.draft.clone());
+            return self.stop(lease, draft).await;
+        }
+        if lease.lost >= MAX_LOST {
+            return self.fail(lease, "GIVEN_UP", "its workers died").await;
+        }
+        if lease.deadline <= Instant::now() {
+            return self
+                .fail(lease, "MODEL_UNAVAILABLE", "past its deadline")
+                .await;
+        }
+        let outcome = tokio::select! {
+            outcome = self.gemini.ask(&lease.history, &lease.prompt, draft) => outcome,
+            interruption = self.keep(lease, draft) => return match interruption? {
+                Interruption::Stopped => self.stop(lease, draft).await,
+                Interruption::Lost => Ok(lost(lease)),
+            },
         };
         match outcome {
-            Outcome::Answered(answer) => {
-                info!(message_id = %lease.message, finish_reason = answer.finish_reason, "answered");
-                lease.settle_answered(&self.database, &answer).await
-            }
+            Outcome::Finished(finish) => self.settle(lease, draft, finish).await,
             Outcome::Refused(reason) => {
                 info!(message_id = %lease.message, reason, "refused");
-                lease.settle_failed(&self.database, &reason).await
+                self.settle_failed(lease, &reason, false).await
             }
-            Outcome::Rejected(reason) => {
-                // The alarm counts lines with this metric.
-                error!(metric = "message_failed", message_id = %lease.message, reason, "rejected");
-                lease.settle_failed(&self.database, "REJECTED").await
-            }
+            Outcome::Rejected(reason) => self.fail(lease, "REJECTED", &reason).await,
             Outcome::Deferred {
                 retry_after,
                 reason,
@@ -115,37 +184,103 @@ impl Answering {
         }
     }
 
-    /// Asks the model and keeps the lease meanwhile. `None` means that the lease was lost.
-    async fn ask(&self, lease: &Lease) -> Result<Option<Outcome>> {
-        let mut answer = std::pin::pin!(self.gemini.ask(&lease.history, &lease.prompt));
-        let period = self.settings.lease / 3;
-        let mut renewal = interval_at(Instant::now() + period, period);
-        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Wakes the room for what its worker has left.
+    pub async fn hand_over(&self, lease: &Lease, worked: &Worked) {
+        if let Some(delay) = worked.wake_after {
+            self.queue
+                .wake_after(delay, lease.chatroom, lease.user)
+                .await;
+        }
+    }
+
+    /// Stores a checkpoint every second, until the reply is to stop or the room is lost.
+    async fn keep(&self, lease: &Lease, draft: &Draft) -> Result<Interruption> {
+        let period = CHECKPOINT_PERIOD.min(self.settings.lease / 2);
+        let mut ticks = interval_at(Instant::now() + period, period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                outcome = &mut answer => return Ok(Some(outcome)),
-                _ = renewal.tick() => {
-                    if !lease.renew(&self.database, self.settings.lease).await? {
-                        return Ok(None);
-                    }
-                }
+            ticks.tick().await;
+            let text = draft.borrow().clone();
+            match lease
+                .checkpoint(&self.database, self.settings.lease, &text)
+                .await?
+            {
+                Some(false) => {}
+                Some(true) => return Ok(Interruption::Stopped),
+                None => return Ok(Interruption::Lost),
             }
         }
     }
 
-    async fn defer(&self, lease: &Lease, delay: Duration, reason: &str) -> Result<()> {
-        if Instant::now() + delay >= lease.deadline {
-            error!(metric = "message_failed", message_id = %lease.message, reason, "given up");
-            return lease
-                .settle_failed(&self.database, "MODEL_UNAVAILABLE")
-                .await;
+    async fn settle(&self, lease: &Lease, draft: &Draft, finish: Finish) -> Result<Worked> {
+        info!(message_id = %lease.message, finish_reason = finish.reason, "answered");
+        let reply = draft.borrow().clone();
+        let settled = lease.settle_answered(&self.database, reply, finish).await?;
+        Ok(settled.map_or_else(|| lost(lease), Worked::from))
+    }
+
+    /// Ends a message where its reply is to stop.
+    async fn stop(&self, lease: &Lease, draft: &Draft) -> Result<Worked> {
+        if draft.borrow().is_empty() {
+            info!(message_id = %lease.message, "stopped before the first word");
+            return self.settle_failed(lease, "STOPPED", false).await;
+        }
+        let finish = Finish {
+            reason: "STOPPED".into(),
+            ..Finish::default()
+        };
+        self.settle(lease, draft, finish).await
+    }
+
+    /// Fails a message through no fault of its own: it is free, and somebody is told.
+    async fn fail(&self, lease: &Lease, reason: &str, cause: &str) -> Result<Worked> {
+        // The alarm counts lines with this metric.
+        error!(metric = "message_failed", message_id = %lease.message, reason, cause, "failed");
+        self.settle_failed(lease, reason, true).await
+    }
+
+    async fn settle_failed(&self, lease: &Lease, reason: &str, free: bool) -> Result<Worked> {
+        let settled = lease.settle_failed(&self.database, reason, free).await?;
+        Ok(settled.map_or_else(|| lost(lease), Worked::from))
+    }
+
+    async fn defer(&self, lease: &Lease, delay: Duration, reason: &str) -> Result<Worked> {
+        let left = lease.deadline.saturating_duration_since(Instant::now());
+        if delay >= left {
+            return self.fail(lease, "MODEL_UNAVAILABLE", reason).await;
         }
         warn!(message_id = %lease.message, reason, ?delay, "deferred");
-        lease.defer(&self.database, delay).await?;
-        self.queue
-            .wake_after(delay, lease.chatroom, lease.user)
-            .await;
-        Ok(())
+        let deferred = lease.defer(&self.database, delay).await?;
+        Ok(deferred.map_or_else(
+            || lost(lease),
+            |delay| Worked {
+                end: End::Deferred,
+                wake_after: Some(delay),
+            },
+        ))
+    }
+}
+
+/// Why a worker stops asking.
+enum Interruption {
+    Stopped,
+    Lost,
+}
+
+impl From<Settled> for Worked {
+    fn from(settled: Settled) -> Self {
+        Self {
+            end: End::Settled(Box::new(settled.message)),
+            wake_after: settled.more_wait.then_some(Duration::ZERO),
+        }
+    }
+}
+
+fn lost(lease: &Lease) -> Worked {
+    warn!(message_id = %lease.message, "the room was taken over; its reply is dropped");
+    Worked {
+        end: End::Lost,
+        wake_after: None,
     }
 }
 

@@ -10,7 +10,7 @@ use std::{sync::OnceLock, time::Duration};
 use reqwest::{Client, StatusCode, header::HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     config::{self, ConfigError},
@@ -31,8 +31,8 @@ pub struct Turn {
 /// What came of asking. Every way in which Gemini can answer has its place here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// A complete answer, or one cut at the model's limit.
-    Answered(Answer),
+    /// The reply is complete, or cut at its longest.
+    Finished(Finish),
     /// The model will not answer this, with its reason: `SAFETY`, `RECITATION`, `EMPTY_ANSWER`. Asking again is
     /// useless.
     Refused(String),
@@ -48,14 +48,15 @@ pub enum Outcome {
     Rejected(String),
 }
 
-/// A model's answer.
+/// The reply as far as the model has written it. Subscribers see it grow.
+pub type Draft = watch::Sender<String>;
+
+/// What the model says at the end of a reply.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Answer {
-    /// Its text.
-    pub text: String,
+pub struct Finish {
     /// `STOP` or `MAX_TOKENS`.
-    pub finish_reason: String,
-    /// The version of the model that answered.
+    pub reason: String,
+    /// The version of the model that replied.
     pub model: Option<String>,
     /// What was read, in tokens.
     pub prompt_tokens: Option<i32>,
@@ -122,23 +123,22 @@ impl Gemini {
         })
     }
 
-    /// The longest that [`ask`](Self::ask) takes.
-    #[must_use]
-    pub fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    /// Asks for the answer to `prompt` after the turns of `history`, oldest first. Takes no longer than
-    /// [`timeout`](Self::timeout).
-    pub async fn ask(&self, history: &[Turn], prompt: &str) -> Outcome {
-        match timeout(self.timeout, self.stream(history, prompt)).await {
+    /// Asks for the reply to `prompt` after the turns of `history`, oldest first, and appends it to `draft` as it comes.
+    /// Takes no longer than `ANSWER_TIMEOUT_SECONDS`.
+    pub async fn ask(&self, history: &[Turn], prompt: &str, draft: &Draft) -> Outcome {
+        match timeout(self.timeout, self.stream(history, prompt, draft)).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => deferred(error.without_url()),
             Err(elapsed) => deferred(elapsed),
         }
     }
 
-    async fn stream(&self, history: &[Turn], prompt: &str) -> Result<Outcome, reqwest::Error> {
+    async fn stream(
+        &self,
+        history: &[Turn],
+        prompt: &str,
+        draft: &Draft,
+    ) -> Result<Outcome, reqwest::Error> {
         let turns = history.iter().flat_map(|turn| {
             [
                 Content::new(Some("user"), &turn.prompt),
@@ -158,7 +158,7 @@ impl Gemini {
         let request = self.client()?.post(&self.url).header("x-goog-api-key", key);
         let response = request.json(&body).send().await?;
         if response.status().is_success() {
-            return Ok(stream::read(response.bytes_stream()).await);
+            return Ok(stream::read(response.bytes_stream(), draft).await);
         }
         let status = response.status();
         let text = response.text().await.unwrap_or_default();

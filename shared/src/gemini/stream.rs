@@ -1,10 +1,10 @@
-//! Gemini's answer as it streams in: server-sent events, each a piece of the answer or an error.
+//! Reads Gemini's reply as it streams in: server-sent events, each a piece of the reply or an error.
 
 use eventsource_stream::{Event, EventStreamError, Eventsource};
 use futures_util::{Stream, StreamExt, TryStream};
 use serde::Deserialize;
 
-use super::{Answer, ApiError, Outcome, deferred};
+use super::{ApiError, Draft, Finish, Outcome, deferred};
 
 /// One event. Unknown fields and values are Gemini's to add.
 #[derive(Deserialize, Default)]
@@ -55,13 +55,13 @@ struct Usage {
     thoughts: Option<i32>,
 }
 
-/// Reads a stream to its end.
-pub(super) async fn read<S, B>(bytes: S) -> Outcome
+/// Reads a stream to its end and appends the reply to `draft`.
+pub(super) async fn read<S, B>(bytes: S, draft: &Draft) -> Outcome
 where
     S: Stream<Item = Result<B, reqwest::Error>> + TryStream,
     B: AsRef<[u8]>,
 {
-    let mut answer = Answer::default();
+    let mut finish = Finish::default();
     let mut blocked = None;
     let mut finished = None;
     let mut events = std::pin::pin!(bytes.eventsource());
@@ -74,16 +74,19 @@ where
             return error.outcome(None);
         }
         blocked = chunk.prompt_feedback.block_reason.or(blocked);
-        answer.note(&chunk.usage_metadata, chunk.model_version);
+        finish.note(&chunk.usage_metadata, chunk.model_version);
         if let Some(candidate) = chunk.candidates.into_iter().next() {
             let parts = candidate.content.parts.into_iter();
-            answer
-                .text
-                .extend(parts.filter(|part| !part.thought).map(|part| part.text));
+            for part in parts.filter(|part| !part.thought && !part.text.is_empty()) {
+                // Postgres cannot store NUL.
+                let text = part.text.replace('\0', "\u{fffd}");
+                draft.send_modify(|draft| draft.push_str(&text));
+            }
             finished = candidate.finish_reason.or(finished);
         }
     }
-    conclude(answer, blocked, finished)
+    let is_empty = draft.borrow().is_empty();
+    conclude(finish, is_empty, blocked, finished)
 }
 
 fn parse(event: Result<Event, EventStreamError<reqwest::Error>>) -> Result<Chunk, Outcome> {
@@ -92,7 +95,12 @@ fn parse(event: Result<Event, EventStreamError<reqwest::Error>>) -> Result<Chunk
         .map_err(|error| deferred(format!("an event is not JSON: {error}")))
 }
 
-fn conclude(mut answer: Answer, blocked: Option<String>, finished: Option<String>) -> Outcome {
+fn conclude(
+    mut finish: Finish,
+    is_empty: bool,
+    blocked: Option<String>,
+    finished: Option<String>,
+) -> Outcome {
     if let Some(reason) = blocked {
         return Outcome::Refused(reason);
     }
@@ -100,19 +108,17 @@ fn conclude(mut answer: Answer, blocked: Option<String>, finished: Option<String
         return deferred("the stream ended without a finish reason");
     };
     match reason.as_str() {
-        "STOP" if answer.text.is_empty() => Outcome::Refused("EMPTY_ANSWER".into()),
-        "MAX_TOKENS" if answer.text.is_empty() => Outcome::Refused(reason),
+        "STOP" if is_empty => Outcome::Refused("EMPTY_ANSWER".into()),
+        "MAX_TOKENS" if is_empty => Outcome::Refused(reason),
         "STOP" | "MAX_TOKENS" => {
-            // Postgres cannot store NUL.
-            answer.text = answer.text.replace('\0', "\u{fffd}");
-            answer.finish_reason = reason;
-            Outcome::Answered(answer)
+            finish.reason = reason;
+            Outcome::Finished(finish)
         }
         _ => Outcome::Refused(reason),
     }
 }
 
-impl Answer {
+impl Finish {
     fn note(&mut self, usage: &Usage, model: Option<String>) {
         self.model = model.or(self.model.take());
         self.prompt_tokens = usage.prompt.or(self.prompt_tokens);
@@ -135,14 +141,16 @@ mod tests {
 
     use super::*;
 
-    fn outcome_of(events: &[&str]) -> Outcome {
+    fn outcome_of(events: &[&str]) -> (Outcome, String) {
         outcome_of_chunks(events.iter().map(|data| format!("data: {data}\r\n\r\n")))
     }
 
-    fn outcome_of_chunks(chunks: impl IntoIterator<Item: AsRef<[u8]>>) -> Outcome {
-        read(stream::iter(chunks.into_iter().map(Ok)))
+    fn outcome_of_chunks(chunks: impl IntoIterator<Item: AsRef<[u8]>>) -> (Outcome, String) {
+        let draft = Draft::default();
+        let outcome = read(stream::iter(chunks.into_iter().map(Ok)), &draft)
             .now_or_never()
-            .map_or_else(|| panic!("never waits"), identity)
+            .map_or_else(|| panic!("never waits"), identity);
+        (outcome, draft.borrow().clone())
     }
 
     const HELLO: &str =
@@ -151,33 +159,38 @@ mod tests {
         "usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2,"thoughtsTokenCount":5},"modelVersion":"g-1"}"#;
 
     #[test]
-    fn pieces_make_an_answer_without_the_thoughts() {
-        let Outcome::Answered(answer) = outcome_of(&[HELLO, &STOP.replace('\n', "")]) else {
-            panic!("must be answered");
+    fn pieces_make_a_reply_without_the_thoughts() {
+        let (outcome, draft) = outcome_of(&[HELLO, &STOP.replace('\n', "")]);
+        let finish = Finish {
+            reason: "STOP".into(),
+            model: Some("g-1".into()),
+            prompt_tokens: Some(3),
+            reply_tokens: Some(7),
         };
-        assert_eq!(answer.text, "Hello");
-        assert_eq!(answer.model.as_deref(), Some("g-1"));
         assert_eq!(
-            (answer.prompt_tokens, answer.reply_tokens),
-            (Some(3), Some(7))
+            (outcome, draft.as_str()),
+            (Outcome::Finished(finish), "Hello")
         );
     }
 
     #[test]
-    fn a_stream_without_a_finish_reason_is_no_answer() {
-        assert!(matches!(outcome_of(&[HELLO]), Outcome::Deferred { .. }));
-        assert!(matches!(outcome_of(&[]), Outcome::Deferred { .. }));
+    fn a_stream_without_a_finish_reason_is_no_reply() {
+        assert!(matches!(outcome_of(&[HELLO]).0, Outcome::Deferred { .. }));
+        assert!(matches!(outcome_of(&[]).0, Outcome::Deferred { .. }));
     }
 
     #[test]
     fn an_error_in_the_stream_decides() {
         let error = r#"{"error":{"code":503,"message":"overloaded","status":"UNAVAILABLE"}}"#;
         assert!(matches!(
-            outcome_of(&[HELLO, error]),
+            outcome_of(&[HELLO, error]).0,
             Outcome::Deferred { .. }
         ));
         let error = r#"{"error":{"code":400,"message":"bad","status":"INVALID_ARGUMENT"}}"#;
-        assert!(matches!(outcome_of(&[HELLO, error]), Outcome::Rejected(_)));
+        assert!(matches!(
+            outcome_of(&[HELLO, error]).0,
+            Outcome::Rejected(_)
+        ));
     }
 
     #[test]
@@ -201,17 +214,22 @@ mod tests {
                 "MAX_TOKENS",
             ),
         ] {
-            assert_eq!(outcome_of(&[event]), Outcome::Refused(reason.into()));
+            assert_eq!(outcome_of(&[event]).0, Outcome::Refused(reason.into()));
         }
     }
 
     #[test]
-    fn an_answer_at_the_limit_is_an_answer() {
+    fn a_reply_at_the_limit_is_a_reply() {
         let event = r#"{"candidates":[{"content":{"parts":[{"text":"Once"}]},"finishReason":"MAX_TOKENS"}]}"#;
-        let Outcome::Answered(answer) = outcome_of(&[event]) else {
-            panic!("must be answered");
+        let (outcome, draft) = outcome_of(&[event]);
+        let finish = Finish {
+            reason: "MAX_TOKENS".into(),
+            ..Finish::default()
         };
-        assert_eq!(answer.finish_reason, "MAX_TOKENS");
+        assert_eq!(
+            (outcome, draft.as_str()),
+            (Outcome::Finished(finish), "Once")
+        );
     }
 
     /// A good stream, with some bytes of it changed.
@@ -257,7 +275,7 @@ mod tests {
             let whole = whole();
             let beginning = &whole[..end.index(whole.len())];
             let outcome = outcome_of_chunks([beginning]);
-            if !matches!(outcome, Outcome::Deferred { .. }) {
+            if !matches!(outcome.0, Outcome::Deferred { .. }) {
                 prop_assert_eq!(outcome, outcome_of_chunks([&whole]));
             }
         }

@@ -12,9 +12,12 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::stops::{
-    CLAIM, Held, SETTLE, content, id, kill, signal, swept, undo_waiting, until_queue_is_empty,
-    until_waiting, without_workers,
+use crate::{
+    proxy::Proxy,
+    stops::{
+        CLAIM, Held, SETTLE, behind_proxies, content, id, kill, signal, swept, undo_waiting,
+        until_logged, until_queue_is_empty, until_waiting, without_workers,
+    },
 };
 
 /// Fault 6.
@@ -24,15 +27,15 @@ pub async fn a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_
     let stack = stack.another(&[]).await;
     let user = stack.user().await;
     let room = user.room().await;
-    // Longer than a lease, which is therefore renewed.
+    // Longer than a lease, which is therefore prolonged.
     let slow = json!([{ "match": "many", "delay_ms": 4_000 }]);
     stack.script(&slow).await;
     user.post(&room, "many 1").await;
     let last = user.post(&room, "many 2").await;
-    let renewed = "chatrooms where epoch = 1 and answering_until > (
+    let prolonged = "chatrooms where epoch = 1 and answering_until > (
                        select min(created_at) + interval '4500 milliseconds' from messages)";
-    until("the lease was renewed", async || {
-        stack.count(renewed).await == 1
+    until("the lease was prolonged", async || {
+        stack.count(prolonged).await == 1
     })
     .await;
     let body = stack.system.wake_up(id(&room)).await.unwrap();
@@ -115,8 +118,7 @@ pub async fn a_room_whose_worker_was_killed_is_taken_over_when_the_lease_ends(st
 pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_nothing(
     stack: &Stack,
 ) {
-    // It is not to notice by itself: it would renew its lease only after minutes.
-    let stack = stack.another(&[("ANSWER_LEASE_SECONDS", "600")]).await;
+    let stack = stack.another(&[]).await;
     let user = stack.user().await;
     let room = user.room().await;
     let outcomes =
@@ -127,9 +129,9 @@ pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_not
     let stalled = stack.system.pids(stack.worker());
     signal(&stalled, Signal::STOP);
 
-    let expire =
-        "create extension pg_stat_statements; update chatrooms set answering_until = now()";
-    stack.execute(expire).await;
+    stack
+        .execute("update chatrooms set answering_until = now()")
+        .await;
     // The stopped process of a queue in Redis is the only one that Lambda would run.
     let _another = (stack.settings.queue == Queue::Redis).then(|| {
         Command::new(Workspace::find().unwrap().binary("message-drain"))
@@ -146,14 +148,9 @@ pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_not
     })
     .await;
 
-    let settles = "(select sum(calls) as calls from pg_stat_statements
-                     where dbid = (select oid from pg_database where datname = current_database())
-                       and query like '%prompt_tokens = %') settles where calls = 2";
     signal(&stalled, Signal::CONT);
-    until("both tried to settle", async || {
-        stack.count(settles).await == 1
-    })
-    .await;
+    let dropped = ["the room was taken over", id(&message)];
+    until_logged(&stack, stack.worker(), dropped).await;
     assert_eq!(user.reply(&message).await, "in time");
     assert_eq!(stack.calls("stall").await.len(), 2);
     assert_eq!(user.used().await, 1);
@@ -163,21 +160,24 @@ pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_not
 pub async fn a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes_again(
     stack: &Stack,
 ) {
-    let stack = stack.another(&[]).await;
+    let (stack, lines) = behind_proxies(stack).await;
     let user = stack.user().await;
     let room = user.room().await;
-    let workers = without_workers(&stack).await;
+    let slow = json!([{ "match": "acknowledged late", "delay_ms": 1_500 }]);
+    stack.script(&slow).await;
     let first = user.post(&room, "acknowledged late").await;
     let second = user.post(&room, "held back").await;
-    // Having settled the first, the worker is kept from finding out that there is nothing left to do.
-    let lock = Held::row(&stack, &second).await;
-    drop(workers);
-    until_waiting(&stack, CLAIM).await;
-    assert_eq!(user.get(&first).await.body["status"], "answered");
+    stack.called("acknowledged late").await;
+    // Having settled the first, the worker waits for the queue to take a wake-up for the second.
+    lines.iter().for_each(Proxy::fall_silent);
+    until("the first is settled", async || {
+        user.get(&first).await.body["status"] == "answered"
+    })
+    .await;
     kill(&stack, stack.worker()).await;
     assert!(stack.system.queue_length().await.unwrap() > 0);
-    undo_waiting(&stack, CLAIM).await;
-    lock.release().await;
+    assert_eq!(user.get(&second).await.body["status"], "queued");
+    lines.iter().for_each(Proxy::heal);
 
     let stored = content(&stack, &first).await;
     let wake_up = stack.system.wake_up(id(&room)).await.unwrap();
