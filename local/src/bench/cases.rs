@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use shared::auth::{Caller, Password};
 
 use super::{
-    driver::Environment,
+    process::Process,
     stock::{SIZES, Stock},
 };
 use crate::{
@@ -75,7 +75,7 @@ impl<'a> Cases<'a> {
         &self,
         function: &str,
         count: usize,
-        codes: Option<&mut Environment>,
+        codes: Option<&mut Process>,
     ) -> Result<Option<Vec<Value>>> {
         let owner = self.stock.owner;
         let room = self.stock.room_of(ORDINARY)?.to_string();
@@ -120,7 +120,7 @@ impl<'a> Cases<'a> {
         &self,
         function: &str,
         count: usize,
-        mut codes: Option<&mut Environment>,
+        mut codes: Option<&mut Process>,
     ) -> Result<Option<Vec<Value>>> {
         let password: Password = serde_json::from_value(PASSWORD.into())?;
         let hash = password.hash().map_err(|error| anyhow!("{error}"))?;
@@ -133,9 +133,9 @@ impl<'a> Cases<'a> {
             }
             let caller = self.stock.user(&mobile, Some(&hash)).await?;
             let code = match (sender_of_codes(function), &mut codes) {
-                (Some(sender), Some(environment)) => {
+                (Some(sender), Some(process)) => {
                     let event = self.with_body(sender, &json!({ "mobile": mobile }))?;
-                    let answer = environment.invoke(&event).await?.body;
+                    let answer = process.invoke(&event).await?.body;
                     let body: Value =
                         serde_json::from_str(answer["body"].as_str().unwrap_or_default())?;
                     body["otp"].clone()

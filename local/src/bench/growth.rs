@@ -97,9 +97,9 @@ fn lists(bench: &Bench<'_>) -> Result<Cases> {
 /// Pages after the first, which the cache does not hold.
 async fn later_pages(bench: &Bench<'_>) -> Result<Cases> {
     let mut cases = Vec::new();
-    let (mut environment, _) = bench.ready("chatroom-list").await?;
+    let (mut process, _) = bench.ready("chatroom-list").await?;
     for (size, mut event) in lists(bench)? {
-        let page = environment.invoke(&event).await?.body;
+        let page = process.invoke(&event).await?.body;
         let page: Value = serde_json::from_str(page["body"].as_str().unwrap_or_default())?;
         let cursor = page["next_cursor"].as_str().unwrap_or_default();
         event["queryStringParameters"] = json!({"limit": "20", "cursor": cursor});

@@ -1,6 +1,6 @@
 //! Measuring one function: its start, its first request, its warm ones, and what they ask of others.
 
-use std::{collections::BTreeMap, fs::File, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -8,15 +8,15 @@ use serde_json::Value;
 use super::{
     cases::{Cases, repeats, sender_of_codes},
     database::{Watch, bare},
-    driver::{Driver, Environment},
     figures::{Calls, Requests, Spread, Warm, ms},
-    relay::{Relay, count, covered, spans},
+    process::{Launcher, Process},
     timing::{Timing, WARMING_UP},
+    traffic::{count, covered, spans},
     wire::{Statement, statements},
 };
 use crate::{
-    machine::{process::log_file, workspace::Workspace},
-    services::postgres::{Postgres, split},
+    machine::{proxy::Proxy, workspace::Workspace},
+    services::postgres::Postgres,
     settings::Variables,
 };
 
@@ -28,90 +28,78 @@ const FIRSTS: usize = 10;
 const REQUESTS: usize = 200;
 const COUNTED: usize = 20;
 
+/// The services that a function's time may go to, and the variables that say where they are.
+const SERVICES: [(&str, &str); 4] = [
+    ("Postgres", "DATABASE_URL"),
+    ("queue and state", "AWS_ENDPOINT_URL"),
+    ("Stripe", "STRIPE_URL"),
+    ("Gemini", "GEMINI_URL"),
+];
+
 /// What functions are run with.
 pub struct Bench<'a> {
     pub workspace: &'a Workspace,
-    pub driver: Driver,
+    pub launcher: Launcher,
     pub variables: Variables,
     pub cases: Cases<'a>,
     pub watch: Watch,
     pub postgres: &'a Postgres,
     pub logs: PathBuf,
-    relays: BTreeMap<&'static str, Relay>,
+    proxies: BTreeMap<&'static str, Proxy>,
 }
 
 impl<'a> Bench<'a> {
-    /// With a relay in front of each service that the variables name.
+    /// Puts a recording proxy before each service that the variables name.
     pub async fn new(
         workspace: &'a Workspace,
         variables: Variables,
         cases: Cases<'a>,
         postgres: &'a Postgres,
     ) -> Result<Self> {
-        let database = split(&variables["DATABASE_URL"])?.0;
-        let (_, database) = database.rsplit_once('@').context("no host")?;
-        let mut relays = BTreeMap::from([("Postgres", Relay::to(database)?)]);
-        for (name, variable) in [
-            ("queue and state", "AWS_ENDPOINT_URL"),
-            ("Stripe", "STRIPE_URL"),
-            ("Gemini", "GEMINI_URL"),
-        ] {
-            let (_, address) = variables[variable].split_once("://").context("no URL")?;
-            relays.insert(name, Relay::to(address)?);
+        let mut proxies = BTreeMap::new();
+        for (service, variable) in SERVICES {
+            proxies.insert(service, Proxy::recording(&variables[variable])?);
         }
         Ok(Self {
             workspace,
-            driver: Driver::start()?,
+            launcher: Launcher::new()?,
             watch: Watch::over(&variables["DATABASE_URL"]).await?,
             variables,
             cases,
             postgres,
             logs: workspace.logs()?,
-            relays,
+            proxies,
         })
     }
 
-    /// The relay in front of a service.
-    pub fn relay(&self, service: &str) -> &Relay {
-        &self.relays[service]
+    /// Returns the proxy before a service.
+    pub fn proxy(&self, service: &str) -> &Proxy {
+        &self.proxies[service]
     }
 
-    fn start(&self, function: &str, variables: &Variables) -> Result<Environment> {
+    fn start(&self, function: &str, variables: &Variables) -> Result<Process> {
         let binary = self.workspace.binary(function);
-        let log: File = log_file(&self.logs, function)?.1;
-        self.driver.launch(function, &binary, variables, log)
+        self.launcher
+            .launch(function, &binary, variables, &self.logs)
     }
 
     /// A process that is ready, and how long that took.
-    pub async fn ready(&self, function: &str) -> Result<(Environment, Duration)> {
-        let mut environment = self.start(function, &self.variables)?;
-        let init = environment.ready().await;
+    pub async fn ready(&self, function: &str) -> Result<(Process, Duration)> {
+        let mut process = self.start(function, &self.variables)?;
+        let init = process.ready().await;
         let init = init.with_context(|| format!("see {}", self.logs.display()))?;
-        Ok((environment, init))
+        Ok((process, init))
     }
 
-    /// A process that is ready and reaches every service through its relay.
-    pub async fn watched(&self, function: &str) -> Result<Environment> {
+    /// Starts a process that reaches every service through its proxy, and waits until it is ready.
+    pub async fn watched(&self, function: &str) -> Result<Process> {
         let mut variables = self.variables.clone();
-        let through = |url: &str, relay: &Relay| {
-            let (scheme, rest) = url.split_once("://").unwrap_or_default();
-            let end = rest.find('/').unwrap_or(rest.len());
-            let start = rest[..end].find('@').map_or(0, |at| at + 1);
-            let (user, path) = (&rest[..start], &rest[end..]);
-            format!("{scheme}://{user}{}{path}", relay.address)
-        };
-        for (name, service) in [
-            ("DATABASE_URL", "Postgres"),
-            ("AWS_ENDPOINT_URL", "queue and state"),
-            ("STRIPE_URL", "Stripe"),
-            ("GEMINI_URL", "Gemini"),
-        ] {
-            let url = through(&variables[name], self.relay(service));
-            variables.insert(name.to_owned(), url);
+        for (service, variable) in SERVICES {
+            variables.insert(variable.to_owned(), self.proxy(service).url.clone());
         }
-        let mut environment = self.start(function, &variables)?;
-        environment.ready().await?;
-        Ok(environment)
+        let mut process = self.start(function, &variables)?;
+        process.ready().await?;
+        Ok(process)
     }
 
     /// How long each function takes to start. They take turns, so that a slow moment meets all of them.
@@ -173,20 +161,20 @@ impl<'a> Bench<'a> {
         let mut times = Vec::new();
         let mut parts: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for event in events {
-            let mut environment = self.watched(function).await?;
+            let mut process = self.watched(function).await?;
             self.forget();
-            let answered = environment.invoke(event).await?;
-            times.push(ms(answered.time));
+            let responded = process.invoke(event).await?;
+            times.push(ms(responded.time));
             let mut waited = Vec::new();
-            for (name, relay) in &self.relays {
-                let spans = spans(&relay.take());
+            for (name, proxy) in &self.proxies {
+                let spans = spans(&proxy.take());
                 parts
                     .entry(*name)
                     .or_default()
                     .push(ms(covered(spans.clone())));
                 waited.extend(spans);
             }
-            let own = answered.time.saturating_sub(covered(waited));
+            let own = responded.time.saturating_sub(covered(waited));
             parts.entry("itself").or_default().push(ms(own));
         }
         let medians = parts.into_iter();
@@ -203,21 +191,21 @@ impl<'a> Bench<'a> {
         function: &str,
         events: &[Value],
     ) -> Result<(Calls, Option<[Statement; 2]>)> {
-        let mut environment = self.watched(function).await?;
+        let mut process = self.watched(function).await?;
         let (warming_up, events) = events.split_at(WARMING_UP);
         for event in warming_up {
-            environment.invoke(event).await?;
+            process.invoke(event).await?;
         }
         self.forget();
         let scanned = self.watch.rows_scanned().await?;
         self.watch.take_statements().await?;
         for event in events {
-            environment.invoke(event).await?;
+            process.invoke(event).await?;
         }
-        let aws = self.relay("queue and state").take();
-        let mut sent = statements(&self.relay("Postgres").take());
+        let aws = self.proxy("queue and state").take();
+        let mut sent = statements(&self.proxy("Postgres").take());
         let executed = self.watch.take_statements().await?;
-        drop(environment); // now Postgres tells what it read
+        drop(process); // now Postgres tells what it read
         tokio::time::sleep(Duration::from_millis(200)).await;
         let scanned = self.watch.rows_scanned().await? - scanned;
         #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
@@ -237,18 +225,18 @@ impl<'a> Bench<'a> {
     }
 
     async fn warm(&self, function: &str, events: &[Value]) -> Result<Warm> {
-        let (environment, _) = self.ready(function).await?;
-        let mut timing = Timing::of(environment);
+        let (process, _) = self.ready(function).await?;
+        let mut timing = Timing::of(process);
         for event in events {
             timing.invoke(event).await?;
         }
         timing.figures()
     }
 
-    /// Forgets what went through the relays.
+    /// Forgets what the proxies recorded.
     pub fn forget(&self) {
-        for relay in self.relays.values() {
-            relay.take();
+        for proxy in self.proxies.values() {
+            proxy.take();
         }
     }
 }

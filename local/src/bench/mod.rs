@@ -6,20 +6,20 @@
 mod budgets;
 mod cases;
 mod database;
-mod driver;
 mod figures;
 mod growth;
 mod measure;
-mod relay;
+mod process;
 mod replies;
 mod report;
 mod size;
 mod stock;
 mod timing;
+mod traffic;
 mod usage;
 mod wire;
 
-use std::{fs, path::PathBuf, process, thread::available_parallelism};
+use std::{fs, path::PathBuf, thread::available_parallelism};
 
 use anyhow::{Context, Result, bail};
 use time::OffsetDateTime;
@@ -79,7 +79,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     workspace.build_packages(&packages).await?;
 
     let services = Services::start(&workspace, crate::machine::ports::Ports::Free).await?;
-    let name = format!("bench_{}", process::id());
+    let name = format!("bench_{}", std::process::id());
     let run = measured(&workspace, &services, &name, &functions).await?;
 
     let (text, holds) = report::markdown(&run);

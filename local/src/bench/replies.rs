@@ -1,4 +1,4 @@
-//! How fast replies are made, by one environment of the consumer.
+//! How fast replies are made, by one process of the consumer.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     figures::{Replies, Spread, ms},
     measure::Bench,
-    relay::{covered, spans},
+    traffic::{covered, spans},
 };
 use crate::settings::Variables;
 
@@ -28,7 +28,7 @@ const LONG_DELAY_MS: u64 = 1_000;
 /// Measures them.
 pub async fn measure(bench: &Bench<'_>) -> Result<Replies> {
     let path_ms = path(bench).await?;
-    let (mut environment, _) = bench.ready(CONSUMER).await?;
+    let (mut process, _) = bench.ready(CONSUMER).await?;
     // The first batch opens the connections.
     let mut events = Vec::new();
     for _ in 0..=BATCHES {
@@ -40,7 +40,7 @@ pub async fn measure(bench: &Bench<'_>) -> Result<Replies> {
             start = Instant::now();
         }
         delay(&bench.variables, LONG_DELAY_MS, ROOMS).await?;
-        environment.invoke(event).await?;
+        process.invoke(event).await?;
     }
     #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
     let per_second = (BATCHES * ROOMS) as f64 / start.elapsed().as_secs_f64();
@@ -53,16 +53,16 @@ pub async fn measure(bench: &Bench<'_>) -> Result<Replies> {
 /// A wake-up's time less what Gemini took, which is seen on its connection. The last look for more work, after the
 /// message is settled, is part of it.
 async fn path(bench: &Bench<'_>) -> Result<Spread> {
-    let mut environment = bench.watched(CONSUMER).await?;
+    let mut process = bench.watched(CONSUMER).await?;
     let mut times = Vec::new();
     for number in 0..=TIMED {
         let event = bench.cases.wake_up(1).await?;
         delay(&bench.variables, DELAY_MS, 1).await?;
         bench.forget();
-        let answered = environment.invoke(&event).await?;
-        let gemini = covered(spans(&bench.relay("Gemini").take()));
+        let responded = process.invoke(&event).await?;
+        let gemini = covered(spans(&bench.proxy("Gemini").take()));
         if number > 0 {
-            times.push(ms(answered.time.saturating_sub(gemini)));
+            times.push(ms(responded.time.saturating_sub(gemini)));
         }
     }
     Ok(Spread::of(times))

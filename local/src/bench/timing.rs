@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::{
-    driver::Environment,
     figures::{Warm, ms, quantile},
+    process::Process,
     usage::{peak_memory, processor_time},
 };
 
@@ -16,7 +16,7 @@ pub const WARMING_UP: usize = 10;
 
 /// A process and the times of its requests.
 pub struct Timing {
-    environment: Environment,
+    process: Process,
     times: Vec<f64>,
     processor: Option<Duration>,
     requests: usize,
@@ -24,9 +24,9 @@ pub struct Timing {
 
 impl Timing {
     /// Of a process that is ready.
-    pub fn of(environment: Environment) -> Self {
+    pub fn of(process: Process) -> Self {
         Self {
-            environment,
+            process,
             times: Vec::new(),
             processor: None,
             requests: 0,
@@ -37,18 +37,18 @@ impl Timing {
     pub async fn invoke(&mut self, event: &Value) -> Result<()> {
         self.requests += 1;
         if self.requests == WARMING_UP + 1 {
-            self.processor = Some(processor_time(self.environment.pid()?)?);
+            self.processor = Some(processor_time(self.process.pid()?)?);
         }
-        let answered = self.environment.invoke(event).await?;
+        let responded = self.process.invoke(event).await?;
         if self.requests > WARMING_UP {
-            self.times.push(ms(answered.time));
+            self.times.push(ms(responded.time));
         }
         Ok(())
     }
 
     /// What came of it.
     pub fn figures(mut self) -> Result<Warm> {
-        let pid = self.environment.pid()?;
+        let pid = self.process.pid()?;
         let used = processor_time(pid)?.saturating_sub(self.processor.unwrap_or_default());
         self.times.sort_by(f64::total_cmp);
         #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]

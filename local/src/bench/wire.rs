@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::relay::{Chunk, What};
+use crate::machine::proxy::{Chunk, What};
 
 /// A statement and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Statement {
 /// The statements among what went to Postgres, in order.
 pub fn statements(passed: &[Chunk]) -> Vec<Statement> {
     let requests = passed.iter().filter_map(|chunk| match &chunk.what {
-        What::Asked(bytes) => Some(bytes.as_slice()),
+        What::Sent(bytes) => Some(bytes.as_slice()),
         _ => None,
     });
     requests.filter_map(statement).collect()

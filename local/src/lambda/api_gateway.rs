@@ -3,25 +3,29 @@
 //!
 //! It never gets a `--timeout`: that would also end the long polls of [`Gateway::next`].
 
-use std::{net::Ipv6Addr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv6Addr, TcpListener},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use axum::body::Bytes;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Child, Command},
-    task::JoinSet,
     time::sleep,
 };
 
 use crate::{
-    lambda::functions::timeout_of,
+    lambda::{functions::timeout_of, runtime_api::Invocation},
     machine::{
         ports::Port,
         process::{Group, log_file, wait_until_ready},
+        proxy::Proxy,
         tools::Tools,
         workspace::Workspace,
     },
@@ -41,17 +45,8 @@ pub struct Gateway {
     /// Over HTTP/1.1 the gateway now and then does not read the rest of an answer of more than a few kilobytes.
     answers: Client,
     _process: Child,
-    _tasks: JoinSet<()>,
-}
-
-/// A request for a function.
-pub struct Invocation {
-    /// The request's id.
-    pub id: String,
-    /// Its X-Ray trace.
-    pub trace: String,
-    /// The event, as JSON.
-    pub event: Bytes,
+    /// The gateway listens on one address, and `cargo lambda invoke` looks for it on the other. Some machines lack that.
+    _ipv6: Option<Proxy>,
 }
 
 impl Gateway {
@@ -77,16 +72,16 @@ impl Gateway {
             TcpStream::connect(("127.0.0.1", port)).await.is_ok()
         })
         .await?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(listen_on_ipv6(port));
+        let url = format!("http://127.0.0.1:{port}");
+        let ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).ok();
         Ok(Self {
-            url: format!("http://127.0.0.1:{port}"),
+            _ipv6: ipv6.map(|listener| Proxy::at(listener, &url)).transpose()?,
+            url,
             client: crate::machine::http::client()?,
             answers: crate::machine::http::builder()?
                 .http2_prior_knowledge()
                 .build()?,
             _process: process,
-            _tasks: tasks,
         })
     }
 
@@ -172,21 +167,5 @@ impl Gateway {
                 Err(_) => sleep(Duration::from_millis(100)).await, // the gateway is stopping
             }
         }
-    }
-}
-
-/// The gateway listens on one address, and `cargo lambda invoke` looks for it on another: passes connections on.
-async fn listen_on_ipv6(port: u16) {
-    let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await else {
-        return; // a machine without it
-    };
-    let mut connections = JoinSet::new();
-    while let Ok((mut client, _)) = listener.accept().await {
-        connections.spawn(async move {
-            if let Ok(mut gateway) = TcpStream::connect(("127.0.0.1", port)).await {
-                let _ = copy_bidirectional(&mut client, &mut gateway).await; // ends with either
-            }
-        });
-        while connections.try_join_next().is_some() {}
     }
 }

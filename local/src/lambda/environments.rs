@@ -3,8 +3,8 @@
 //! or when their binary was built again.
 //!
 //! `cargo lambda watch` routes requests to queues by function, but it has no part in the processes: it gives no true
-//! deadline, and a request whose process died is never answered. So the processes talk to [`Runtime`], which does both
-//! and passes the rest on.
+//! deadline, and a request whose process died is never answered. So the processes talk to [`RuntimeApi`], and their
+//! responses are passed on to the gateway.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,10 +23,10 @@ use tokio::{
 
 use crate::{
     lambda::{
-        api_gateway::{Gateway, Invocation},
+        api_gateway::Gateway,
         functions::Limits,
         logs::Logs,
-        runtime_api::{Environment, Runtime},
+        runtime_api::{Environment, Invocation, Report, RuntimeApi},
     },
     machine::{lock, process::Group, workspace::Workspace},
     settings::Variables,
@@ -39,7 +39,7 @@ struct Function {
     workspace: Workspace,
     variables: Variables,
     gateway: Arc<Gateway>,
-    runtime: Arc<Runtime>,
+    runtime_api: Arc<RuntimeApi>,
     group: Arc<Group>,
     logs: Arc<Logs>,
     idle: Mutex<Vec<Idle>>,
@@ -63,7 +63,7 @@ impl Functions {
         workspace: &Workspace,
         variables: &Variables,
         gateway: &Arc<Gateway>,
-        runtime: &Arc<Runtime>,
+        runtime_api: &Arc<RuntimeApi>,
         group: &Arc<Group>,
         logs: &Arc<Logs>,
     ) -> Result<Self> {
@@ -81,7 +81,7 @@ impl Functions {
                 workspace: workspace.clone(),
                 variables: variables.clone(),
                 gateway: gateway.clone(),
-                runtime: runtime.clone(),
+                runtime_api: runtime_api.clone(),
                 group: group.clone(),
                 logs: logs.clone(),
                 idle: Mutex::default(),
@@ -116,6 +116,7 @@ enum Failure {
     Exited(ExitStatus),
     TimedOut(Duration),
     NotStarted(anyhow::Error),
+    NotRead(anyhow::Error),
 }
 
 impl Function {
@@ -155,6 +156,7 @@ impl Function {
                 )
             }
             Err(Failure::NotStarted(error)) => ("Runtime.InvalidEntrypoint", format!("{error:#}")),
+            Err(Failure::NotRead(error)) => ("Function.ResponseSizeTooLarge", format!("{error:#}")),
         };
         sleep(Duration::from_millis(20)).await; // its last words may still be on their way
         let last_words = self.logs.last_lines(&self.name);
@@ -168,18 +170,31 @@ impl Function {
         let pid = idle.environment.process.id().unwrap_or_default();
         lock(&self.busy).insert(pid);
         let limit = self.limits.timeout;
+        let id = invocation.id.clone();
         idle.environment.give(invocation, SystemTime::now() + limit);
-        let outcome = timeout(limit, idle.environment.ended_or_answered()).await;
+        let outcome = timeout(limit, self.respond(&id, &mut idle.environment)).await;
         lock(&self.busy).remove(&pid);
-        match outcome {
-            Ok(None) => {
-                lock(&self.idle).push(idle);
-                Ok(())
+        outcome.map_err(|_| Failure::TimedOut(limit))??;
+        lock(&self.idle).push(idle);
+        Ok(())
+    }
+
+    /// Waits for the response and gives it to the gateway.
+    async fn respond(&self, id: &str, environment: &mut Environment) -> Result<(), Failure> {
+        let mut response = loop {
+            match environment.next_report().await {
+                Report::Asked(_) => {}
+                Report::Responded(response) => break response,
+                Report::Exited(Ok(status)) => return Err(Failure::Exited(status)),
+                Report::Exited(Err(error)) => return Err(Failure::NotStarted(error.into())),
             }
-            Ok(Some(Ok(status))) => Err(Failure::Exited(status)),
-            Ok(Some(Err(error))) => Err(Failure::NotStarted(error.into())),
-            Err(_) => Err(Failure::TimedOut(limit)),
+        };
+        let body = response.body().await.map_err(Failure::NotRead)?;
+        let passed = self.gateway.answer(&self.name, id, &response.kind, body);
+        if passed.await.is_ok() {
+            response.accept();
         }
+        Ok(())
     }
 
     /// The environment that was used last, or a new one.
@@ -207,19 +222,15 @@ impl Function {
     }
 
     fn start(&self) -> Result<Environment> {
-        let channel = self.runtime.open(&self.name);
         let mut command = Command::new(self.workspace.binary(&self.name));
         command
             .current_dir(&self.workspace.root)
-            .envs(&self.variables)
-            .env("AWS_LAMBDA_RUNTIME_API", &channel.address)
-            .env("AWS_LAMBDA_FUNCTION_NAME", &self.name)
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
-        let start = |command: &mut Command| self.group.spawn(command);
-        let process = self.logs.follow(&self.name, &mut command, start)?;
-        Ok(Environment::new(process, channel))
+            .envs(&self.variables);
+        self.runtime_api
+            .launch(&self.name, &mut command, |command| {
+                let spawn = |command: &mut Command| self.group.spawn(command);
+                self.logs.follow(&self.name, command, spawn)
+            })
     }
 
     fn built(&self) -> Option<SystemTime> {

@@ -1,181 +1,223 @@
 //! The Runtime API that the functions' processes talk to, at an address of its own for each process.
 //!
-//! It hands out requests with a true deadline and passes answers on to the gateway, buffered.
-//! See <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
+//! It hands out invocations with a true deadline, and passes each response on as a stream to whoever started the
+//! process. See <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
 
 use std::{
     collections::HashMap,
+    process::ExitStatus,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Result;
 use axum::{
     Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, State},
+    body::{Body, Bytes, to_bytes},
+    extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get, post},
+    routing::{get, post},
+    serve::ListenerExt,
 };
-use tokio::{net::TcpListener, process::Child, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    process::{Child, Command},
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 
-use crate::{
-    lambda::api_gateway::{Gateway, Invocation},
-    machine::{lock, ports::Port},
-};
+use crate::machine::{lock, ports::Port};
 
 /// Lambda accepts 6 MB.
 const BODY_LIMIT: usize = 6 << 20;
 
-/// The server.
-pub struct Runtime {
-    gateway: Arc<Gateway>,
+/// The server. It ends when this is dropped.
+pub struct RuntimeApi {
     address: String,
-    doors: Mutex<HashMap<u64, Arc<Door>>>,
+    endpoints: Arc<Endpoints>,
     count: AtomicU64,
-    server: Mutex<Option<JoinHandle<()>>>,
+    _server: JoinSet<()>,
 }
 
-/// Where one process comes for requests and brings answers.
-struct Door {
+/// The processes' endpoints by their numbers, which stand first in their paths.
+type Endpoints = Mutex<HashMap<u64, Arc<Endpoint>>>;
+
+/// Where one process asks for invocations and sends responses.
+struct Endpoint {
     function: String,
-    requests: tokio::sync::Mutex<mpsc::UnboundedReceiver<(Invocation, SystemTime)>>,
-    answered: mpsc::UnboundedSender<()>,
+    invocations: tokio::sync::Mutex<mpsc::UnboundedReceiver<(Invocation, SystemTime)>>,
+    reports: mpsc::UnboundedSender<Report>,
 }
 
-/// A process and our side of its door, which closes when this is dropped.
+/// A request for a function.
+pub struct Invocation {
+    /// The request's id.
+    pub id: String,
+    /// Its X-Ray trace.
+    pub trace: String,
+    /// The event, as JSON.
+    pub event: Bytes,
+}
+
+/// What a process does.
+pub enum Report {
+    /// The process asked for its next invocation, at this moment.
+    Asked(Instant),
+    /// The process sends a response.
+    Responded(FunctionResponse),
+    /// The process ended.
+    Exited(std::io::Result<ExitStatus>),
+}
+
+/// A response to an invocation. When it is dropped without [`FunctionResponse::accept`], the process is told that it did
+/// not arrive.
+pub struct FunctionResponse {
+    /// When the process began to send it.
+    pub at: Instant,
+    /// `response` or `error`.
+    pub kind: String,
+    body: Body,
+    accepted: oneshot::Sender<()>,
+}
+
+/// An execution environment: a process and its endpoint, which closes when this is dropped.
 pub struct Environment {
     /// The process. It is killed when this is dropped.
     pub process: Child,
-    channel: Channel,
-}
-
-/// Our side of a door, before its process is started.
-pub struct Channel {
-    /// What `AWS_LAMBDA_RUNTIME_API` must say.
-    pub address: String,
+    /// When it was started.
+    pub started: Instant,
     id: u64,
-    runtime: Arc<Runtime>,
-    requests: mpsc::UnboundedSender<(Invocation, SystemTime)>,
-    answered: mpsc::UnboundedReceiver<()>,
+    endpoints: Arc<Endpoints>,
+    invocations: mpsc::UnboundedSender<(Invocation, SystemTime)>,
+    reports: mpsc::UnboundedReceiver<Report>,
 }
 
-impl Runtime {
+impl RuntimeApi {
     /// Serves on a free port.
-    pub fn start(gateway: Arc<Gateway>) -> Result<Arc<Self>> {
+    pub fn start() -> Result<Self> {
         let listener = TcpListener::from_std(Port::Free.listen()?)?;
-        let runtime = Arc::new(Self {
-            gateway,
-            address: format!("http://{}", listener.local_addr()?),
-            doors: Mutex::default(),
-            count: AtomicU64::default(),
-            server: Mutex::default(),
-        });
-        let routes = routes(get(next), post(answer)).with_state(Arc::downgrade(&runtime));
-        let server = tokio::spawn(async move {
+        let address = listener.local_addr()?.to_string();
+        let endpoints = Arc::<Endpoints>::default();
+        let routes = routes().with_state(endpoints.clone());
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
             let _ = axum::serve(listener, routes).await; // serves until it is aborted
         });
-        *lock(&runtime.server) = Some(server);
-        Ok(runtime)
+        Ok(Self {
+            address,
+            endpoints,
+            count: AtomicU64::default(),
+            _server: server,
+        })
     }
 
-    /// Makes a door for a process of a function.
-    pub fn open(self: &Arc<Self>, function: &str) -> Channel {
+    /// Starts a program as an execution environment of a function, with the variables that Lambda itself sets.
+    pub fn launch(
+        &self,
+        function: &str,
+        command: &mut Command,
+        spawn: impl FnOnce(&mut Command) -> Result<Child>,
+    ) -> Result<Environment> {
         let id = self.count.fetch_add(1, Ordering::Relaxed);
-        let (give, requests) = mpsc::unbounded_channel();
-        let (answered, answers) = mpsc::unbounded_channel();
-        let door = Door {
+        command
+            .env(
+                "AWS_LAMBDA_RUNTIME_API",
+                format!("http://{}/{id}", self.address),
+            )
+            .env("AWS_LAMBDA_FUNCTION_NAME", function)
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+        let (give, invocations) = mpsc::unbounded_channel();
+        let (report, reports) = mpsc::unbounded_channel();
+        let endpoint = Endpoint {
             function: function.to_owned(),
-            requests: tokio::sync::Mutex::new(requests),
-            answered,
+            invocations: tokio::sync::Mutex::new(invocations),
+            reports: report,
         };
-        lock(&self.doors).insert(id, Arc::new(door));
-        Channel {
-            address: format!("{}/{id}", self.address),
+        lock(&self.endpoints).insert(id, Arc::new(endpoint));
+        let started = Instant::now();
+        let process = spawn(command).inspect_err(|_| drop(lock(&self.endpoints).remove(&id)))?;
+        Ok(Environment {
+            process,
+            started,
             id,
-            runtime: self.clone(),
-            requests: give,
-            answered: answers,
+            endpoints: self.endpoints.clone(),
+            invocations: give,
+            reports,
+        })
+    }
+}
+
+impl Environment {
+    /// Lets the process have an invocation when it asks for the next.
+    pub fn give(&self, invocation: Invocation, deadline: SystemTime) {
+        let _ = self.invocations.send((invocation, deadline)); // its endpoint lives as long as this
+    }
+
+    /// Waits for the next report. A response that was sent before the process ended comes first.
+    pub async fn next_report(&mut self) -> Report {
+        tokio::select! {
+            biased;
+            Some(report) = self.reports.recv() => report,
+            status = self.process.wait() => Report::Exited(status),
         }
     }
 }
 
-/// The Runtime API, with a door for each process: where it comes for its next request, and where it brings answers.
-pub fn routes<S: Clone + Send + Sync + 'static>(
-    next: MethodRouter<S>,
-    answer: MethodRouter<S>,
-) -> Router<S> {
+impl Drop for Environment {
+    fn drop(&mut self) {
+        lock(&self.endpoints).remove(&self.id);
+    }
+}
+
+impl FunctionResponse {
+    /// Reads the whole body, which Lambda limits to 6 MB.
+    pub async fn body(&mut self) -> Result<Bytes> {
+        Ok(to_bytes(std::mem::take(&mut self.body), BODY_LIMIT).await?)
+    }
+
+    /// Tells the process that its response arrived.
+    pub fn accept(self) {
+        let _ = self.accepted.send(()); // it may have ended
+    }
+}
+
+fn routes() -> Router<Arc<Endpoints>> {
     Router::new()
-        .route("/{id}/2018-06-01/runtime/invocation/next", next)
+        .route("/{id}/2018-06-01/runtime/invocation/next", get(next))
         .route(
             "/{id}/2018-06-01/runtime/invocation/{request}/{kind}",
-            answer,
+            post(respond),
         )
         .route(
             "/{id}/2018-06-01/runtime/init/error",
             post(async || StatusCode::ACCEPTED),
         )
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        if let Some(server) = lock(&self.server).take() {
-            server.abort();
-        }
-    }
+fn endpoint(endpoints: &Endpoints, id: u64) -> Option<Arc<Endpoint>> {
+    lock(endpoints).get(&id).cloned()
 }
 
-impl Environment {
-    /// Joins a process with its door.
-    pub fn new(process: Child, channel: Channel) -> Self {
-        Self { process, channel }
-    }
-
-    /// Lets the process do a request, when it asks for the next.
-    pub fn give(&self, invocation: Invocation, deadline: SystemTime) {
-        let _ = self.channel.requests.send((invocation, deadline)); // fails for no process, and that is waited for
-    }
-
-    /// Waits for the end of the process, or until it answered the request.
-    pub async fn ended_or_answered(&mut self) -> Option<std::io::Result<std::process::ExitStatus>> {
-        tokio::select! {
-            biased;
-            Some(()) = self.channel.answered.recv() => None,
-            status = self.process.wait() => Some(status),
-        }
-    }
-}
-
-impl Drop for Channel {
-    fn drop(&mut self) {
-        lock(&self.runtime.doors).remove(&self.id);
-    }
-}
-
-type Server = State<std::sync::Weak<Runtime>>;
-
-fn door(server: &Server, id: u64) -> Option<(Arc<Runtime>, Arc<Door>)> {
-    let runtime = server.upgrade()?;
-    let door = lock(&runtime.doors).get(&id).cloned()?;
-    Some((runtime, door))
-}
-
-async fn next(server: Server, Path(id): Path<u64>) -> Response {
-    let Some((_, door)) = door(&server, id) else {
+async fn next(State(endpoints): State<Arc<Endpoints>>, Path(id): Path<u64>) -> Response {
+    let asked = Instant::now();
+    let Some(endpoint) = endpoint(&endpoints, id) else {
         return StatusCode::GONE.into_response();
     };
-    let Some((invocation, deadline)) = door.requests.lock().await.recv().await else {
+    let _ = endpoint.reports.send(Report::Asked(asked));
+    let Some((invocation, deadline)) = endpoint.invocations.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
     };
     let deadline = deadline.duration_since(UNIX_EPOCH).unwrap_or_default();
     let arn = format!(
         "arn:aws:lambda:us-east-1:000000000000:function:{}",
-        door.function
+        endpoint.function
     );
     let headers = [
         ("lambda-runtime-aws-request-id", invocation.id),
@@ -190,18 +232,24 @@ async fn next(server: Server, Path(id): Path<u64>) -> Response {
     (headers, invocation.event).into_response()
 }
 
-async fn answer(
-    server: Server,
-    Path((id, request, kind)): Path<(u64, String, String)>,
-    body: Bytes,
+async fn respond(
+    State(endpoints): State<Arc<Endpoints>>,
+    Path((id, _, kind)): Path<(u64, String, String)>,
+    body: Body,
 ) -> StatusCode {
-    let Some((runtime, door)) = door(&server, id) else {
+    let at = Instant::now();
+    let Some(endpoint) = endpoint(&endpoints, id) else {
         return StatusCode::GONE;
     };
-    let passed = runtime
-        .gateway
-        .answer(&door.function, &request, &kind, body)
-        .await;
-    let _ = door.answered.send(()); // nobody waits any more after a timeout
-    passed.map_or(StatusCode::BAD_GATEWAY, |()| StatusCode::ACCEPTED)
+    let (accepted, acceptance) = oneshot::channel();
+    let _ = endpoint.reports.send(Report::Responded(FunctionResponse {
+        at,
+        kind,
+        body,
+        accepted,
+    }));
+    match acceptance.await {
+        Ok(()) => StatusCode::ACCEPTED,
+        Err(_) => StatusCode::BAD_GATEWAY,
+    }
 }

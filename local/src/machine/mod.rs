@@ -4,6 +4,7 @@ pub mod http;
 pub mod ports;
 pub mod process;
 pub mod progress;
+pub mod proxy;
 pub mod tools;
 pub mod workspace;
 

@@ -16,7 +16,7 @@ use reqwest::Client;
 
 use crate::{
     lambda::{
-        api_gateway::Gateway, environments::Functions, logs::Logs, runtime_api::Runtime,
+        api_gateway::Gateway, environments::Functions, logs::Logs, runtime_api::RuntimeApi,
         triggers::Pump,
     },
     machine::{process::Group, tools::Tools, workspace::Workspace},
@@ -85,9 +85,15 @@ impl System {
         let stripe = stripe.map(|stripe| stripe.serve(webhook, &variables));
 
         let gateway = Arc::new(gateway);
-        let runtime = Runtime::start(gateway.clone())?;
-        let functions =
-            Functions::start(&workspace, &variables, &gateway, &runtime, &group, &logs)?;
+        let runtime_api = Arc::new(RuntimeApi::start()?);
+        let functions = Functions::start(
+            &workspace,
+            &variables,
+            &gateway,
+            &runtime_api,
+            &group,
+            &logs,
+        )?;
         let aws = services.aws.clone();
         let queue_url = &variables["QUEUE_URL"];
         Ok(Self {

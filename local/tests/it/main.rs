@@ -34,7 +34,6 @@ mod faults;
 mod input;
 mod partitions;
 mod payments;
-mod proxy;
 mod stops;
 mod supervisor;
 mod vendors;

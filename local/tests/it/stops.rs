@@ -5,12 +5,11 @@
 use local::{
     harness::{Stack, User, eventually, until},
     lambda::triggers::Paused,
+    machine::proxy::Proxy,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tokio_postgres::Client;
-
-use crate::proxy::Proxy;
 
 /// Parts of the statements at which a worker can be kept waiting.
 pub const CLAIM: &str = "asked = asked + 1";
@@ -155,8 +154,8 @@ pub async fn until_logged(stack: &Stack, function: &str, parts: [&str; 2]) {
 /// A system like this one whose functions reach queue and state store through proxies.
 pub async fn behind_proxies(stack: &Stack) -> (Stack, [Proxy; 2]) {
     let services = Stack::services();
-    let aws = Proxy::before(&services.aws.endpoint).await;
-    let redis = Proxy::before(&services.redis_database().unwrap().unwrap()).await;
+    let aws = Proxy::before(&services.aws.endpoint).unwrap();
+    let redis = Proxy::before(&services.redis_database().unwrap().unwrap()).unwrap();
     let settings = [
         ("AWS_ENDPOINT_URL", aws.url.as_str()),
         ("REDIS_URL", &redis.url),

@@ -1,13 +1,13 @@
 //! Faults 34 and 35: a function that panics, and one that was frozen while its connections were cut.
 
 use futures_util::join;
-use local::harness::{Stack, until};
+use local::{
+    harness::{Stack, until},
+    machine::proxy::Proxy,
+};
 use rustix::process::Signal;
 
-use crate::{
-    proxy::Proxy,
-    stops::{signal, until_logged},
-};
+use crate::stops::{signal, until_logged};
 
 /// Fault 34.
 pub async fn a_panic_is_a_500_and_the_process_serves_the_next_request(stack: &Stack) {
@@ -42,9 +42,9 @@ pub async fn connections_that_were_cut_while_the_function_was_frozen_are_replace
     let database = services.create_database(&name).await.unwrap();
     let redis = services.redis_database().unwrap().unwrap();
     let lines = [
-        Proxy::before(&database).await,
-        Proxy::before(&services.aws.endpoint).await,
-        Proxy::before(&redis).await,
+        Proxy::before(&database).unwrap(),
+        Proxy::before(&services.aws.endpoint).unwrap(),
+        Proxy::before(&redis).unwrap(),
     ];
     let settings = [
         ("DATABASE_URL", lines[0].url.as_str()),

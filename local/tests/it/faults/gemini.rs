@@ -1,17 +1,17 @@
 //! Faults 12 to 16: what becomes of a message, whatever Gemini says.
 
 use futures_util::future::join_all;
-use local::harness::{Stack, until};
+use local::{
+    harness::{Stack, until},
+    machine::proxy::Proxy,
+};
 use serde_json::{Value, json};
 
-use crate::{
-    proxy::Proxy,
-    stops::{id, until_logged},
-};
+use crate::stops::{id, until_logged};
 
 /// Fault 12.
 pub async fn what_may_pass_is_deferred_and_asked_again_until_it_is_answered(stack: &Stack) {
-    let gemini = Proxy::before(stack.system.gemini_url().unwrap()).await;
+    let gemini = Proxy::before(stack.system.gemini_url().unwrap()).unwrap();
     let own = stack.another(&[("GEMINI_URL", &gemini.url)]).await;
     let user = own.user().await;
     let busy = json!({ "status": 429, "retry_delay": "0.1s" });

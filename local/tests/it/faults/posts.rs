@@ -1,14 +1,14 @@
 //! Faults 1 to 3: what becomes of a post.
 
 use futures_util::join;
-use local::harness::{Stack, until};
+use local::{
+    harness::{Stack, until},
+    machine::proxy::Proxy,
+};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::{
-    proxy::Proxy,
-    stops::{behind_proxies, kill, swept, without_workers},
-};
+use crate::stops::{behind_proxies, kill, swept, without_workers};
 
 /// Fault 1.
 pub async fn a_post_while_the_queue_is_down_is_answered_once_it_is_back(stack: &Stack) {

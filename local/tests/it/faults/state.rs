@@ -1,12 +1,12 @@
 //! Fault 32: the state store is away.
 
-use local::harness::{Stack, User};
+use local::{
+    harness::{Stack, User},
+    machine::proxy::Proxy,
+};
 use serde_json::json;
 
-use crate::{
-    proxy::Proxy,
-    stops::{behind_proxies, swept},
-};
+use crate::stops::{behind_proxies, swept};
 
 async fn rooms(user: &User<'_>) -> usize {
     let list = user.get("/chatroom").await.body;
