@@ -5,19 +5,16 @@ use std::process::Stdio;
 use futures_util::future::{join, join_all};
 use local::{
     harness::{Stack, User, until},
-    machine::workspace::Workspace,
+    machine::{proxy::Proxy, workspace::Workspace},
     settings::Queue,
 };
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::{
-    proxy::Proxy,
-    stops::{
-        CLAIM, Held, SETTLE, behind_proxies, content, id, kill, signal, swept, undo_waiting,
-        until_logged, until_queue_is_empty, until_waiting, without_workers,
-    },
+use crate::stops::{
+    CLAIM, Held, SETTLE, behind_proxies, content, id, kill, signal, swept, undo_waiting,
+    until_logged, until_queue_is_empty, until_waiting, without_workers,
 };
 
 /// Fault 6.
