@@ -1,6 +1,6 @@
 //! `GET /chatroom`: the caller's chatrooms, latest activity first.
 //!
-//! The first page, which everybody loads first, comes from the cache. It holds the most rooms that a page may have, and
+//! The first page, which everybody loads first, may come from a cache. It holds the most rooms that a page may have, and
 //! one more to know whether there is another page, so it serves pages of any size.
 
 use lambda_http::{Body, Request, Response};
@@ -62,7 +62,7 @@ async fn list(app: &App, request: Request) -> Result<Response<Body>> {
     let limit = http::query(&request, "limit", 1..=LARGEST_PAGE, 50)?;
     let after = cursor::read(&request, &list_name(caller.user))?;
     let mut items = match after {
-        None => {
+        None if app.cache.is_on() => {
             app.cache
                 .list(caller.user, app.rooms(caller.user, LARGEST_PAGE, None))
                 .await?
@@ -111,6 +111,7 @@ mod tests {
     use serde_json::{Value, json};
     use shared::{
         auth::Caller,
+        state::StateStore,
         testing::{self, parts, request},
     };
 
@@ -121,6 +122,13 @@ mod tests {
             tokens: TokenVerifier::from_env().unwrap(),
             database: testing::database().await,
             cache: ChatroomCache::from_env().unwrap(),
+        }
+    }
+
+    async fn with_cache() -> App {
+        App {
+            cache: ChatroomCache::over(StateStore::from_env().unwrap()),
+            ..app().await
         }
     }
 
@@ -146,7 +154,12 @@ mod tests {
 
     #[tokio::test]
     async fn pages_of_any_size_show_every_room_once_latest_first() {
-        let app = app().await;
+        for app in [app().await, with_cache().await] {
+            show_every_room(&app).await;
+        }
+    }
+
+    async fn show_every_room(app: &App) {
         let caller = testing::user(&app.database).await;
         let mut rooms = Vec::new();
         for _ in 0..7 {
@@ -157,10 +170,10 @@ mod tests {
         }
         for limit in ["1", "3", "7", "100"] {
             let mut seen = Vec::new();
-            let mut current = page(&app, caller, &[("limit", limit)]).await;
+            let mut current = page(app, caller, &[("limit", limit)]).await;
             seen.extend(ids(&current));
             while let Some(cursor) = current["next_cursor"].as_str().map(str::to_owned) {
-                current = page(&app, caller, &[("limit", limit), ("cursor", &cursor)]).await;
+                current = page(app, caller, &[("limit", limit), ("cursor", &cursor)]).await;
                 seen.extend(ids(&current));
             }
             assert_eq!(seen, rooms, "pages of {limit}");
@@ -169,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_cache_is_used_until_it_is_told_of_a_change() {
-        let app = app().await;
+        let app = with_cache().await;
         let caller = testing::user(&app.database).await;
         assert_eq!(ids(&page(&app, caller, &[]).await).len(), 0);
         testing::chatroom(&app.database, caller).await;
@@ -184,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_reader_cannot_put_an_old_list_back() {
-        let app = app().await;
+        let app = with_cache().await;
         let caller = testing::user(&app.database).await;
         let slow = app.cache.list(caller.user, async {
             let old = app.rooms(caller.user, LARGEST_PAGE, None).await;
@@ -195,6 +208,16 @@ mod tests {
         });
         assert_eq!(slow.await.unwrap().len(), 0);
         assert_eq!(ids(&page(&app, caller, &[]).await).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn without_a_cache_a_list_is_read_anew() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        for rooms in 0..3 {
+            assert_eq!(ids(&page(&app, caller, &[]).await).len(), rooms);
+            testing::chatroom(&app.database, caller).await;
+        }
     }
 
     #[tokio::test]

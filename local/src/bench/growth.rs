@@ -23,25 +23,44 @@ pub async fn measure(bench: &Bench<'_>, functions: &[String]) -> Result<Vec<Grow
             "chatroom-get" | "message-get" | "message-send" | CONSUMER => {
                 rooms(bench, function).await?
             }
-            "chatroom-list" => lists(bench)?,
+            "chatroom-list" => {
+                for (place, variables) in CACHES {
+                    growth.push(of(bench, function, variables, lists(bench, place)?).await?);
+                }
+                later_pages(bench).await?
+            }
             _ => continue,
         };
-        growth.push(of(bench, function, cases).await?);
-        if function == "chatroom-list" {
-            let later = later_pages(bench).await?;
-            growth.push(of(bench, function, later).await?);
-        }
+        growth.push(of(bench, function, &[], cases).await?);
     }
     Ok(growth)
 }
 
+/// Where the first page of rooms may come from.
+const CACHES: [(&str, &[(&str, &str)]); 3] = [
+    ("from Postgres", &[("CHATROOM_CACHE", "none")]),
+    (
+        "cached in DynamoDB",
+        &[("CHATROOM_CACHE", "state"), ("STATE", "dynamodb")],
+    ),
+    (
+        "cached in Redis",
+        &[("CHATROOM_CACHE", "state"), ("STATE", "redis")],
+    ),
+];
+
 /// What is asked with each size.
 type Cases = Vec<(String, Value)>;
 
-async fn of(bench: &Bench<'_>, function: &str, cases: Cases) -> Result<Growth> {
+async fn of(
+    bench: &Bench<'_>,
+    function: &str,
+    variables: &[(&str, &str)],
+    cases: Cases,
+) -> Result<Growth> {
     let mut sizes = Vec::new();
     for (size, event) in cases {
-        let timing = Timing::of(bench.ready(function).await?.0);
+        let timing = Timing::of(bench.ready_with(function, variables).await?.0);
         sizes.push((size, event, timing));
     }
     for _ in 0..REQUESTS {
@@ -84,27 +103,27 @@ async fn rooms(bench: &Bench<'_>, function: &str) -> Result<Cases> {
     Ok(cases)
 }
 
-fn lists(bench: &Bench<'_>) -> Result<Cases> {
+fn lists(bench: &Bench<'_>, place: &str) -> Result<Cases> {
     let stock = bench.cases.stock;
     let users = [(FEW_ROOMS, stock.owner), (MANY_ROOMS, stock.collector)];
     let event = |(rooms, user)| {
         let event = bench.cases.signed_in("chatroom-list", user)?;
-        Ok((format!("{rooms} rooms, cached"), event))
+        Ok((format!("{rooms} rooms, {place}"), event))
     };
     users.into_iter().map(event).collect()
 }
 
-/// Pages after the first, which the cache does not hold.
+/// Pages after the first, which no cache holds.
 async fn later_pages(bench: &Bench<'_>) -> Result<Cases> {
     let mut cases = Vec::new();
     let (mut process, _) = bench.ready("chatroom-list").await?;
-    for (size, mut event) in lists(bench)? {
+    for (size, mut event) in lists(bench, "a later page")? {
         let page = process.invoke(&event).await?.body;
         let page: Value = serde_json::from_str(page["body"].as_str().unwrap_or_default())?;
         let cursor = page["next_cursor"].as_str().unwrap_or_default();
         event["queryStringParameters"] = json!({"limit": "20", "cursor": cursor});
         event["rawQueryString"] = format!("limit=20&cursor={cursor}").into();
-        cases.push((size.replace("cached", "a later page"), event));
+        cases.push((size, event));
     }
     Ok(cases)
 }

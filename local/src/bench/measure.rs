@@ -85,7 +85,19 @@ impl<'a> Bench<'a> {
 
     /// A process that is ready, and how long that took.
     pub async fn ready(&self, function: &str) -> Result<(Process, Duration)> {
-        let mut process = self.start(function, &self.variables)?;
+        self.ready_with(function, &[]).await
+    }
+
+    /// The same with some variables that differ.
+    pub async fn ready_with(
+        &self,
+        function: &str,
+        others: &[(&str, &str)],
+    ) -> Result<(Process, Duration)> {
+        let mut variables = self.variables.clone();
+        let others = others.iter();
+        variables.extend(others.map(|&(name, value)| (name.to_owned(), value.to_owned())));
+        let mut process = self.start(function, &variables)?;
         let init = process.ready().await;
         let init = init.with_context(|| format!("see {}", self.logs.display()))?;
         Ok((process, init))

@@ -44,6 +44,7 @@ pub fn settings(settings: Settings) -> Settings {
         .with("SWEEP_AFTER_SECONDS", 2)
         .with("MESSAGE_DEADLINE_SECONDS", 600)
         .with("HISTORY_TOKENS", 1_000_000)
+        .with("CHATROOM_CACHE", "state")
 }
 
 struct Run<'a> {

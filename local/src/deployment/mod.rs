@@ -233,7 +233,13 @@ fn overrides(variables: &Variables) -> Vec<String> {
     ];
     let parameters = parameters.map(|(parameter, name)| format!("{parameter}={}", variables[name]));
     let keys = format!("JwtPublicKeys='{}'", variables["JWT_PUBLIC_KEYS"]); // SAM takes away the quotation marks
-    let fixed = ["DatabaseRoots=mozilla", "MaximumConsumers=0"].map(str::to_owned);
+    // With everything that a stack may have.
+    let fixed = [
+        "ChatroomCache=state",
+        "DatabaseRoots=mozilla",
+        "MaximumConsumers=0",
+    ];
+    let fixed = fixed.map(str::to_owned);
     let fixed = fixed.into_iter().chain([keys]);
     parameters.into_iter().chain(fixed).collect()
 }

@@ -62,7 +62,8 @@ async fn a_conversation_goes_the_same_way_over_partitioned_tables() {
         local::settings::Queue::Sqs,
         local::settings::State::Dynamodb,
     )
-    .with("DATABASE_URL", partitioned().await);
+    .with("DATABASE_URL", partitioned().await)
+    .with("CHATROOM_CACHE", "none");
     let stack = Stack::start(
         &Stack::services(),
         settings,

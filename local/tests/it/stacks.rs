@@ -75,7 +75,7 @@ pub fn alone() -> &'static Shared {
     &SHARED
 }
 
-/// Short times and wide limits.
+/// Short times, wide limits, and whatever can be cached.
 pub fn settings(queue: Queue, state: State) -> Settings {
     let settings = Settings {
         queue,
@@ -85,6 +85,7 @@ pub fn settings(queue: Queue, state: State) -> Settings {
     settings
         .with("BASIC_DAILY_MESSAGES", DAILY)
         .with("OTP_CODES_PER_ADDRESS_HOUR", 100_000)
+        .with("CHATROOM_CACHE", "state")
         .with("ANSWER_LEASE_SECONDS", 2)
         .with("SWEEP_AFTER_SECONDS", 2)
         .with("MESSAGE_DEADLINE_SECONDS", 60)

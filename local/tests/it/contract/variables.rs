@@ -17,15 +17,17 @@ use super::{template, workspace::WORKSPACE};
 const NO_RUNTIME: &str = "127.0.0.1:1";
 
 /// The choices between which a function reads other variables.
-const KINDS: [[(&str, &str); 3]; 2] = [
+const KINDS: [[(&str, &str); 4]; 2] = [
     [
         ("QUEUE", "sqs"),
         ("STATE", "dynamodb"),
+        ("CHATROOM_CACHE", "state"),
         ("OTP_DELIVERY", "sns"),
     ],
     [
         ("QUEUE", "redis"),
         ("STATE", "redis"),
+        ("CHATROOM_CACHE", "state"),
         ("OTP_DELIVERY", "response"),
     ],
 ];
@@ -40,7 +42,7 @@ fn exists(condition: Option<&str>, kinds: &[(&str, &str)]) -> bool {
 }
 
 /// The variables that a function reads, without those that Lambda itself sets. `cargo local test` sets them all.
-fn read(function: &str, kinds: [(&str, &str); 3]) -> BTreeSet<String> {
+fn read(function: &str, kinds: [(&str, &str); 4]) -> BTreeSet<String> {
     let workspace = Workspace::find().unwrap();
     let output = Command::new(workspace.binary(function))
         .envs(kinds)
