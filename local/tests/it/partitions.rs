@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -111,10 +112,11 @@ fn partitioned_schema() -> String {
         let end = start + schema[start..].find("\n);").unwrap();
         let mut partitions = "\n) partition by hash (user_id);".to_owned();
         for number in 0..PARTITIONS {
-            partitions += &format!(
+            let _ = write!(
+                partitions,
                 "\ncreate table {table}_of_{number} partition of {table}
                      for values with (modulus {PARTITIONS}, remainder {number});"
-            );
+            ); // writing to a string does not fail
         }
         schema.replace_range(end..end + 3, &partitions);
     }
@@ -213,17 +215,16 @@ async fn touched(client: &Client, statement: &Statement) -> BTreeSet<(String, us
         "bool" => "true".to_owned(),
         _ => "1".to_owned(),
     });
-    let values: Vec<_> = values.collect();
-    let types: Vec<_> = prepared.params().iter().map(|kind| kind.name()).collect();
-    let list = |of: &[String]| match of {
+    let list = |of: Vec<String>| match of.as_slice() {
         [] => String::new(),
         of => format!("({})", of.join(", ")),
     };
-    let types = list(&types.into_iter().map(str::to_owned).collect::<Vec<_>>());
+    let values = list(values.collect());
+    let types = prepared.params().iter();
+    let types = list(types.map(|kind| kind.name().to_owned()).collect());
     let batch = format!(
         "deallocate all; set plan_cache_mode = force_custom_plan; prepare statement{types} as {sql};
-         explain (format json) execute statement{}",
-        list(&values)
+         explain (format json) execute statement{values}"
     );
     let rows = client.simple_query(&batch).await;
     let rows = rows.unwrap_or_else(|error| panic!("{name}: {error:?}"));
