@@ -49,4 +49,7 @@ pub mod chaos;
 #[cfg(feature = "workbench")]
 pub mod bench;
 
+#[cfg(feature = "workbench")]
+pub mod load;
+
 pub mod demo;

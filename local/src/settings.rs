@@ -49,6 +49,8 @@ pub struct Settings {
     pub real_gemini: bool,
     /// Whether the functions ask the real Stripe, with the caller's `STRIPE_SECRET_KEY` and what belongs to it.
     pub real_stripe: bool,
+    /// How many environments each function may have, if not as few as one person needs.
+    pub environments: Option<usize>,
     /// Which ports the parts take.
     pub ports: Ports,
     /// Variables of the functions that hold whatever the environment says.
@@ -64,6 +66,7 @@ impl Default for Settings {
             release: false,
             real_gemini: false,
             real_stripe: false,
+            environments: None,
             ports: Ports::default(),
             overrides: Variables::default(),
         }

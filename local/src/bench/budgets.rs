@@ -1,6 +1,9 @@
 //! What the figures may be.
 
-use super::figures::{Figures, Requests, Run, Warm};
+use super::{
+    cost::{Cost, costs},
+    figures::{Figures, Requests, Run, Warm},
+};
 
 /// A limit, and how it is kept.
 pub struct Budget {
@@ -72,6 +75,14 @@ pub fn budgets(run: &Run) -> Vec<Budget> {
             }),
         ),
         most(
+            "CPU of a warm request, ms",
+            "0.8 message-send, 0.5 chatroom-list, 0.3 user-get",
+            requests(run).filter_map(|(figures, requests)| {
+                let limit = cpu_ms(&figures.function)?;
+                Some((figures, requests.warm.cpu_ms, limit))
+            }),
+        ),
+        most(
             "rows read by sequential scans",
             "0",
             requests(run).map(|(figures, requests)| (figures, requests.calls.rows_scanned, 0.0)),
@@ -93,6 +104,7 @@ pub fn budgets(run: &Run) -> Vec<Budget> {
             holds: rate >= REPLIES_PER_SECOND,
         });
     }
+    budgets.extend(costs(run).iter().map(dollars));
     let grown = [
         growth("growth of the time of a warm request", run, |warm| {
             warm.p50_ms
@@ -102,6 +114,25 @@ pub fn budgets(run: &Run) -> Vec<Budget> {
     ];
     budgets.extend(grown.into_iter().flatten());
     budgets
+}
+
+/// The budget of a million messages, which holds for replies of three seconds.
+fn dollars(cost: &Cost) -> Budget {
+    let most = match (cost.way, cost.seconds) {
+        ("streamed", 3) => 8.0,
+        (_, 3) => 17.0,
+        _ => f64::INFINITY,
+    };
+    Budget {
+        figure: "US$ for a million messages",
+        limit: if most.is_finite() {
+            format!("≤ {most}")
+        } else {
+            "–".to_owned()
+        },
+        worst: format!("{:.2} ({}, {} s)", cost.dollars(), cost.way, cost.seconds),
+        holds: cost.dollars() <= most,
+    }
 }
 
 /// By how much a figure grows with the data, if that was measured.
@@ -166,6 +197,16 @@ fn hashes(function: &str) -> bool {
 
 fn asks_stripe(function: &str) -> bool {
     function.starts_with("subscription-") || matches!(function, "stripe-webhook" | "user-delete")
+}
+
+/// The processor time of a warm request of those that are asked most.
+fn cpu_ms(function: &str) -> Option<f64> {
+    match function {
+        "message-send" => Some(0.8),
+        "chatroom-list" => Some(0.5),
+        "user-get" => Some(0.3),
+        _ => None,
+    }
 }
 
 /// How many statements a function's documentation allows it.

@@ -8,6 +8,8 @@ use std::{
 
 use serde::Serialize;
 
+use super::sizes::AtSize;
+
 /// The median of some values, and the quartiles, between which half of them lie.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
@@ -24,6 +26,8 @@ pub struct Figures {
     pub zipped_mb: f64,
     /// Of those that can be called on their own.
     pub requests: Option<Requests>,
+    /// With each memory size, where that can be measured.
+    pub sizes: Vec<AtSize>,
 }
 
 /// Of a function's requests.

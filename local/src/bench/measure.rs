@@ -4,12 +4,14 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use tokio::process::Command;
 
 use super::{
     cases::{Cases, repeats, sender_of_codes},
     database::{Watch, bare},
     figures::{Calls, Requests, Spread, Warm, ms},
     process::{Launcher, Process},
+    quota::Quota,
     timing::{Timing, WARMING_UP},
     traffic::{count, covered, spans},
     wire::{Statement, statements},
@@ -78,9 +80,21 @@ impl<'a> Bench<'a> {
     }
 
     fn start(&self, function: &str, variables: &Variables) -> Result<Process> {
-        let binary = self.workspace.binary(function);
+        let command = Command::new(self.workspace.binary(function));
         self.launcher
-            .launch(function, &binary, variables, &self.logs)
+            .launch(function, command, variables, &self.logs)
+    }
+
+    /// A process that is ready under a quota, and how long that took.
+    pub async fn ready_within(&self, quota: &Quota, function: &str) -> Result<(Process, Duration)> {
+        let command = quota.command(&self.workspace.binary(function));
+        let process = self
+            .launcher
+            .launch(function, command, &self.variables, &self.logs);
+        let mut process = process?;
+        let init = process.ready().await;
+        let init = init.with_context(|| format!("see {}", self.logs.display()))?;
+        Ok((process, init))
     }
 
     /// A process that is ready, and how long that took.

@@ -5,18 +5,22 @@
 
 mod budgets;
 mod cases;
+mod cost;
 mod database;
-mod figures;
+pub(crate) mod figures;
 mod growth;
 mod measure;
+mod millions;
 mod process;
+mod quota;
 mod replies;
 mod report;
 mod size;
+mod sizes;
 mod stock;
 mod timing;
 mod traffic;
-mod usage;
+pub(crate) mod usage;
 mod wire;
 
 use std::{fs, path::PathBuf, thread::available_parallelism};
@@ -57,6 +61,10 @@ pub struct Options {
     pub functions: Vec<String>,
     /// Every function.
     pub all: bool,
+    /// Only what a message takes, and the table of what that costs is written into `docs/operations.md`.
+    pub cost: bool,
+    /// Also with a million rooms and ten million messages, which takes some minutes and 8 GB.
+    pub millions: bool,
     /// Where to write the figures.
     pub json: Option<PathBuf>,
 }
@@ -76,14 +84,22 @@ pub async fn run(options: &Options) -> Result<bool> {
                 .flatten(),
         );
     }
+    if options.millions {
+        packages.extend(millions::FUNCTIONS);
+    }
     workspace.build_packages(&packages).await?;
 
     let services = Services::start(&workspace, crate::machine::ports::Ports::Free).await?;
     let name = format!("bench_{}", std::process::id());
-    let run = measured(&workspace, &services, &name, &functions).await?;
+    let run = measured(&workspace, &services, &name, &functions, options.millions).await?;
 
     let (text, holds) = report::markdown(&run);
     println!("{text}");
+    if options.cost {
+        let document = workspace.root.join("docs/operations.md");
+        cost::write(&document, &cost::costs(&run))?;
+        eprintln!("Written to {}.", document.display());
+    }
     let json = options.json.clone();
     let json = json.unwrap_or_else(|| workspace.target.join("local/bench.json"));
     fs::write(&json, serde_json::to_string_pretty(&run)?)
@@ -102,6 +118,10 @@ fn chosen(workspace: &Workspace, options: &Options) -> Result<Vec<String>> {
     }
     Ok(match options {
         Options { all: true, .. } => known,
+        Options { cost: true, .. } => {
+            let functions = cost::FUNCTIONS.map(str::to_owned).into_iter();
+            functions.filter(|name| known.contains(name)).collect()
+        }
         Options { functions, .. } if !functions.is_empty() => functions.clone(),
         _ => DEFAULT.map(str::to_owned).to_vec(),
     })
@@ -112,6 +132,7 @@ async fn measured(
     services: &Services,
     name: &str,
     functions: &[String],
+    millions: bool,
 ) -> Result<Run> {
     let gemini = Gemini::start(Port::Free)?;
     let stripe = Reserved::at(Port::Free)?;
@@ -134,6 +155,7 @@ async fn measured(
     let mut started = vec![HELLO.to_owned()];
     started.extend_from_slice(functions);
     let inits = bench.inits(&started).await?;
+    let quotas = sizes::quotas();
     let mut figures = Vec::new();
     for function in started {
         step.show(&function);
@@ -143,6 +165,7 @@ async fn measured(
             init_ms: inits[&function],
             zipped_mb: megabytes(size::zipped(&binary)?),
             requests: requests.with_context(|| format!("cannot measure {function}"))?,
+            sizes: sizes::measure(&bench, &quotas, &function).await?,
             function,
         });
     }
@@ -156,7 +179,11 @@ async fn measured(
         None
     };
     step.show("growth");
-    let growth = growth::measure(&bench, functions).await?;
+    let mut growth = growth::measure(&bench, functions).await?;
+    if millions {
+        step.show("millions");
+        growth.extend(millions::measure(&bench, services, name).await?);
+    }
     step.done();
     Ok(Run {
         date: OffsetDateTime::now_utc().date().to_string(),

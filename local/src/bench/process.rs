@@ -53,12 +53,11 @@ impl Launcher {
     pub fn launch(
         &self,
         function: &str,
-        binary: &Path,
+        mut command: Command,
         variables: &Variables,
         logs: &Path,
     ) -> Result<Process> {
         let (_, log) = log_file(logs, function)?;
-        let mut command = Command::new(binary);
         command
             .env_clear()
             .envs(variables)

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use super::{
     budgets::{Budget, budgets},
+    cost::{self, costs},
     figures::{Figures, Requests, Run},
+    sizes::best,
 };
 
 /// Tables that can be pasted as they are, and whether every budget holds.
@@ -18,6 +20,8 @@ pub fn markdown(run: &Run) -> (String, bool) {
         kept(&budgets),
         starts(run),
         requests(run),
+        sizes(run),
+        cost::table(&costs(run)),
         growth(run),
     ];
     let holds = budgets.iter().all(|budget| budget.holds);
@@ -101,6 +105,40 @@ fn requests(run: &Run) -> String {
             format!("{:.2}", warm.cpu_ms),
             number(requests.bare_statement_ms),
         ])
+    });
+    table(&columns, rows)
+}
+
+fn sizes(run: &Run) -> String {
+    let columns = [
+        "with the processor of",
+        "MB",
+        "init, ms",
+        "first request, ms",
+        "p50, ms",
+        "p99, ms",
+        "GB-s a million",
+        "US$ a million",
+    ];
+    let rows = all(run).flat_map(|figures| {
+        let best = best(&figures.sizes).map(|size| size.memory_mb);
+        figures.sizes.iter().map(move |size| {
+            let chosen = best == Some(size.memory_mb);
+            vec![
+                figures.function.clone(),
+                if chosen {
+                    format!("**{}**", size.memory_mb)
+                } else {
+                    size.memory_mb.to_string()
+                },
+                size.init_ms.to_string(),
+                size.first_ms.to_string(),
+                format!("{:.2}", size.warm.p50_ms),
+                format!("{:.2}", size.warm.p99_ms),
+                format!("{:.0}", size.gb_seconds(0.0)),
+                format!("{:.3}", size.dollars()),
+            ]
+        })
     });
     table(&columns, rows)
 }

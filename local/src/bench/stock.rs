@@ -42,6 +42,20 @@ const ROOM: &str = "
            'STOP', 'gemini', 100, 700
     from generate_series(1, $3::int) n";
 
+/// A hundred rooms for each of ten thousand users, and ten messages in each. They are whole, so no foreign key needs to
+/// be looked up for each row.
+const MILLIONS: &str = "
+    set session_replication_role = replica;
+    insert into chatrooms (user_id, id, title, last_position)
+    select users.id, uuidv7(), 'One of a million', 10 from users, generate_series(1, 100);
+    insert into messages (user_id, id, chatroom_id, position, content, status, settled_at, reply, finish_reason, model)
+    select user_id, uuidv7(), id, n, repeat('Which tram? ', 8), 'answered', now(), repeat('The 15E. ', 30), 'STOP',
+           'gemini'
+    from chatrooms, generate_series(1, 10) n
+    where title = 'One of a million';
+    set session_replication_role = default;
+    vacuum analyze";
+
 const QUEUED: &str = "
     with room as (
         update chatrooms set last_position = last_position + 1 where user_id = $3 and id = $2 returning last_position
@@ -88,6 +102,14 @@ impl Stock {
             collector,
             rooms,
         })
+    }
+
+    /// Adds a million rooms with ten million messages.
+    pub async fn add_millions(&self) -> Result<()> {
+        for statement in MILLIONS.split(';') {
+            self.client.batch_execute(statement).await?; // `vacuum` wants to be alone
+        }
+        Ok(())
     }
 
     /// A new user who is signed in.

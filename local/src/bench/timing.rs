@@ -46,6 +46,14 @@ impl Timing {
         Ok(())
     }
 
+    /// The mean that a request is billed for, in milliseconds: AWS rounds each up to a whole one.
+    pub fn billed(&self) -> f64 {
+        let billed: f64 = self.times.iter().map(|ms| ms.ceil()).sum();
+        #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
+        let requests = self.times.len() as f64;
+        billed / requests
+    }
+
     /// What came of it.
     pub fn figures(mut self) -> Result<Warm> {
         let pid = self.process.pid()?;

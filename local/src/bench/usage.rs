@@ -6,10 +6,19 @@ use anyhow::{Context, Result};
 
 /// The most memory that a process ever held, in bytes (`VmHWM`: proc(5)).
 pub fn peak_memory(pid: u32) -> Result<u64> {
+    bytes(pid, "VmHWM:")
+}
+
+/// The memory that a process holds, in bytes.
+pub fn memory(pid: u32) -> Result<u64> {
+    bytes(pid, "VmRSS:")
+}
+
+fn bytes(pid: u32, figure: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(figure));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    Ok(kilobytes.context("the system does not tell a peak of memory")? * 1024)
+    Ok(kilobytes.context("the system does not tell a process's memory")? * 1024)
 }
 
 /// The processor time of a process so far, over its threads. `schedstat` counts nanoseconds, where `stat`'s ticks of

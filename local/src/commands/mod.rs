@@ -56,7 +56,7 @@ impl Options {
 
     async fn start_with(&self, settings: Settings) -> Result<(Workspace, Services, System)> {
         let workspace = Workspace {
-            release: self.release,
+            release: settings.release,
             ..Workspace::find()?
         };
         let services = build_and_start(&workspace, settings.ports).await?;

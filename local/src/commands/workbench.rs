@@ -18,6 +18,15 @@ pub enum Task {
         #[arg(long, default_value_t = 300)]
         steps: usize,
     },
+    /// Lets many people use the system at once, prints what they saw, and fails when a message has no reply.
+    Load {
+        /// How many people.
+        #[arg(long, default_value_t = 200)]
+        users: usize,
+        /// For how long after all have come.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Measures release builds of functions, prints the figures, and fails when one is beyond its budget.
     Bench {
         /// Only this function. May be given more than once.
@@ -26,6 +35,12 @@ pub enum Task {
         /// Every function.
         #[arg(long)]
         all: bool,
+        /// Only what a message takes, and writes the table of what that costs into `docs/operations.md`.
+        #[arg(long)]
+        cost: bool,
+        /// Also measures with a million rooms and ten million messages, which takes some minutes and 8 GB.
+        #[arg(long)]
+        millions: bool,
         /// Where to write the figures.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -50,11 +65,23 @@ pub async fn run(_: &Options, _: Task) -> Result<ExitCode> {
 pub async fn run(options: &Options, task: Task) -> Result<ExitCode> {
     match task {
         Task::Faults { seed, steps } => faults(options, seed, steps).await,
+        Task::Load { users, seconds } => load(options, users, seconds).await,
         Task::Bench {
             functions,
             all,
+            cost,
+            millions,
             json,
-        } => bench(functions, all, json).await,
+        } => {
+            let options = local::bench::Options {
+                functions,
+                all,
+                cost,
+                millions,
+                json,
+            };
+            bench(&options).await
+        }
     }
 }
 
@@ -77,18 +104,27 @@ async fn faults(options: &Options, seed: Option<u64>, steps: usize) -> Result<Ex
 }
 
 #[cfg(feature = "workbench")]
-async fn bench(functions: Vec<String>, all: bool, json: Option<PathBuf>) -> Result<ExitCode> {
-    use local::bench;
+async fn load(options: &Options, users: usize, seconds: u64) -> Result<ExitCode> {
+    use local::{load, machine::ports::Ports};
 
-    let options = bench::Options {
-        functions,
-        all,
-        json,
-    };
-    let holds = bench::run(&options).await?;
-    Ok(if holds {
+    let settings = load::settings(options.settings(Ports::Free));
+    let (_, services, system) = options.start_with(settings).await?;
+    let report = load::run(&system, &load::Options { users, seconds }).await?;
+    println!("{report}");
+    system.stop(&services).await?;
+    Ok(succeeded(report.holds()))
+}
+
+#[cfg(feature = "workbench")]
+fn succeeded(holds: bool) -> ExitCode {
+    if holds {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
+}
+
+#[cfg(feature = "workbench")]
+async fn bench(options: &local::bench::Options) -> Result<ExitCode> {
+    Ok(succeeded(local::bench::run(options).await?))
 }

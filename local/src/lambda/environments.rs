@@ -32,6 +32,9 @@ use crate::{
     settings::Variables,
 };
 
+/// How many requests of a function are fetched from the gateway at once: each takes a round trip.
+const FETCHES: usize = 8;
+
 /// What a function was started with and what its environments share.
 struct Function {
     name: String,
@@ -66,6 +69,7 @@ impl Functions {
         runtime_api: &Arc<RuntimeApi>,
         group: &Arc<Group>,
         logs: &Arc<Logs>,
+        environments: Option<usize>,
     ) -> Result<Self> {
         let mut functions = BTreeMap::new();
         let mut tasks = JoinSet::new();
@@ -76,8 +80,13 @@ impl Functions {
                     "{name} is not built: `cargo local test` and `cargo local exec` build before they start"
                 );
             }
+            let usual = Limits::of(&name);
+            let limits = Limits {
+                environments: environments.unwrap_or(usual.environments),
+                ..usual
+            };
             let function = Arc::new(Function {
-                limits: Limits::of(&name),
+                limits,
                 workspace: workspace.clone(),
                 variables: variables.clone(),
                 gateway: gateway.clone(),
@@ -88,7 +97,10 @@ impl Functions {
                 busy: Mutex::default(),
                 name: name.clone(),
             });
-            tasks.spawn(function.clone().serve());
+            let free = Arc::new(Semaphore::new(function.limits.environments));
+            for _ in 0..FETCHES.min(function.limits.environments) {
+                tasks.spawn(function.clone().serve(free.clone()));
+            }
             functions.insert(name, function);
         }
         Ok(Self {
@@ -100,6 +112,12 @@ impl Functions {
     /// Whether there is such a function.
     pub fn has(&self, function: &str) -> bool {
         self.functions.contains_key(function)
+    }
+
+    /// How many environments a function may have.
+    pub fn environments(&self, function: &str) -> usize {
+        let function = self.functions.get(function);
+        function.map_or(0, |function| function.limits.environments)
     }
 
     /// The processes of a function, idle or busy. None before its first request.
@@ -121,8 +139,7 @@ enum Failure {
 
 impl Function {
     /// Takes a request whenever an environment may serve one.
-    async fn serve(self: Arc<Self>) {
-        let free = Arc::new(Semaphore::new(self.limits.environments));
+    async fn serve(self: Arc<Self>, free: Arc<Semaphore>) {
         let mut requests = JoinSet::new();
         while let Ok(permit) = free.clone().acquire_owned().await {
             match self.gateway.next(&self.name).await {

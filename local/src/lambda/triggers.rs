@@ -25,9 +25,6 @@ pub const CONSUMER: &str = "message-answer";
 /// The function that drains the queue when it is in Redis, which invokes nobody.
 const DRAIN: &str = "message-drain";
 
-/// As many batches at once as the consumer has environments.
-const BATCHES: usize = 4;
-
 /// On AWS a failed message is seen again after the queue's visibility timeout; nobody wants to wait for that here.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -90,6 +87,7 @@ impl Pump {
                 aws,
                 queue_url: queue_url.to_owned(),
                 gateway: gateway.clone(),
+                batches: functions.environments(CONSUMER),
             };
             tasks.spawn(Arc::new(mapping).serve(deliveries.clone()));
         }
@@ -141,12 +139,14 @@ struct Mapping {
     aws: Aws,
     queue_url: String,
     gateway: Arc<Gateway>,
+    /// How many at once: as many as the consumer has environments.
+    batches: usize,
 }
 
 impl Mapping {
     /// Receives messages and hands them to the consumer.
     async fn serve(self: Arc<Self>, gate: Gate) {
-        let free = Arc::new(Semaphore::new(BATCHES));
+        let free = Arc::new(Semaphore::new(self.batches));
         let mut batches = JoinSet::new();
         let mut lively_until = Instant::now();
         while let Ok(permit) = free.clone().acquire_owned().await {

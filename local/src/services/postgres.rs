@@ -23,11 +23,11 @@ use crate::machine::{
 /// `nobody` on the systems we know.
 const NOBODY: u32 = 65_534;
 
-/// Data that a crash may lose is fine here, and a test may open many connections.
+/// Data that a crash may lose is fine here, and tests and crowds open many connections.
 const SETTINGS: [&str; 7] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
-    "max_connections=400",
+    "max_connections=1000",
     "fsync=off",
     "full_page_writes=off",
     "shared_preload_libraries=pg_stat_statements",

@@ -93,6 +93,7 @@ impl System {
             &runtime_api,
             &group,
             &logs,
+            settings.environments,
         )?;
         let aws = services.aws.clone();
         let queue_url = &variables["QUEUE_URL"];

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// The modules of `local` in the order of `lib.rs`: each uses only those before it.
-const LAYERS: [&str; 12] = [
+const LAYERS: [&str; 13] = [
     "machine",
     "keys",
     "settings",
@@ -20,6 +20,7 @@ const LAYERS: [&str; 12] = [
     "harness",
     "chaos",
     "bench",
+    "load",
     "demo",
 ];
 

@@ -1,0 +1,183 @@
+//! `cargo local load`: many people use the system at once, as people do, while Gemini takes its usual time.
+//!
+//! They sign in, open rooms, post, wait for replies, and look at what they have, with time to think in between. What
+//! they see is timed at their side of the gateway. The run ends by itself, at the latest [`PATIENCE`] after its time.
+
+mod people;
+mod records;
+
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout_at},
+};
+
+use crate::{
+    bench::usage::memory,
+    harness::Api,
+    machine::progress::Step,
+    settings::{Queue, Settings},
+    system::System,
+};
+use people::Person;
+pub use records::Report;
+use records::{Ending, Memory, Records};
+
+/// More people than this, with their connections and processes, would measure the machine.
+const MOST_USERS: usize = 2_000;
+
+/// How many environments a function may have. A Lambda account has 1 000 for all functions together.
+const ENVIRONMENTS: usize = 300;
+
+/// People arrive one after the other, this many a second.
+const ARRIVALS: f64 = 50.0;
+
+/// How long it may take until the last reply has come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many people come, and for how long.
+pub struct Options {
+    /// How many people.
+    pub users: usize,
+    /// How long they stay after all have come.
+    pub seconds: u64,
+}
+
+/// The settings of a system under load: release builds that scale, and limits that nobody reaches.
+#[must_use]
+pub fn settings(settings: Settings) -> Settings {
+    let many = 1_000_000;
+    let settings = Settings {
+        release: true,
+        environments: Some(ENVIRONMENTS),
+        ..settings
+    };
+    settings
+        .with("BASIC_DAILY_MESSAGES", many)
+        .with("OTP_CODES_PER_ADDRESS_HOUR", many)
+}
+
+/// Lets people come, and reports what they saw.
+pub async fn run(system: &System, options: &Options) -> Result<Report> {
+    if options.users == 0 || options.users > MOST_USERS {
+        bail!("--users must be from 1 to {MOST_USERS}");
+    }
+    let start = Instant::now();
+    let arrivals = |number: usize| {
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        Duration::from_secs_f64(f64::from(number) / ARRIVALS)
+    };
+    let end = start + arrivals(options.users) + Duration::from_secs(options.seconds);
+    let records = Arc::new(Records::new(start));
+    let idle = idle_time()?;
+
+    let step = Step::begin("People come, talk and leave");
+    let mut people = JoinSet::new();
+    for number in 0..options.users {
+        let person = Person::new(Api::of(system), records.clone(), number, end);
+        let arrival = arrivals(number);
+        people.spawn(async move {
+            sleep(arrival).await;
+            person.live().await;
+        });
+    }
+    let mut watchers = JoinSet::new();
+    watchers.spawn(probe(Api::of(system), records.clone()));
+    let half = start + (end - start) / 2;
+    sleep(half - Instant::now()).await;
+    let half = memories(system);
+    let left = timeout_at((end + PATIENCE).into(), async {
+        while people.join_next().await.is_some() {}
+    });
+    let left = if left.await.is_err() { people.len() } else { 0 };
+    step.done();
+    drop(watchers);
+
+    let elapsed = start.elapsed();
+    let idle = idle_time()?.saturating_sub(idle).as_secs_f64();
+    let cores = std::thread::available_parallelism()?;
+    let idle = idle / elapsed.as_secs_f64() / f64::from(u32::try_from(cores.get())?);
+    let memory = half.into_iter().map(|(function, half)| {
+        let end = memory_of(system, function);
+        Memory {
+            function,
+            half,
+            end,
+        }
+    });
+    let ending = Ending {
+        elapsed,
+        left,
+        idle,
+        memory: memory.collect(),
+        messages: messages(system).await?,
+    };
+    Ok(records.report(options.users, ending))
+}
+
+/// Functions whose memory is looked at: those that are asked most.
+const WATCHED: [&str; 4] = [
+    "message-send",
+    "message-get",
+    "message-answer",
+    "message-drain",
+];
+
+fn memories(system: &System) -> Vec<(&'static str, f64)> {
+    let functions = WATCHED.into_iter();
+    let functions = functions.filter(|function| {
+        let other = match system.queue_kind() {
+            Queue::Sqs => "message-drain",
+            Queue::Redis => "message-answer",
+        };
+        *function != other
+    });
+    functions
+        .map(|function| (function, memory_of(system, function)))
+        .collect()
+}
+
+/// The most memory that any process of a function holds now, in MB.
+#[expect(clippy::cast_precision_loss, reason = "sizes are small enough")]
+fn memory_of(system: &System, function: &str) -> f64 {
+    let pids = system.pids(function);
+    let memory = pids.into_iter().filter_map(|pid| memory(pid).ok());
+    memory.max().unwrap_or_default() as f64 / 1e6
+}
+
+/// Asks once a second for what does not exist, which the gateway answers without any function.
+async fn probe(api: Api, records: Arc<Records>) {
+    loop {
+        let asked = Instant::now();
+        let request = api.request(reqwest::Method::GET, "/no-such-route");
+        if request.send().await.is_ok() {
+            records.gateway(asked.elapsed());
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// What became of the messages: how many there are, and how many have a reply, failed, or were asked more than once.
+async fn messages(system: &System) -> Result<[i64; 4]> {
+    let sql = "select count(*), count(*) filter (where status = 'answered'),
+                      count(*) filter (where status = 'failed'), count(*) filter (where asked > 1)
+               from messages";
+    let row = system.database().await?.query_one(sql, &[]).await?;
+    Ok([0, 1, 2, 3].map(|column| row.get(column)))
+}
+
+/// For how long the processors had nothing to do so far (proc(5); ticks are hundredths of a second).
+fn idle_time() -> Result<Duration> {
+    let statistics = fs::read_to_string("/proc/stat")?;
+    let idle = statistics.split_whitespace().nth(4);
+    let ticks: u64 = idle
+        .context("the system does not tell idle time")?
+        .parse()?;
+    Ok(Duration::from_millis(ticks * 10))
+}

@@ -1,0 +1,154 @@
+//! Somebody who uses the API as a client does.
+
+use std::{
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::records::Records;
+use crate::harness::{Api, text};
+
+/// How long somebody reads and types before the next message, and how long Gemini thinks about it.
+const THINKING_MS: RangeInclusive<u64> = 5_000..=35_000;
+const GEMINI_MS: RangeInclusive<u64> = 1_000..=6_000;
+
+/// Of a hundred messages, before how many somebody looks at the list first, opens another room, or reads the room.
+const LISTS: u8 = 30;
+const OPENS: u8 = 10;
+const READS: u8 = 20;
+
+/// Somebody.
+pub struct Person {
+    api: Api,
+    records: Arc<Records>,
+    number: usize,
+    end: Instant,
+    token: String,
+}
+
+impl Person {
+    /// Somebody who leaves at a time.
+    pub fn new(api: Api, records: Arc<Records>, number: usize, end: Instant) -> Self {
+        Self {
+            api,
+            records,
+            number,
+            end,
+            token: String::new(),
+        }
+    }
+
+    /// Signs in and talks until it is time to leave.
+    pub async fn live(mut self) {
+        let Some(mut room) = self.arrive().await else {
+            return; // it is among the errors
+        };
+        for turn in 0.. {
+            sleep(Duration::from_millis(fastrand::u64(THINKING_MS))).await;
+            if Instant::now() >= self.end {
+                return;
+            }
+            if happens(LISTS) {
+                self.call("GET /chatroom", Method::GET, "/chatroom", None)
+                    .await;
+            }
+            if happens(OPENS) {
+                room = self.open().await.unwrap_or(room);
+            }
+            self.converse(&room, turn).await;
+            if happens(READS) {
+                self.call("GET /chatroom/{id}", Method::GET, &room, None)
+                    .await;
+            }
+        }
+    }
+
+    /// Signs up with a code, and opens a room.
+    async fn arrive(&mut self) -> Option<String> {
+        let mobile = format!("+1888{:07}", self.number);
+        let number = json!({ "mobile": mobile, "name": "Ada" });
+        let name = "POST /auth/signup";
+        let accepted = self.call(name, Method::POST, "/auth/signup", Some(&number));
+        let code = accepted.await?["otp"].clone();
+        let code = json!({ "mobile": mobile, "otp": code });
+        let name = "POST /auth/verify-otp";
+        let session = self.call(name, Method::POST, "/auth/verify-otp", Some(&code));
+        text(&session.await?["access_token"]).clone_into(&mut self.token);
+        self.open().await
+    }
+
+    async fn open(&self) -> Option<String> {
+        let title = json!({ "title": "Lisbon" });
+        let room = self.call("POST /chatroom", Method::POST, "/chatroom", Some(&title));
+        Some(format!("/chatroom/{}", text(&room.await?["id"])))
+    }
+
+    /// Posts a message and waits until it has its reply.
+    async fn converse(&self, room: &str, turn: usize) {
+        let prompt = format!("Question {turn} of {}?", self.number);
+        let gemini_ms = fastrand::u64(GEMINI_MS);
+        let script = json!([{ "match": prompt, "delay_ms": gemini_ms }]);
+        self.api.script(&script).await;
+        let posted = Instant::now();
+        let path = format!("{room}/message");
+        let content = json!({ "content": prompt });
+        let name = "POST /chatroom/{id}/message";
+        let Some(message) = self.call(name, Method::POST, &path, Some(&content)).await else {
+            return;
+        };
+        let path = format!("{path}/{}?wait=20", text(&message["id"]));
+        let name = "GET …/message/{message_id}?wait";
+        while let Some(message) = self.call(name, Method::GET, &path, None).await {
+            if message["status"] == "answered" {
+                let gemini = Duration::from_millis(gemini_ms);
+                let delay = posted.elapsed().saturating_sub(gemini);
+                self.records.reply(self.number, delay);
+            }
+            if message["status"] != "queued" && message["status"] != "answering" {
+                return;
+            }
+        }
+    }
+
+    /// Sends a request and records how it went. `None` for what is no success, after a pause.
+    async fn call(
+        &self,
+        endpoint: &'static str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Option<Value> {
+        let mut request: RequestBuilder = self.api.request(method, path);
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let asked = Instant::now();
+        let response = async {
+            let response = request.send().await.ok()?;
+            let status = response.status();
+            Some((status, response.bytes().await.ok()?))
+        };
+        let response = response.await;
+        let status = response.as_ref().map(|(status, _)| status.as_u16());
+        self.records.response(endpoint, asked.elapsed(), status);
+        match response {
+            Some((status, body)) if status.is_success() => serde_json::from_slice(&body).ok(),
+            _ => {
+                sleep(Duration::from_secs(1)).await;
+                None
+            }
+        }
+    }
+}
+
+fn happens(percent: u8) -> bool {
+    fastrand::u8(0..100) < percent
+}
