@@ -4,6 +4,7 @@ use super::{
     cost::{Cost, costs},
     figures::{Figures, Requests, Run, Warm},
 };
+use crate::lambda::functions::{Catalogue, Function, Trigger};
 
 /// A limit, and how it is kept.
 pub struct Budget {
@@ -16,6 +17,8 @@ pub struct Budget {
 
 const INIT_FACTOR: f64 = 2.0;
 const PEAK_MB: f64 = 12.0;
+/// Argon2 needs 19 MiB by design: functions that hash passwords have at least so much memory configured.
+const HASHING_MB: u64 = 512;
 const ZIPPED_MB: f64 = 2.5;
 const ZIPPED_STRIPE_MB: f64 = 3.5;
 const REPLY_PATH_MS: f64 = 10.0;
@@ -23,29 +26,33 @@ const REPLIES_PER_SECOND: f64 = 9.0;
 const GROWTH_FACTOR: f64 = 1.3;
 
 /// Every budget that this run has figures for.
-pub fn budgets(run: &Run) -> Vec<Budget> {
+pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
+    let function = |figures: &Figures| catalogue.get(&figures.function).ok();
     let mut budgets = vec![
         most(
             "init, of API functions",
             &format!("{INIT_FACTOR} × hello"),
             run.functions
                 .iter()
-                .filter(|figures| is_api(&figures.function))
+                .filter(|figures| {
+                    function(figures).is_some_and(|it| it.trigger == Trigger::Request)
+                })
                 .map(|figures| (figures, figures.init_factor(run), INIT_FACTOR)),
         ),
         most(
             "peak memory after 200 requests, MB",
-            &format!("{PEAK_MB}, unless it hashes passwords"),
+            &format!("{PEAK_MB}, unless it has the memory to hash passwords"),
             requests(run)
-                .filter(|(figures, _)| !hashes(&figures.function))
+                .filter(|(figures, _)| {
+                    function(figures).is_some_and(|it| it.memory_mb < HASHING_MB)
+                })
                 .map(|(figures, requests)| (figures, requests.warm.peak_mb, PEAK_MB)),
         ),
         most(
             "zipped size, MB",
             &format!("{ZIPPED_MB}; {ZIPPED_STRIPE_MB} with Stripe"),
             run.functions.iter().map(|figures| {
-                let with_stripe = asks_stripe(&figures.function);
-                let limit = if with_stripe {
+                let limit = if function(figures).is_some_and(Function::asks_stripe) {
                     ZIPPED_STRIPE_MB
                 } else {
                     ZIPPED_MB
@@ -57,8 +64,8 @@ pub fn budgets(run: &Run) -> Vec<Budget> {
             "SQL statements of a warm request",
             "1; more where the function's documentation says why",
             requests(run).map(|(figures, requests)| {
-                let limit = statements(&figures.function);
-                (figures, requests.calls.statements, limit)
+                let limit = function(figures).map_or(1, |it| it.facts.statements);
+                (figures, requests.calls.statements, limit.into())
             }),
         ),
         most(
@@ -70,15 +77,15 @@ pub fn budgets(run: &Run) -> Vec<Budget> {
             "state calls of a warm request",
             "0; more where codes, guesses, passwords and Stripe's pages are counted",
             requests(run).map(|(figures, requests)| {
-                let limit = state_calls(&figures.function);
-                (figures, requests.calls.state, limit)
+                let limit = function(figures).map_or(0, |it| it.facts.state_calls);
+                (figures, requests.calls.state, limit.into())
             }),
         ),
         most(
             "CPU of a warm request, ms",
             "0.8 message-send, 0.5 chatroom-list, 0.3 user-get",
             requests(run).filter_map(|(figures, requests)| {
-                let limit = cpu_ms(&figures.function)?;
+                let limit = function(figures)?.facts.cpu_ms?;
                 Some((figures, requests.warm.cpu_ms, limit))
             }),
         ),
@@ -177,64 +184,4 @@ impl Figures {
 fn requests(run: &Run) -> impl Iterator<Item = (&Figures, &Requests)> {
     let functions = run.functions.iter();
     functions.filter_map(|figures| Some((figures, figures.requests.as_ref()?)))
-}
-
-/// Whether somebody waits for it to start.
-fn is_api(function: &str) -> bool {
-    !matches!(
-        function,
-        "message-answer" | "message-drain" | "message-sweep" | "subscription-sync" | "migrate"
-    )
-}
-
-/// Argon2 needs 19 MiB by design.
-fn hashes(function: &str) -> bool {
-    matches!(
-        function,
-        "auth-login" | "auth-change-password" | "auth-reset-password"
-    )
-}
-
-fn asks_stripe(function: &str) -> bool {
-    function.starts_with("subscription-") || matches!(function, "stripe-webhook" | "user-delete")
-}
-
-/// The processor time of a warm request of those that are asked most.
-fn cpu_ms(function: &str) -> Option<f64> {
-    match function {
-        "message-send" => Some(0.8),
-        "chatroom-list" => Some(0.5),
-        "user-get" => Some(0.3),
-        _ => None,
-    }
-}
-
-/// How many statements a function's documentation allows it.
-fn statements(function: &str) -> f64 {
-    match function {
-        // Claim, settle, and a look for what came meanwhile.
-        "message-answer" => 3.0,
-        // Stripe is asked in between, or a password is compared; the sweep looks and then tidies up.
-        "stripe-webhook"
-        | "subscription-checkout"
-        | "subscription-sync"
-        | "user-delete"
-        | "auth-login"
-        | "auth-change-password"
-        | "message-sweep" => 2.0,
-        _ => 1.0,
-    }
-}
-
-/// Whoever signs in is counted: for the number, for its address, and for the code. Each count is a call, and two when
-/// it is the first in its window, as here they all are. The code itself is read and then changed.
-fn state_calls(function: &str) -> f64 {
-    match function {
-        "auth-signup" | "auth-send-otp" | "auth-forgot-password" => 8.0,
-        "auth-verify-otp" | "auth-reset-password" => 6.0,
-        "auth-login" => 4.0,
-        "auth-change-password" => 2.0,
-        "subscription-checkout" | "subscription-portal" => 1.0,
-        _ => 0.0,
-    }
 }

@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use reqwest::{Client, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use shared::auth::{Caller, Password};
@@ -17,7 +17,10 @@ use super::{
     stock::{SIZES, Stock},
 };
 use crate::{
-    lambda::events::scheduled_event,
+    lambda::{
+        events::scheduled_event,
+        functions::{Catalogue, Trigger},
+    },
     settings::{STAND_IN_STRIPE_KEY, Variables},
     stand_ins::stripe,
 };
@@ -36,22 +39,19 @@ pub fn sender_of_codes(function: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a function's statement does the same each time it is executed, so that it can be measured alone.
-pub fn repeats(function: &str) -> bool {
-    matches!(
-        function,
-        "user-get"
-            | "chatroom-get"
-            | "chatroom-create"
-            | "chatroom-update"
-            | "message-get"
-            | "message-send"
-            | "subscription-status"
-    )
+/// The events that a function is asked with.
+pub enum Events {
+    /// One for each request.
+    Each(Vec<Value>),
+    /// The function's sample event, again and again: more is not known of it. It may be refused.
+    Sample(Value),
+    /// None: the function cannot be asked on its own.
+    None,
 }
 
 /// Makes events.
 pub struct Cases<'a> {
+    pub catalogue: &'a Catalogue,
     pub samples: &'a Path,
     pub stock: &'a Stock,
     pub variables: &'a Variables,
@@ -60,8 +60,14 @@ pub struct Cases<'a> {
 
 impl<'a> Cases<'a> {
     /// With the samples in a directory.
-    pub fn new(samples: &'a Path, stock: &'a Stock, variables: &'a Variables) -> Self {
+    pub fn new(
+        catalogue: &'a Catalogue,
+        samples: &'a Path,
+        stock: &'a Stock,
+        variables: &'a Variables,
+    ) -> Self {
         Self {
+            catalogue,
             samples,
             stock,
             variables,
@@ -69,37 +75,33 @@ impl<'a> Cases<'a> {
         }
     }
 
-    /// Events for so many requests, or `None` for a function that cannot be asked on its own. `codes` is the function
-    /// that sends codes, where one is needed.
+    /// Makes the events for so many requests. `codes` is the function that sends codes, where one is needed.
     pub async fn events(
         &self,
         function: &str,
         count: usize,
         codes: Option<&mut Process>,
-    ) -> Result<Option<Vec<Value>>> {
+    ) -> Result<Events> {
         let owner = self.stock.owner;
         let room = self.stock.room_of(ORDINARY)?.to_string();
-        let same = |event: Value| Ok(Some(vec![event; count]));
+        let same = |event: Value| Ok(Events::Each(vec![event; count]));
         match function {
             "hello" => same(self.sample("user-get")?),
-            // One takes wake-ups for a minute, the other has nothing to do after the first time.
-            "message-drain" | "migrate" => Ok(None),
-            "message-sweep" | "subscription-sync" => same(scheduled_event(function)),
-            "user-get" | "chatroom-list" | "chatroom-create" | "subscription-status" => {
-                same(self.signed_in(function, owner)?)
-            }
-            "chatroom-get" | "chatroom-update" => same(self.in_room(function, &room)?),
-            "message-get" => same(self.message(&room).await?),
-            "message-send" => {
-                let mut event = self.in_room(function, &room)?;
-                forget(&mut event["headers"], "idempotency-key");
-                same(event)
-            }
+            // It takes wake-ups for a minute.
+            "message-drain" => Ok(Events::None),
+            "user-get"
+            | "chatroom-list"
+            | "chatroom-create"
+            | "chatroom-get"
+            | "chatroom-update"
+            | "message-get"
+            | "message-send"
+            | "subscription-status" => same(self.request(function, &room).await?),
             "message-answer" => self.each(count, async || self.wake_up(1).await).await,
             "chatroom-delete" => {
                 let event = async || {
                     let room = self.stock.room(owner.user, 10).await?;
-                    self.in_room(function, &room.to_string())
+                    self.request(function, &room.to_string()).await
                 };
                 self.each(count, event).await
             }
@@ -111,7 +113,22 @@ impl<'a> Cases<'a> {
                 self.each(count, async || self.stripe_event(&customer))
                     .await
             }
-            _ => self.of_new_users(function, count, codes).await,
+            "auth-signup"
+            | "auth-send-otp"
+            | "auth-forgot-password"
+            | "auth-verify-otp"
+            | "auth-reset-password"
+            | "auth-login"
+            | "auth-refresh"
+            | "auth-logout"
+            | "auth-change-password"
+            | "user-delete" => self.of_new_users(function, count, codes).await,
+            _ => Ok(match self.catalogue.get(function)?.trigger {
+                Trigger::Request => Events::Sample(self.request(function, &room).await?),
+                Trigger::Schedule => Events::Each(vec![scheduled_event(function); count]),
+                // A custom resource has nothing to do after the first time.
+                Trigger::Queue | Trigger::Deploy => Events::None,
+            }),
         }
     }
 
@@ -121,7 +138,7 @@ impl<'a> Cases<'a> {
         function: &str,
         count: usize,
         mut codes: Option<&mut Process>,
-    ) -> Result<Option<Vec<Value>>> {
+    ) -> Result<Events> {
         let password: Password = serde_json::from_value(PASSWORD.into())?;
         let hash = password.hash().map_err(|error| anyhow!("{error}"))?;
         let mut events = Vec::new();
@@ -163,26 +180,18 @@ impl<'a> Cases<'a> {
                     let token = self.stock.refresh_token(caller).await?;
                     self.with_body(function, &json!({ "refresh_token": token }))?
                 }
-                _ => {
-                    return Err(anyhow!(
-                        "the benchmark does not know what to ask {function}"
-                    ));
-                }
+                _ => bail!("the benchmark does not know what to ask {function} of a new user"),
             });
         }
-        Ok(Some(events))
+        Ok(Events::Each(events))
     }
 
-    async fn each(
-        &self,
-        count: usize,
-        event: impl AsyncFn() -> Result<Value>,
-    ) -> Result<Option<Vec<Value>>> {
+    async fn each(&self, count: usize, event: impl AsyncFn() -> Result<Value>) -> Result<Events> {
         let mut events = Vec::new();
         for _ in 0..count {
             events.push(event().await?);
         }
-        Ok(Some(events))
+        Ok(Events::Each(events))
     }
 
     /// A function's sample, from an address of its own.
@@ -203,22 +212,27 @@ impl<'a> Cases<'a> {
         Ok(event)
     }
 
-    /// A function's sample of the owner of a room. What it lists is a page that the smallest room fills.
-    pub fn in_room(&self, function: &str, room: &str) -> Result<Value> {
-        let mut event = self.signed_in(function, self.stock.owner)?;
-        event["pathParameters"]["id"] = room.into();
-        if event["queryStringParameters"]["limit"].is_string() {
-            event["queryStringParameters"]["limit"] = SIZES[0].to_string().into();
-            event["rawQueryString"] = format!("limit={}", SIZES[0]).into();
+    /// Makes a function's sample a request of a room's owner that can be repeated, about the room and its newest message
+    /// where the sample names them. What it lists of a room is a page that the smallest room fills.
+    pub async fn request(&self, function: &str, room: &str) -> Result<Value> {
+        let mut event = self.sample(function)?;
+        if event["headers"]["authorization"].is_string() {
+            event = self.signed_in(function, self.stock.owner)?;
         }
-        Ok(event)
-    }
-
-    /// The sample of `message-get` for the newest message of a room.
-    pub async fn message(&self, room: &str) -> Result<Value> {
-        let newest = self.stock.newest(room.parse()?).await?;
-        let mut event = self.in_room("message-get", room)?;
-        event["pathParameters"]["message_id"] = newest.to_string().into();
+        if let Some(headers) = event["headers"].as_object_mut() {
+            headers.remove("idempotency-key");
+        }
+        if event["pathParameters"]["id"].is_string() {
+            event["pathParameters"]["id"] = room.into();
+            if event["queryStringParameters"]["limit"].is_string() {
+                event["queryStringParameters"]["limit"] = SIZES[0].to_string().into();
+                event["rawQueryString"] = format!("limit={}", SIZES[0]).into();
+            }
+        }
+        if event["pathParameters"]["message_id"].is_string() {
+            let newest = self.stock.newest(room.parse()?).await?;
+            event["pathParameters"]["message_id"] = newest.to_string().into();
+        }
         Ok(event)
     }
 
@@ -285,11 +299,5 @@ impl<'a> Cases<'a> {
     /// A number that was not used before.
     fn next(&self) -> u32 {
         self.count.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-fn forget(object: &mut Value, member: &str) {
-    if let Some(object) = object.as_object_mut() {
-        object.remove(member);
     }
 }

@@ -39,8 +39,6 @@ pub struct Requests {
     pub warm: Warm,
     /// For each warm request.
     pub calls: Calls,
-    /// The mean time of its statement alone, in milliseconds.
-    pub bare_statement_ms: Option<f64>,
 }
 
 /// Of warm requests.

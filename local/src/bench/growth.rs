@@ -89,14 +89,7 @@ async fn rooms(bench: &Bench<'_>, function: &str) -> Result<Cases> {
         let room = bench.cases.stock.room_of(size)?.to_string();
         let event = match function {
             CONSUMER => json!({ "Records": [bench.cases.record(&room)?] }),
-            "message-get" => bench.cases.message(&room).await?,
-            _ => {
-                let mut event = bench.cases.in_room(function, &room)?;
-                if let Some(headers) = event["headers"].as_object_mut() {
-                    headers.remove("idempotency-key");
-                }
-                event
-            }
+            _ => bench.cases.request(function, &room).await?,
         };
         cases.push((format!("{size} messages"), event));
     }

@@ -7,18 +7,16 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::{
-    cases::{Cases, repeats, sender_of_codes},
-    database::{Watch, bare},
+    cases::{Cases, Events, sender_of_codes},
+    database::Watch,
     figures::{Calls, Requests, Spread, Warm, ms},
     process::{Launcher, Process},
     quota::Quota,
     timing::{Timing, WARMING_UP},
     traffic::{count, covered, spans},
-    wire::{Statement, statements},
 };
 use crate::{
     machine::{proxy::Proxy, workspace::Workspace},
-    services::postgres::Postgres,
     settings::Variables,
 };
 
@@ -45,7 +43,6 @@ pub struct Bench<'a> {
     pub variables: Variables,
     pub cases: Cases<'a>,
     pub watch: Watch,
-    pub postgres: &'a Postgres,
     pub logs: PathBuf,
     proxies: BTreeMap<&'static str, Proxy>,
 }
@@ -56,7 +53,6 @@ impl<'a> Bench<'a> {
         workspace: &'a Workspace,
         variables: Variables,
         cases: Cases<'a>,
-        postgres: &'a Postgres,
     ) -> Result<Self> {
         let mut proxies = BTreeMap::new();
         for (service, variable) in SERVICES {
@@ -68,7 +64,6 @@ impl<'a> Bench<'a> {
             watch: Watch::over(&variables["DATABASE_URL"]).await?,
             variables,
             cases,
-            postgres,
             logs: workspace.logs()?,
             proxies,
         })
@@ -153,29 +148,44 @@ impl<'a> Bench<'a> {
             Some(sender) => Some(self.ready(sender).await?.0),
             None => None,
         };
-        let events = self.cases.events(function, all, codes.as_mut()).await?;
-        let Some(events) = events else {
+        let Some(events) = self.events(function, all, codes.as_mut()).await? else {
             return Ok(None);
         };
         let (first, rest) = events.split_at(FIRSTS);
         let (counted, timed) = rest.split_at(WARMING_UP + COUNTED);
         let (first_ms, first_parts_ms) = self.first(function, first).await?;
-        let (calls, twice) = self.calls(function, counted).await?;
+        let calls = self.calls(function, counted).await?;
         let warm = self.warm(function, timed).await?;
-        let bare_statement_ms = match twice {
-            Some(twice) if repeats(function) => {
-                Some(bare(self.postgres, &self.variables["DATABASE_URL"], &twice).await?)
-            }
-            _ => None,
-        };
         self.cases.stock.clear_queued().await?;
         Ok(Some(Requests {
             first_ms,
             first_parts_ms,
             warm,
             calls,
-            bare_statement_ms,
         }))
+    }
+
+    /// Makes the events for so many requests, unless the function cannot be asked on its own or refuses its sample.
+    pub async fn events(
+        &self,
+        function: &str,
+        count: usize,
+        codes: Option<&mut Process>,
+    ) -> Result<Option<Vec<Value>>> {
+        Ok(match self.cases.events(function, count, codes).await? {
+            Events::Each(events) => Some(events),
+            Events::Sample(event) => {
+                let (mut process, _) = self.ready(function).await?;
+                match process.invoke(&event).await {
+                    Ok(_) => Some(vec![event; count]),
+                    Err(error) => {
+                        eprintln!("Only the start of {function} is measured: {error:#}");
+                        None
+                    }
+                }
+            }
+            Events::None => None,
+        })
     }
 
     /// The first request, and the medians of what it waited for. The rest of it is the function's own work.
@@ -211,12 +221,8 @@ impl<'a> Bench<'a> {
         ))
     }
 
-    /// What warm requests ask of others, and the statements of two of them when each sends one.
-    async fn calls(
-        &self,
-        function: &str,
-        events: &[Value],
-    ) -> Result<(Calls, Option<[Statement; 2]>)> {
+    /// Counts what warm requests ask of others.
+    async fn calls(&self, function: &str, events: &[Value]) -> Result<Calls> {
         let mut process = self.watched(function).await?;
         let (warming_up, events) = events.split_at(WARMING_UP);
         for event in warming_up {
@@ -229,24 +235,17 @@ impl<'a> Bench<'a> {
             process.invoke(event).await?;
         }
         let aws = self.proxy("queue and state").take();
-        let mut sent = statements(&self.proxy("Postgres").take());
         let executed = self.watch.take_statements().await?;
         drop(process); // now Postgres tells what it read
         tokio::time::sleep(Duration::from_millis(200)).await;
         let scanned = self.watch.rows_scanned().await? - scanned;
         #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
         let each = |count: i64| count as f64 / events.len() as f64;
-        let calls = Calls {
+        Ok(Calls {
             statements: each(executed),
             queue: each(count(&aws, "x-amz-target: AmazonSQS.").try_into()?),
             state: each(count(&aws, "x-amz-target: DynamoDB_").try_into()?),
             rows_scanned: each(scanned),
-        };
-        let one_each = sent.len() == events.len();
-        let twice = (sent.pop(), sent.pop());
-        Ok(match twice {
-            (Some(last), Some(before)) if one_each => (calls, Some([before, last])),
-            _ => (calls, None),
         })
     }
 

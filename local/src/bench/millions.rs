@@ -1,10 +1,15 @@
 //! Whether what all others have makes anybody's requests slower: a database with a million rooms and ten million
 //! messages beside one that has hardly any, by turns.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{
-    cases::Cases, figures::Growth, measure::Bench, replies::CONSUMER, stock::Stock, timing::Timing,
+    cases::{Cases, Events},
+    figures::Growth,
+    measure::Bench,
+    replies::CONSUMER,
+    stock::Stock,
+    timing::Timing,
 };
 use crate::services::Services;
 
@@ -21,7 +26,12 @@ pub async fn measure(bench: &Bench<'_>, services: &Services, name: &str) -> Resu
         .await?;
     let stock = Stock::lay(&url, &bench.variables["JWT_PRIVATE_KEY"]).await?;
     stock.add_millions().await?;
-    let many = Cases::new(bench.cases.samples, &stock, &bench.variables);
+    let many = Cases::new(
+        bench.cases.catalogue,
+        bench.cases.samples,
+        &stock,
+        &bench.variables,
+    );
     let mut growth = Vec::new();
     for function in FUNCTIONS {
         let sides = [
@@ -34,9 +44,11 @@ pub async fn measure(bench: &Bench<'_>, services: &Services, name: &str) -> Resu
         ];
         let mut timings = Vec::new();
         for (size, cases, variables) in sides {
-            let events = cases.events(function, REQUESTS, None).await?;
+            let Events::Each(events) = cases.events(function, REQUESTS, None).await? else {
+                bail!("{function} has no events of its own");
+            };
             let timing = Timing::of(bench.ready_with(function, variables).await?.0);
-            timings.push((size.to_owned(), events.unwrap_or_default(), timing));
+            timings.push((size.to_owned(), events, timing));
         }
         for number in 0..REQUESTS {
             for (_, events, timing) in &mut timings {

@@ -21,7 +21,6 @@ mod stock;
 mod timing;
 mod traffic;
 pub(crate) mod usage;
-mod wire;
 
 use std::{fs, path::PathBuf, thread::available_parallelism};
 
@@ -29,6 +28,7 @@ use anyhow::{Context, Result, bail};
 use time::OffsetDateTime;
 
 use crate::{
+    lambda::functions::Catalogue,
     machine::{ports::Port, progress::Step, workspace::Workspace},
     services::Services,
     settings::Settings,
@@ -76,6 +76,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         ..Workspace::find()?
     };
     let functions = chosen(&workspace, options)?;
+    let catalogue = Catalogue::read(&workspace.root)?;
     let mut packages = vec![HELLO];
     for function in &functions {
         packages.extend(
@@ -91,9 +92,17 @@ pub async fn run(options: &Options) -> Result<bool> {
 
     let services = Services::start(&workspace, crate::machine::ports::Ports::Free).await?;
     let name = format!("bench_{}", std::process::id());
-    let run = measured(&workspace, &services, &name, &functions, options.millions).await?;
+    let run = measured(
+        &workspace,
+        &catalogue,
+        &services,
+        &name,
+        &functions,
+        options.millions,
+    )
+    .await?;
 
-    let (text, holds) = report::markdown(&run);
+    let (text, holds) = report::markdown(&run, &catalogue);
     println!("{text}");
     if options.cost {
         let document = workspace.root.join("docs/operations.md");
@@ -129,6 +138,7 @@ fn chosen(workspace: &Workspace, options: &Options) -> Result<Vec<String>> {
 
 async fn measured(
     workspace: &Workspace,
+    catalogue: &Catalogue,
     services: &Services,
     name: &str,
     functions: &[String],
@@ -147,8 +157,8 @@ async fn measured(
     let stock = Stock::lay(&variables["DATABASE_URL"], &variables["JWT_PRIVATE_KEY"]).await?;
     step.done();
     let samples = workspace.root.join("events");
-    let cases = Cases::new(&samples, &stock, &variables);
-    let bench = Bench::new(workspace, variables.clone(), cases, services.postgres()?).await?;
+    let cases = Cases::new(catalogue, &samples, &stock, &variables);
+    let bench = Bench::new(workspace, variables.clone(), cases).await?;
 
     let step = Step::begin("Measuring");
     step.show("starts");
@@ -161,11 +171,16 @@ async fn measured(
         step.show(&function);
         let binary = workspace.binary(&function);
         let requests = bench.requests(&function).await;
+        let requests = requests.with_context(|| format!("cannot measure {function}"))?;
+        let sizes = match requests {
+            Some(_) => sizes::measure(&bench, &quotas, &function).await?,
+            None => Vec::new(),
+        };
         figures.push(Figures {
             init_ms: inits[&function],
             zipped_mb: megabytes(size::zipped(&binary)?),
-            requests: requests.with_context(|| format!("cannot measure {function}"))?,
-            sizes: sizes::measure(&bench, &quotas, &function).await?,
+            requests,
+            sizes,
             function,
         });
     }

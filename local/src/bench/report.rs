@@ -8,10 +8,11 @@ use super::{
     figures::{Figures, Requests, Run},
     sizes::best,
 };
+use crate::lambda::functions::Catalogue;
 
 /// Tables that can be pasted as they are, and whether every budget holds.
-pub fn markdown(run: &Run) -> (String, bool) {
-    let budgets = budgets(run);
+pub fn markdown(run: &Run, catalogue: &Catalogue) -> (String, bool) {
+    let budgets = budgets(run, catalogue);
     let tables = [
         format!(
             "{}, {} cores of {}. Medians, with quartiles in brackets.",
@@ -90,7 +91,6 @@ fn requests(run: &Run) -> String {
         "p50, ms",
         "p99, ms",
         "CPU, ms",
-        "statement alone, ms",
     ];
     let rows = all(run).filter_map(|figures| {
         let requests = figures.requests.as_ref()?;
@@ -103,7 +103,6 @@ fn requests(run: &Run) -> String {
             format!("{:.2}", warm.p50_ms),
             format!("{:.2}", warm.p99_ms),
             format!("{:.2}", warm.cpu_ms),
-            number(requests.bare_statement_ms),
         ])
     });
     table(&columns, rows)

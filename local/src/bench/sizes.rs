@@ -78,9 +78,7 @@ pub async fn measure(bench: &Bench<'_>, quotas: &[Quota], function: &str) -> Res
         Some(sender) => Some(bench.ready(sender).await?.0),
         None => None,
     };
-    let events = bench
-        .cases
-        .events(function, each * quotas.len(), codes.as_mut());
+    let events = bench.events(function, each * quotas.len(), codes.as_mut());
     let Some(events) = events.await? else {
         return Ok(Vec::new());
     };

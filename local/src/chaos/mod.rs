@@ -23,10 +23,10 @@ use tokio::{
 
 use crate::{
     harness::{Api, PATIENCE, User},
-    lambda::triggers::Paused,
+    lambda::{functions::worker, triggers::Paused},
     machine::lock,
     services::Services,
-    settings::{Queue, Settings},
+    settings::Settings,
     system::System,
 };
 pub use figures::Figures;
@@ -188,10 +188,9 @@ impl Run<'_> {
     }
 
     fn function(&self, name: &'static str) -> &'static str {
-        match (name, self.system.queue_kind()) {
-            (WORKER, Queue::Sqs) => "message-answer",
-            (WORKER, Queue::Redis) => "message-drain",
-            (name, _) => name,
+        match name {
+            WORKER => worker(self.system.queue_kind()),
+            name => name,
         }
     }
 

@@ -3,11 +3,7 @@
 use std::ops::Deref;
 
 use super::{Api, Codes, api::Check, must};
-use crate::{
-    services::Services,
-    settings::{Queue, Settings},
-    system::System,
-};
+use crate::{lambda::functions::worker, services::Services, settings::Settings, system::System};
 
 /// A running system and its API.
 pub struct Stack {
@@ -71,9 +67,6 @@ impl Stack {
     /// The function that answers messages.
     #[must_use]
     pub fn worker(&self) -> &'static str {
-        match self.settings.queue {
-            Queue::Sqs => "message-answer",
-            Queue::Redis => "message-drain",
-        }
+        worker(self.settings.queue)
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    lambda::{functions::timeout_of, runtime_api::Invocation},
+    lambda::{functions::Catalogue, runtime_api::Invocation},
     machine::{
         ports::Port,
         process::{Group, log_file, wait_until_ready},
@@ -42,6 +42,7 @@ pub struct Gateway {
     /// Where clients send their requests.
     pub url: String,
     client: Client,
+    catalogue: Arc<Catalogue>,
     /// Over HTTP/1.1 the gateway now and then does not read the rest of an answer of more than a few kilobytes.
     answers: Client,
     _process: Child,
@@ -54,6 +55,7 @@ impl Gateway {
     pub async fn start(
         tools: &Tools,
         workspace: &Workspace,
+        catalogue: Arc<Catalogue>,
         group: &Group,
         port: Port,
         logs: &Path,
@@ -78,6 +80,7 @@ impl Gateway {
             _ipv6: ipv6.map(|listener| Proxy::at(listener, &url)).transpose()?,
             url,
             client: crate::machine::http::client()?,
+            catalogue,
             answers: crate::machine::http::builder()?
                 .http2_prior_knowledge()
                 .build()?,
@@ -135,7 +138,7 @@ impl Gateway {
             .client
             .post(url)
             .json(event)
-            .timeout(timeout_of(function) + SLACK)
+            .timeout(self.catalogue.get(function)?.timeout + SLACK)
             .send()
             .await;
         let answer = answer.with_context(|| format!("{function} does not answer"))?;

@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
     lambda::{
         api_gateway::Gateway,
-        functions::Limits,
+        functions::{self, Catalogue},
         logs::Logs,
         runtime_api::{Environment, Invocation, Report, RuntimeApi},
     },
@@ -38,7 +38,7 @@ const FETCHES: usize = 8;
 /// What a function was started with and what its environments share.
 struct Function {
     name: String,
-    limits: Limits,
+    timeout: Duration,
     workspace: Workspace,
     variables: Variables,
     gateway: Arc<Gateway>,
@@ -64,12 +64,12 @@ impl Functions {
     /// Serves the requests of every function that has a binary.
     pub fn start(
         workspace: &Workspace,
+        catalogue: &Catalogue,
         variables: &Variables,
         gateway: &Arc<Gateway>,
         runtime_api: &Arc<RuntimeApi>,
         group: &Arc<Group>,
         logs: &Arc<Logs>,
-        environments: Option<usize>,
     ) -> Result<Self> {
         let mut functions = BTreeMap::new();
         let mut tasks = JoinSet::new();
@@ -80,13 +80,9 @@ impl Functions {
                     "{name} is not built: `cargo local test` and `cargo local exec` build before they start"
                 );
             }
-            let usual = Limits::of(&name);
-            let limits = Limits {
-                environments: environments.unwrap_or(usual.environments),
-                ..usual
-            };
+            let functions::Function { timeout, facts, .. } = catalogue.get(&name)?;
             let function = Arc::new(Function {
-                limits,
+                timeout: *timeout,
                 workspace: workspace.clone(),
                 variables: variables.clone(),
                 gateway: gateway.clone(),
@@ -97,8 +93,8 @@ impl Functions {
                 busy: Mutex::default(),
                 name: name.clone(),
             });
-            let free = Arc::new(Semaphore::new(function.limits.environments));
-            for _ in 0..FETCHES.min(function.limits.environments) {
+            let free = Arc::new(Semaphore::new(facts.environments));
+            for _ in 0..FETCHES.min(facts.environments) {
                 tasks.spawn(function.clone().serve(free.clone()));
             }
             functions.insert(name, function);
@@ -107,17 +103,6 @@ impl Functions {
             functions,
             _tasks: tasks,
         })
-    }
-
-    /// Whether there is such a function.
-    pub fn has(&self, function: &str) -> bool {
-        self.functions.contains_key(function)
-    }
-
-    /// How many environments a function may have.
-    pub fn environments(&self, function: &str) -> usize {
-        let function = self.functions.get(function);
-        function.map_or(0, |function| function.limits.environments)
     }
 
     /// The processes of a function, idle or busy. None before its first request.
@@ -186,7 +171,7 @@ impl Function {
         let mut idle = self.environment().await.map_err(Failure::NotStarted)?;
         let pid = idle.environment.process.id().unwrap_or_default();
         lock(&self.busy).insert(pid);
-        let limit = self.limits.timeout;
+        let limit = self.timeout;
         let id = invocation.id.clone();
         idle.environment.give(invocation, SystemTime::now() + limit);
         let outcome = timeout(limit, self.respond(&id, &mut idle.environment)).await;

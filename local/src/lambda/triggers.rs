@@ -12,18 +12,12 @@ use tokio::{
 use crate::{
     lambda::{
         api_gateway::Gateway,
-        environments::Functions,
         events::{scheduled_event, sqs_event},
+        functions::{Catalogue, Trigger, worker},
     },
     services::aws::{Aws, Message},
     settings::Queue,
 };
-
-/// The function that gets the queue's messages.
-pub const CONSUMER: &str = "message-answer";
-
-/// The function that drains the queue when it is in Redis, which invokes nobody.
-const DRAIN: &str = "message-drain";
 
 /// On AWS a failed message is seen again after the queue's visibility timeout; nobody wants to wait for that here.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -33,15 +27,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 const LIVELY: Duration = Duration::from_secs(10);
 const LIVELY_PAUSE: Duration = Duration::from_millis(10);
 const LONG_POLL: Duration = Duration::from_secs(1);
-
-/// Called on a schedule: every minute or hour on AWS, more often here, where people watch.
-const SCHEDULES: [(&str, Duration); 2] = [
-    ("message-sweep", Duration::from_secs(5)),
-    ("subscription-sync", Duration::from_secs(10)),
-];
-
-/// The drain ends when its time is up, and there is always another.
-const DRAIN_PAUSE: Duration = Duration::from_millis(500);
 
 /// Something that can be held still.
 #[derive(Clone, Default)]
@@ -72,38 +57,40 @@ pub struct Pump {
 }
 
 impl Pump {
-    /// Starts what the functions that exist are for.
+    /// Starts the queue's mapping and the schedules of the functions that the stack has with this kind of queue.
     pub fn start(
-        functions: &Functions,
+        catalogue: &Catalogue,
         gateway: &Arc<Gateway>,
-        aws: Aws,
+        aws: &Aws,
         queue_url: &str,
         queue: Queue,
     ) -> Self {
         let (deliveries, schedules) = (Gate::default(), Gate::default());
         let mut tasks = JoinSet::new();
-        if queue == Queue::Sqs && functions.has(CONSUMER) {
-            let mapping = Mapping {
-                aws,
-                queue_url: queue_url.to_owned(),
-                gateway: gateway.clone(),
-                batches: functions.environments(CONSUMER),
-            };
-            tasks.spawn(Arc::new(mapping).serve(deliveries.clone()));
-        }
-        for (function, every) in SCHEDULES
-            .into_iter()
-            .filter(|(name, _)| functions.has(name))
-        {
-            tasks.spawn(schedule(
-                gateway.clone(),
-                function,
-                every,
-                schedules.clone(),
-            ));
-        }
-        if queue == Queue::Redis && functions.has(DRAIN) {
-            tasks.spawn(drain(gateway.clone(), deliveries.clone()));
+        for (name, function) in catalogue.iter() {
+            if !function.exists_with(queue) {
+                continue;
+            }
+            let (gateway, name, facts) = (gateway.clone(), name.to_owned(), function.facts);
+            match function.trigger {
+                Trigger::Queue => {
+                    let mapping = Mapping {
+                        aws: aws.clone(),
+                        queue_url: queue_url.to_owned(),
+                        consumer: name,
+                        gateway,
+                    };
+                    let batches = facts.environments;
+                    tasks.spawn(Arc::new(mapping).serve(batches, deliveries.clone()));
+                }
+                Trigger::Schedule if name == worker(queue) => {
+                    tasks.spawn(drain(gateway, name, facts.pause, deliveries.clone()));
+                }
+                Trigger::Schedule => {
+                    tasks.spawn(schedule(gateway, name, facts.pause, schedules.clone()));
+                }
+                Trigger::Request | Trigger::Deploy => {}
+            }
         }
         Self {
             deliveries,
@@ -114,23 +101,23 @@ impl Pump {
 }
 
 /// Calls a function again and again.
-async fn schedule(gateway: Arc<Gateway>, function: &'static str, every: Duration, gate: Gate) {
+async fn schedule(gateway: Arc<Gateway>, function: String, every: Duration, gate: Gate) {
     loop {
         sleep(every).await;
         let open = gate.pass().await;
         // Why it failed is in its log, and the next call comes anyway.
-        let _ = gateway.invoke(function, &scheduled_event(function)).await;
+        let _ = gateway.invoke(&function, &scheduled_event(&function)).await;
         drop(open);
     }
 }
 
 /// Calls the drain whenever it has ended. A pause keeps it from beginning; it does not wait for its end, which may be
 /// minutes away.
-async fn drain(gateway: Arc<Gateway>, gate: Gate) {
+async fn drain(gateway: Arc<Gateway>, function: String, pause: Duration, gate: Gate) {
     loop {
         drop(gate.pass().await);
-        let _ = gateway.invoke(DRAIN, &scheduled_event(DRAIN)).await; // as above
-        sleep(DRAIN_PAUSE).await;
+        let _ = gateway.invoke(&function, &scheduled_event(&function)).await; // as above
+        sleep(pause).await;
     }
 }
 
@@ -138,15 +125,14 @@ async fn drain(gateway: Arc<Gateway>, gate: Gate) {
 struct Mapping {
     aws: Aws,
     queue_url: String,
+    consumer: String,
     gateway: Arc<Gateway>,
-    /// How many at once: as many as the consumer has environments.
-    batches: usize,
 }
 
 impl Mapping {
-    /// Receives messages and hands them to the consumer.
-    async fn serve(self: Arc<Self>, gate: Gate) {
-        let free = Arc::new(Semaphore::new(self.batches));
+    /// Receives messages and hands them to the consumer, some batches at once.
+    async fn serve(self: Arc<Self>, batches: usize, gate: Gate) {
+        let free = Arc::new(Semaphore::new(batches));
         let mut batches = JoinSet::new();
         let mut lively_until = Instant::now();
         while let Ok(permit) = free.clone().acquire_owned().await {
@@ -175,7 +161,7 @@ impl Mapping {
     /// Deletes what the consumer dealt with, and lets the rest be seen again soon.
     async fn deliver(&self, messages: Vec<Message>) {
         let event = sqs_event(&self.queue_url, &messages);
-        let answer = self.gateway.invoke(CONSUMER, &event).await;
+        let answer = self.gateway.invoke(&self.consumer, &event).await;
         let failed = match &answer {
             Ok(answer) => failures(answer, &messages),
             Err(_) => None, // why is in the consumer's log

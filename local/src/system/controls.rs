@@ -11,9 +11,11 @@ use super::System;
 use crate::{
     lambda::{
         events::{scheduled_event, sqs_event},
-        triggers::{CONSUMER, Gate},
+        functions::worker,
+        triggers::Gate,
     },
     services::{aws::Message, postgres::connect},
+    settings::Queue,
 };
 
 impl System {
@@ -97,7 +99,8 @@ impl System {
             ..Message::default()
         };
         let messages: Vec<_> = bodies.iter().enumerate().map(message).collect();
-        self.invoke(CONSUMER, &sqs_event(self.queue_url(), &messages))
+        let consumer = worker(Queue::Sqs);
+        self.invoke(consumer, &sqs_event(self.queue_url(), &messages))
             .await
     }
 

@@ -16,8 +16,8 @@ use reqwest::Client;
 
 use crate::{
     lambda::{
-        api_gateway::Gateway, environments::Functions, logs::Logs, runtime_api::RuntimeApi,
-        triggers::Pump,
+        api_gateway::Gateway, environments::Functions, functions::Catalogue, logs::Logs,
+        runtime_api::RuntimeApi, triggers::Pump,
     },
     machine::{process::Group, tools::Tools, workspace::Workspace},
     services::{
@@ -71,11 +71,23 @@ impl System {
         let stripe = (!settings.real_stripe).then(|| Reserved::at(stripe_port));
         let stripe = stripe.transpose()?;
 
+        let catalogue = Catalogue::read(&workspace.root)?;
+        let catalogue = Arc::new(match settings.environments {
+            Some(environments) => catalogue.with_environments(environments),
+            None => catalogue,
+        });
         let logs = Logs::below(&workspace.logs()?.join(&name))?;
         let group = Arc::new(Group::new(None)?);
         let api = settings.ports.port(API);
         let (gateway, mut own) = tokio::try_join!(
-            Gateway::start(&tools, &workspace, &group, api, logs.directory()),
+            Gateway::start(
+                &tools,
+                &workspace,
+                catalogue.clone(),
+                &group,
+                api,
+                logs.directory()
+            ),
             Box::pin(make_data(services, &name)),
         )?;
         own.extend(gemini.iter().flat_map(Gemini::variables));
@@ -88,17 +100,22 @@ impl System {
         let runtime_api = Arc::new(RuntimeApi::start()?);
         let functions = Functions::start(
             &workspace,
+            &catalogue,
             &variables,
             &gateway,
             &runtime_api,
             &group,
             &logs,
-            settings.environments,
         )?;
-        let aws = services.aws.clone();
         let queue_url = &variables["QUEUE_URL"];
         Ok(Self {
-            pump: Pump::start(&functions, &gateway, aws, queue_url, settings.queue),
+            pump: Pump::start(
+                &catalogue,
+                &gateway,
+                &services.aws,
+                queue_url,
+                settings.queue,
+            ),
             kind: (settings.queue, settings.state),
             aws: services.aws.clone(),
             name,

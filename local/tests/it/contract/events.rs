@@ -4,13 +4,16 @@ use aws_lambda_events::{
     apigw::ApiGatewayV2httpRequest, cloudformation::CloudFormationCustomResourceRequest,
     eventbridge::EventBridgeEvent, sqs::SqsEvent,
 };
-use local::harness::contract::{CONTRACT, matches, members, typed};
+use local::{
+    harness::contract::{CONTRACT, matches, members, typed},
+    lambda::functions::Trigger,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use shared::queue::WakeUp;
 
 use super::{
-    WITHOUT_ROUTE, operations,
+    operations,
     workspace::{Route, WORKSPACE, array, text},
 };
 
@@ -156,23 +159,18 @@ fn an_event_carries_the_placeholder_of_a_token_exactly_where_one_is_needed() {
 
 #[test]
 fn the_event_of_a_function_without_a_route_is_what_calls_it() {
-    for function in WITHOUT_ROUTE
-        .into_iter()
-        .filter(|it| WORKSPACE.functions.contains_key(*it))
-    {
-        match function {
-            "message-answer" => wake_ups(&event(function)),
-            "migrate" | "secret-get" => {
-                let event: CloudFormationCustomResourceRequest = event(function);
+    for (name, function) in WORKSPACE.catalogue.iter() {
+        match function.trigger {
+            Trigger::Request => {}
+            Trigger::Queue => wake_ups(&event(name)),
+            Trigger::Deploy => {
+                let event: CloudFormationCustomResourceRequest = event(name);
                 let create = matches!(event, CloudFormationCustomResourceRequest::Create(_));
-                assert!(create, "events/{function}.json");
+                assert!(create, "events/{name}.json");
             }
-            _ => {
-                let event: EventBridgeEvent = event(function);
-                assert_eq!(
-                    event.detail_type, "Scheduled Event",
-                    "events/{function}.json"
-                );
+            Trigger::Schedule => {
+                let event: EventBridgeEvent = event(name);
+                assert_eq!(event.detail_type, "Scheduled Event", "events/{name}.json");
             }
         }
     }

@@ -13,20 +13,13 @@ mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use local::harness::contract::{CONTRACT, members};
+use local::{
+    harness::contract::{CONTRACT, members},
+    lambda::functions::Trigger,
+};
 use serde_json::Value;
 
 use workspace::{Route, WORKSPACE, array, text};
-
-/// Functions that something other than a request calls.
-const WITHOUT_ROUTE: [&str; 6] = [
-    "message-answer",
-    "message-drain",
-    "message-sweep",
-    "migrate",
-    "secret-get",
-    "subscription-sync",
-];
 
 const METHODS: [&str; 8] = [
     "delete", "get", "head", "options", "patch", "post", "put", "trace",
@@ -71,9 +64,9 @@ fn every_function_has_one_route_unless_something_else_calls_it() {
         .map(|route| &route.function)
         .collect();
     routed.sort();
-    let functions = WORKSPACE.functions.keys();
-    let expected = functions.filter(|function| !WITHOUT_ROUTE.contains(&function.as_str()));
-    assert_eq!(routed, expected.collect::<Vec<_>>());
+    let functions = WORKSPACE.catalogue.iter();
+    let expected = functions.filter(|(_, function)| function.trigger == Trigger::Request);
+    assert_eq!(routed, expected.map(|(name, _)| name).collect::<Vec<_>>());
 }
 
 #[test]

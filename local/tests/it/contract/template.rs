@@ -2,33 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use local::harness::contract::members;
+use local::{harness::contract::members, lambda::functions::resources};
 use serde_json::Value;
 
 use super::workspace::{Route, WORKSPACE, array, text};
 
 /// The resources of functions, by the functions' names.
 pub fn functions() -> BTreeMap<String, &'static Value> {
-    let resources = members(&WORKSPACE.template["Resources"]);
-    let functions = resources.filter(|(_, it)| it["Type"] == "AWS::Serverless::Function");
-    functions
-        .map(|(name, resource)| {
-            let name = name.strip_suffix("Function");
-            (kebab(name.expect("…Function")), resource)
-        })
-        .collect()
-}
-
-/// `MessageSend` as `message-send`.
-fn kebab(name: &str) -> String {
-    let mut words = String::new();
-    for letter in name.chars() {
-        if letter.is_uppercase() && !words.is_empty() {
-            words.push('-');
-        }
-        words.extend(letter.to_lowercase());
-    }
-    words
+    resources(&WORKSPACE.template)
 }
 
 /// What calls a function: the types and properties of its events.
@@ -75,20 +56,27 @@ fn the_api_has_the_local_routers_routes_and_no_other() {
 }
 
 #[test]
-fn a_function_without_a_route_is_called_by_the_queue_the_schedule_or_the_deploy() {
-    let expected = |name: &str| match name {
-        "message-answer" => vec!["SQS"],
-        "migrate" | "secret-get" => vec![],
-        _ => vec!["Schedule"],
-    };
-    for name in super::WITHOUT_ROUTE {
-        let triggers: Vec<_> = triggers(functions()[name]).iter().map(|it| it.0).collect();
-        assert_eq!(triggers, expected(name), "{name}");
+fn a_function_has_one_trigger_and_one_without_is_called_by_a_custom_resource() {
+    let resources = members(&WORKSPACE.template["Resources"]);
+    let tokens: Vec<_> = resources
+        .filter_map(|(_, it)| it["Properties"]["ServiceToken"].as_str())
+        .collect();
+    for (name, function) in functions() {
+        let triggers: Vec<_> = triggers(function).iter().map(|it| it.0).collect();
+        match triggers[..] {
+            [] => {
+                let logical = text(&function["Properties"]["FunctionName"]);
+                let called = tokens.iter().any(|token| {
+                    let resource = token.strip_suffix(".Arn").expect("an ARN");
+                    WORKSPACE.template["Resources"][resource]["Properties"]["FunctionName"]
+                        == logical
+                });
+                assert!(called, "nothing calls {name}");
+            }
+            ["HttpApi" | "SQS" | "Schedule"] => {}
+            _ => panic!("{name} is called by {triggers:?}"),
+        }
     }
-    let migration = &WORKSPACE.template["Resources"]["Migration"]["Properties"];
-    assert_eq!(migration["ServiceToken"], "MigrateFunction.Arn");
-    let secret = &WORKSPACE.template["Resources"]["Secret"]["Properties"];
-    assert_eq!(secret["ServiceToken"], "SecretGetFunction.Arn");
 }
 
 #[test]
@@ -132,20 +120,11 @@ fn routes_that_wait_or_send_codes_have_throttles_of_their_own() {
 }
 
 #[test]
-fn a_function_has_the_same_time_locally() {
-    let default = &WORKSPACE.template["Globals"]["Function"]["Timeout"];
-    for (name, function) in functions() {
-        let seconds = function["Properties"].get("Timeout").unwrap_or(default);
-        let local = local::lambda::functions::timeout_of(&name).as_secs();
-        assert_eq!(seconds.as_u64(), Some(local), "{name}");
-    }
-}
-
-#[test]
 fn the_visibility_timeout_is_six_times_that_of_the_consumer() {
     let queue = &WORKSPACE.template["Resources"]["WakeUpQueue"]["Properties"];
-    let consumer = local::lambda::functions::timeout_of("message-answer").as_secs();
-    assert_eq!(queue["VisibilityTimeout"].as_u64(), Some(6 * consumer));
+    let consumer = WORKSPACE.catalogue.get("message-answer").unwrap();
+    let six_times = Some(6 * consumer.timeout.as_secs());
+    assert_eq!(queue["VisibilityTimeout"].as_u64(), six_times);
     let batch = triggers(functions()["message-answer"])[0].1;
     let reported = array(&batch["FunctionResponseTypes"]);
     assert_eq!(reported, ["ReportBatchItemFailures"]);

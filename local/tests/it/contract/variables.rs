@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use local::{harness::contract::members, machine::workspace::Workspace};
+use local::{harness::contract::members, machine::workspace::Workspace, settings::Queue};
 use serde_json::Value;
 
 use super::{template, workspace::WORKSPACE};
@@ -17,29 +17,26 @@ use super::{template, workspace::WORKSPACE};
 const NO_RUNTIME: &str = "127.0.0.1:1";
 
 /// The choices between which a function reads other variables.
-const KINDS: [[(&str, &str); 4]; 2] = [
-    [
-        ("QUEUE", "sqs"),
-        ("STATE", "dynamodb"),
-        ("CHATROOM_CACHE", "state"),
-        ("OTP_DELIVERY", "sns"),
-    ],
-    [
-        ("QUEUE", "redis"),
-        ("STATE", "redis"),
-        ("CHATROOM_CACHE", "state"),
-        ("OTP_DELIVERY", "response"),
-    ],
+const KINDS: [(Queue, [(&str, &str); 4]); 2] = [
+    (
+        Queue::Sqs,
+        [
+            ("QUEUE", "sqs"),
+            ("STATE", "dynamodb"),
+            ("CHATROOM_CACHE", "state"),
+            ("OTP_DELIVERY", "sns"),
+        ],
+    ),
+    (
+        Queue::Redis,
+        [
+            ("QUEUE", "redis"),
+            ("STATE", "redis"),
+            ("CHATROOM_CACHE", "state"),
+            ("OTP_DELIVERY", "response"),
+        ],
+    ),
 ];
-
-/// Whether a function that exists on this condition exists with these kinds.
-fn exists(condition: Option<&str>, kinds: &[(&str, &str)]) -> bool {
-    match condition {
-        Some("UsesSqs") => kinds.contains(&("QUEUE", "sqs")),
-        Some("QueuesInRedis") => kinds.contains(&("QUEUE", "redis")),
-        other => other.is_none(),
-    }
-}
 
 /// The variables that a function reads, without those that Lambda itself sets. `cargo local test` sets them all.
 fn read(function: &str, kinds: [(&str, &str); 4]) -> BTreeSet<String> {
@@ -61,13 +58,20 @@ fn read(function: &str, kinds: [(&str, &str); 4]) -> BTreeSet<String> {
     names.filter(|name| !name.starts_with("AWS_")).collect()
 }
 
+/// The variables that a function reads with any of the kinds with which the stack has it.
+fn needed(function: &str) -> BTreeSet<String> {
+    let stack = WORKSPACE.catalogue.get(function).unwrap();
+    let kinds = KINDS.iter().filter(|(queue, _)| stack.exists_with(*queue));
+    kinds
+        .flat_map(|(_, kinds)| read(function, *kinds))
+        .collect()
+}
+
 #[test]
 fn a_function_gets_the_variables_that_it_reads() {
     let globals = &WORKSPACE.template["Globals"]["Function"]["Environment"]["Variables"];
     for (name, function) in template::functions() {
-        let condition = function["Condition"].as_str();
-        let kinds = KINDS.iter().filter(|kinds| exists(condition, *kinds));
-        let needed: BTreeSet<_> = kinds.flat_map(|&kinds| read(&name, kinds)).collect();
+        let needed = needed(&name);
         let reads_database = name != "secret-get";
         assert_eq!(
             needed.contains("DATABASE_URL"),
@@ -98,10 +102,8 @@ fn documented() -> Vec<&'static str> {
 #[test]
 fn the_documentation_has_one_row_for_each_variable_that_some_function_reads() {
     let mut needed = BTreeSet::new();
-    for (name, function) in template::functions() {
-        let condition = function["Condition"].as_str();
-        let kinds = KINDS.iter().filter(|kinds| exists(condition, *kinds));
-        needed.extend(kinds.flat_map(|&kinds| read(&name, kinds)));
+    for (name, _) in WORKSPACE.catalogue.iter() {
+        needed.extend(self::needed(name));
     }
     let mut documented = documented();
     documented.sort_unstable();

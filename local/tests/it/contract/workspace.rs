@@ -8,7 +8,7 @@ use std::{
     sync::LazyLock,
 };
 
-use local::harness::contract::members;
+use local::{harness::contract::members, lambda::functions::Catalogue};
 use serde_json::Value;
 
 /// A method and a path that lead to a function.
@@ -29,6 +29,8 @@ pub struct Workspace {
     pub events: BTreeMap<String, Value>,
     /// All of `template.yaml`. The short forms of CloudFormation's functions stand as what is in them.
     pub template: Value,
+    /// What the local stack reads in it.
+    pub catalogue: Catalogue,
 }
 
 /// Read once for all tests.
@@ -40,6 +42,7 @@ pub static WORKSPACE: LazyLock<Workspace> = LazyLock::new(|| {
         functions: functions(&root, &metadata),
         events: events(&root.join("events")),
         template: template(&root.join("template.yaml")),
+        catalogue: Catalogue::read(&root).expect("the template is complete"),
     }
 });
 
