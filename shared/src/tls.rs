@@ -8,7 +8,7 @@ use reqwest::{Client, ClientBuilder, redirect::Policy};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
-    pki_types::{Der, TrustAnchor},
+    pki_types::{CertificateDer, Der, TrustAnchor, pem::PemObject},
 };
 use webpki_roots::TLS_SERVER_ROOTS;
 
@@ -28,14 +28,41 @@ pub(crate) enum Roots {
     Rds,
     /// Both.
     All,
+    /// Those of an authority of one's own, kept for as long as the process lives.
+    Own(&'static RootCertStore),
 }
 
 impl Roots {
+    /// Reads the choice: `mozilla`, `rds`, or certificates in PEM.
+    pub fn named(choice: &str) -> Result<Self, String> {
+        match choice {
+            "mozilla" => Ok(Self::Mozilla),
+            "rds" => Ok(Self::Rds),
+            pem => Self::own(pem.as_bytes()),
+        }
+    }
+
+    fn own(pem: &[u8]) -> Result<Self, String> {
+        let wrong = |error| format!("neither mozilla nor rds nor certificates in PEM ({error})");
+        let mut store = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+            store
+                .add(certificate)
+                .map_err(|error| wrong(error.to_string()))?;
+        }
+        if store.is_empty() {
+            return Err(wrong("none was found".to_owned()));
+        }
+        Ok(Self::Own(Box::leak(Box::new(store))))
+    }
+
     fn store(self) -> RootCertStore {
         let (mozilla, rds) = match self {
             Self::Mozilla => (TLS_SERVER_ROOTS, &[][..]),
             Self::Rds => (&[][..], RDS_ROOTS),
             Self::All => (TLS_SERVER_ROOTS, RDS_ROOTS),
+            Self::Own(store) => return store.clone(),
         };
         mozilla.iter().chain(rds).cloned().collect()
     }
@@ -72,5 +99,16 @@ mod tests {
         let certificates = bundle.matches("BEGIN CERTIFICATE").count();
         assert!(certificates > 80, "one for each region and kind of key");
         assert_eq!(Roots::Rds.store().len(), certificates);
+        let own = Roots::named(bundle).unwrap();
+        assert_eq!(own.store().len(), certificates, "the same in PEM");
+    }
+
+    #[test]
+    fn roots_that_are_no_certificates_are_refused() {
+        let cut = "-----BEGIN CERTIFICATE-----\nMIIB";
+        for wrong in ["mozila", cut, &format!("{cut}\n-----END CERTIFICATE-----")] {
+            let problem = Roots::named(wrong).unwrap_err();
+            assert!(problem.starts_with("neither mozilla nor rds"), "{problem}");
+        }
     }
 }

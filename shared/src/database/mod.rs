@@ -120,12 +120,13 @@ impl Database {
     /// The database at `DATABASE_URL`, whose certificate `DATABASE_ROOTS` vouch for. Nothing is opened yet.
     ///
     /// # Errors
-    /// When the URL is missing or not one of Postgres, or the roots are none of the known ones.
+    /// When the URL is missing or not one of Postgres, or the roots are neither known ones nor certificates.
     pub fn from_env() -> Result<Self, ConfigError> {
         let url = config::secret("DATABASE_URL")?;
-        let choices = [("mozilla", Roots::Mozilla), ("rds", Roots::Rds)];
+        let roots = config::or_default("DATABASE_ROOTS", "mozilla".to_owned())?;
+        let roots = Roots::named(&roots);
         Ok(Self {
-            roots: config::choice("DATABASE_ROOTS", &choices)?.unwrap_or(Roots::Mozilla),
+            roots: roots.map_err(|problem| ConfigError::malformed("DATABASE_ROOTS", problem))?,
             ..Self::at(url.expose_secret())?
         })
     }
