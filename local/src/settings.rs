@@ -49,6 +49,8 @@ pub struct Settings {
     pub real_gemini: bool,
     /// Whether the functions ask the real Stripe, with the caller's `STRIPE_SECRET_KEY` and what belongs to it.
     pub real_stripe: bool,
+    /// Which functions there are, if not all.
+    pub functions: Option<&'static [&'static str]>,
     /// How many environments each function may have, if not as few as one person needs.
     pub environments: Option<usize>,
     /// Which ports the parts take.
@@ -66,6 +68,7 @@ impl Default for Settings {
             release: false,
             real_gemini: false,
             real_stripe: false,
+            functions: None,
             environments: None,
             ports: Ports::default(),
             overrides: Variables::default(),

@@ -74,24 +74,6 @@ impl<'a> Bench<'a> {
         &self.proxies[service]
     }
 
-    fn start(&self, function: &str, variables: &Variables) -> Result<Process> {
-        let command = Command::new(self.workspace.binary(function));
-        self.launcher
-            .launch(function, command, variables, &self.logs)
-    }
-
-    /// A process that is ready under a quota, and how long that took.
-    pub async fn ready_within(&self, quota: &Quota, function: &str) -> Result<(Process, Duration)> {
-        let command = quota.command(&self.workspace.binary(function));
-        let process = self
-            .launcher
-            .launch(function, command, &self.variables, &self.logs);
-        let mut process = process?;
-        let init = process.ready().await;
-        let init = init.with_context(|| format!("see {}", self.logs.display()))?;
-        Ok((process, init))
-    }
-
     /// A process that is ready, and how long that took.
     pub async fn ready(&self, function: &str) -> Result<(Process, Duration)> {
         self.ready_with(function, &[]).await
@@ -103,10 +85,34 @@ impl<'a> Bench<'a> {
         function: &str,
         others: &[(&str, &str)],
     ) -> Result<(Process, Duration)> {
+        let command = Command::new(self.workspace.binary(function));
+        self.started(function, command, others).await
+    }
+
+    /// The same under a quota.
+    pub async fn ready_within(
+        &self,
+        quota: &Quota,
+        function: &str,
+        others: &[(&str, &str)],
+    ) -> Result<(Process, Duration)> {
+        let command = quota.command(&self.workspace.binary(function));
+        self.started(function, command, others).await
+    }
+
+    async fn started(
+        &self,
+        function: &str,
+        command: Command,
+        others: &[(&str, &str)],
+    ) -> Result<(Process, Duration)> {
         let mut variables = self.variables.clone();
         let others = others.iter();
         variables.extend(others.map(|&(name, value)| (name.to_owned(), value.to_owned())));
-        let mut process = self.start(function, &variables)?;
+        let process = self
+            .launcher
+            .launch(function, command, &variables, &self.logs);
+        let mut process = process?;
         let init = process.ready().await;
         let init = init.with_context(|| format!("see {}", self.logs.display()))?;
         Ok((process, init))
@@ -114,13 +120,8 @@ impl<'a> Bench<'a> {
 
     /// Starts a process that reaches every service through its proxy, and waits until it is ready.
     pub async fn watched(&self, function: &str) -> Result<Process> {
-        let mut variables = self.variables.clone();
-        for (service, variable) in SERVICES {
-            variables.insert(variable.to_owned(), self.proxy(service).url.clone());
-        }
-        let mut process = self.start(function, &variables)?;
-        process.ready().await?;
-        Ok(process)
+        let through = |(service, variable)| (variable, self.proxy(service).url.as_str());
+        Ok(self.ready_with(function, &SERVICES.map(through)).await?.0)
     }
 
     /// How long each function takes to start. They take turns, so that a slow moment meets all of them.

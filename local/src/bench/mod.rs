@@ -19,6 +19,7 @@ mod size;
 mod sizes;
 mod stock;
 mod timing;
+mod tls;
 mod traffic;
 pub(crate) mod usage;
 

@@ -11,6 +11,7 @@ use super::{
     measure::Bench,
     quota::{PERIOD, Quota},
     timing::{Timing, WARMING_UP},
+    tls::Tls,
 };
 
 /// The sizes that are compared, in MB.
@@ -70,7 +71,7 @@ pub fn quotas() -> Vec<Quota> {
     })
 }
 
-/// Measures a function with each size. They take turns, so that a slow moment meets all of them, and each request has a
+/// Measures a function with each size, with TLS to Postgres as on AWS. They take turns, so that a slow moment meets all of them, and each request has a
 /// period to itself, as when Lambda thaws an environment for it.
 pub async fn measure(bench: &Bench<'_>, quotas: &[Quota], function: &str) -> Result<Vec<AtSize>> {
     let each = STARTS + WARMING_UP + REQUESTS;
@@ -83,12 +84,18 @@ pub async fn measure(bench: &Bench<'_>, quotas: &[Quota], function: &str) -> Res
         return Ok(Vec::new());
     };
     let mut events = events.iter();
+    let tls = Tls::before(&bench.variables["DATABASE_URL"])?;
+    let encrypted = [
+        ("DATABASE_URL", tls.url.as_str()),
+        ("DATABASE_ROOTS", &tls.roots),
+    ];
+    let ready = async |quota| bench.ready_within(quota, function, &encrypted).await;
     let mut starts = vec![(Vec::new(), Vec::new()); quotas.len()];
     for _ in 0..STARTS {
         for ((inits, firsts), (quota, event)) in
             starts.iter_mut().zip(quotas.iter().zip(&mut events))
         {
-            let (mut process, init) = bench.ready_within(quota, function).await?;
+            let (mut process, init) = ready(quota).await?;
             inits.push(ms(init));
             sleep(PERIOD).await;
             firsts.push(ms(process.invoke(event).await?.time));
@@ -96,7 +103,7 @@ pub async fn measure(bench: &Bench<'_>, quotas: &[Quota], function: &str) -> Res
     }
     let mut timings = Vec::new();
     for quota in quotas {
-        timings.push(Timing::of(bench.ready_within(quota, function).await?.0));
+        timings.push(Timing::of(ready(quota).await?.0));
     }
     for _ in 0..WARMING_UP + REQUESTS {
         for (timing, event) in timings.iter_mut().zip(&mut events) {

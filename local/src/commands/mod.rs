@@ -59,7 +59,7 @@ impl Options {
             release: settings.release,
             ..Workspace::find()?
         };
-        let services = build_and_start(&workspace, settings.ports).await?;
+        let services = build_and_start(&workspace, settings.ports, settings.functions).await?;
         let system = System::start(&services, settings).await?;
         Ok((workspace, services, system))
     }
@@ -73,9 +73,19 @@ pub fn exit_code(status: ExitStatus) -> ExitCode {
     u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Builds the functions while the services are installed and started.
-pub async fn build_and_start(workspace: &Workspace, ports: Ports) -> Result<Services> {
+/// Builds the functions, or only some of them, while the services are installed and started.
+pub async fn build_and_start(
+    workspace: &Workspace,
+    ports: Ports,
+    some: Option<&[&str]>,
+) -> Result<Services> {
     let services = Box::pin(Services::start(workspace, ports));
-    let (services, ()) = tokio::try_join!(services, workspace.build())?;
+    let build = async {
+        match some {
+            Some(functions) => workspace.build_packages(functions).await,
+            None => workspace.build().await,
+        }
+    };
+    let (services, ()) = tokio::try_join!(services, build)?;
     Ok(services)
 }

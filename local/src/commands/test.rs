@@ -13,7 +13,7 @@ use super::{Options, build_and_start, exit_code};
 /// Builds the functions, starts services, and runs `cargo test` with them.
 pub async fn test(options: &Options, arguments: &[String]) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
-    let services = build_and_start(&workspace, Ports::Free).await?;
+    let services = build_and_start(&workspace, Ports::Free, None).await?;
     let mut child = workspace
         .cargo("test")
         .args(["--workspace", "--features", WORKSPACE_WORKBENCH])

@@ -61,7 +61,7 @@ pub struct Functions {
 }
 
 impl Functions {
-    /// Serves the requests of every function that has a binary.
+    /// Serves the requests of every function in the catalogue.
     pub fn start(
         workspace: &Workspace,
         catalogue: &Catalogue,
@@ -74,13 +74,12 @@ impl Functions {
         let mut functions = BTreeMap::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(gateway.clone().refuse_unknown_routes());
-        for name in workspace.functions()? {
-            if !workspace.binary(&name).is_file() {
+        for (name, functions::Function { timeout, facts, .. }) in catalogue.iter() {
+            if !workspace.binary(name).is_file() {
                 bail!(
                     "{name} is not built: `cargo local test` and `cargo local exec` build before they start"
                 );
             }
-            let functions::Function { timeout, facts, .. } = catalogue.get(&name)?;
             let function = Arc::new(Function {
                 timeout: *timeout,
                 workspace: workspace.clone(),
@@ -91,13 +90,13 @@ impl Functions {
                 logs: logs.clone(),
                 idle: Mutex::default(),
                 busy: Mutex::default(),
-                name: name.clone(),
+                name: name.to_owned(),
             });
             let free = Arc::new(Semaphore::new(facts.environments));
             for _ in 0..FETCHES.min(facts.environments) {
                 tasks.spawn(function.clone().serve(free.clone()));
             }
-            functions.insert(name, function);
+            functions.insert(name.to_owned(), function);
         }
         Ok(Self {
             functions,

@@ -213,6 +213,13 @@ impl Catalogue {
         self
     }
 
+    /// Forgets every function but these.
+    #[must_use]
+    pub fn with_only(mut self, functions: &[&str]) -> Self {
+        self.0.retain(|name, _| functions.contains(&name.as_str()));
+        self
+    }
+
     /// Returns a function.
     pub fn get(&self, name: &str) -> Result<&Function> {
         let function = self.0.get(name);

@@ -72,8 +72,12 @@ impl System {
         let stripe = stripe.transpose()?;
 
         let catalogue = Catalogue::read(&workspace.root)?;
-        let catalogue = Arc::new(match settings.environments {
+        let catalogue = match settings.environments {
             Some(environments) => catalogue.with_environments(environments),
+            None => catalogue,
+        };
+        let catalogue = Arc::new(match settings.functions {
+            Some(functions) => catalogue.with_only(functions),
             None => catalogue,
         });
         let logs = Logs::below(&workspace.logs()?.join(&name))?;
