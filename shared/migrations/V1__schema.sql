@@ -99,6 +99,15 @@ create index on messages (user_id, chatroom_id, position) where status in ('queu
 -- For the sweep, which forgets keys that are a day old.
 create index on messages (created_at) where idempotency_key is not null;
 
+-- A user's open streams. A slot whose function died is free when it expires.
+create table streams (
+    user_id    uuid not null references users on delete cascade,
+    slot       smallint not null,
+    id         uuid not null,
+    expires_at timestamptz not null,
+    primary key (user_id, slot)
+);
+
 -- How many messages of a UTC day were accepted and did not fail.
 create table daily_usage (
     user_id uuid not null references users on delete cascade,

@@ -28,4 +28,4 @@ mod tls;
 
 pub use error::{Error, Result};
 pub use events::run;
-pub use http::serve;
+pub use http::{serve, serve_streaming};

@@ -103,12 +103,13 @@ enum Failure {
     Final(Error),
 }
 
-/// The database.
+/// The database. A clone of it shares the connection.
+#[derive(Clone)]
 pub struct Database {
     config: Config,
     roots: Roots,
     statement_timeout: Duration,
-    connection: Mutex<Option<Connection>>,
+    connection: Arc<Mutex<Option<Connection>>>,
 }
 
 struct Connection {
@@ -162,7 +163,7 @@ impl Database {
             config,
             roots: Roots::Mozilla,
             statement_timeout: STATEMENT_TIMEOUT,
-            connection: Mutex::default(),
+            connection: Arc::default(),
         })
     }
 
@@ -173,7 +174,7 @@ impl Database {
             config: self.config.clone(),
             roots: self.roots,
             statement_timeout: self.statement_timeout,
-            connection: Mutex::default(),
+            connection: Arc::default(),
         }
     }
 

@@ -61,6 +61,10 @@ id!(
     /// Names a message.
     MessageId
 );
+id!(
+    /// Names an open stream of a user.
+    StreamId
+);
 
 impl UserId {
     /// Reads an id from its 16 bytes.

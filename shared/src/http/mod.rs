@@ -5,6 +5,7 @@ mod fields;
 pub mod problem;
 mod request;
 mod response;
+mod streaming;
 
 use std::{any::Any, future::ready, panic::AssertUnwindSafe};
 
@@ -13,9 +14,10 @@ use lambda_http::{IntoResponse, RequestExt, service_fn};
 
 pub use lambda_http::{Body, Request, Response};
 pub use request::{
-    MAX_BODY_BYTES, client_address, idempotency_key, json, json_or_default, path, query,
+    MAX_BODY_BYTES, client_address, idempotency_key, json, json_or_default, path, query, raw_path,
 };
 pub use response::{accepted, created, no_content, ok, ok_unless_known};
+pub use streaming::{ChunkWriter, Chunks, event_stream, no_events, serve_streaming};
 
 use crate::{Error, Result, config::ConfigError, telemetry};
 
@@ -38,16 +40,20 @@ where
     let app: &'static App = Box::leak(Box::new(configure()?));
     lambda_http::run(service_fn(move |request: Request| async move {
         let request_id = request.lambda_context().request_id;
-        let outcome = AssertUnwindSafe(async move { handler(app, request).await }).catch_unwind();
-        let error = match outcome.await {
-            Ok(Ok(response)) => return Ok(Utf8(response)),
-            Ok(Err(error)) => error,
-            Err(panic) => Error::internal(panic_message(panic.as_ref())),
-        };
-        telemetry::log(&error, &request_id);
-        problem::response(&error, &request_id).map(Utf8)
+        match catch(&request_id, async move { handler(app, request).await }).await {
+            Ok(response) => Ok(Utf8(response)),
+            Err(error) => problem::response(&error, &request_id).map(Utf8),
+        }
     }))
     .await
+}
+
+/// Makes an error of a panic, and logs the error that a request ends with.
+async fn catch<T>(request_id: &str, outcome: impl Future<Output = Result<T>>) -> Result<T> {
+    let outcome = AssertUnwindSafe(outcome).catch_unwind().await;
+    let outcome =
+        outcome.unwrap_or_else(|panic| Err(Error::internal(panic_message(panic.as_ref()))));
+    outcome.inspect_err(|error| telemetry::log(error, request_id))
 }
 
 /// Passes a response on as UTF-8, which every `String` is. The conversion of `lambda_http` would link the tables of all

@@ -75,6 +75,23 @@ pub fn path<T: FromStr>(request: &Request, name: &str, resource: &'static str) -
         .ok_or(Error::NotFound(resource))
 }
 
+/// Parses the id between `before` and `after` in the path of a request to a function URL, which knows no routes.
+///
+/// # Errors
+/// [`Error::NotFound`] of `endpoint` for another path, or of `resource` as [`path`].
+pub fn raw_path<T: FromStr>(
+    request: &Request,
+    (before, after): (&str, &str),
+    resource: &'static str,
+) -> Result<T> {
+    let path = request.raw_http_path();
+    let id = path
+        .strip_prefix(before)
+        .and_then(|rest| rest.strip_suffix(after))
+        .ok_or(Error::NotFound("endpoint"))?;
+    id.parse().map_err(|_| Error::NotFound(resource))
+}
+
 /// Parses a query parameter, or returns its default when it is absent.
 ///
 /// # Errors

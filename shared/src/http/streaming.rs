@@ -1,0 +1,118 @@
+//! Serves a function whose responses are written as time goes on.
+//!
+//! Lambda does not tell a function that its client went away, and ends an invocation with its response. So a response
+//! is written by a task of its own, through a channel without a limit: the task waits for no client, stops for none,
+//! and the invocation lasts until the task is done.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::Frame;
+use lambda_http::{Body, Request, RequestExt, Response, http::StatusCode, service_fn};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{catch, problem};
+use crate::{Error, Result, config::ConfigError, telemetry};
+
+/// Reads the chunks of a response's body, as they are written.
+pub struct Chunks(UnboundedReceiver<Bytes>);
+
+/// Writes the body of a response.
+pub struct ChunkWriter(UnboundedSender<Bytes>);
+
+impl ChunkWriter {
+    /// Writes a chunk, which is lost when the client is gone.
+    pub fn write(&self, chunk: impl Into<Bytes>) {
+        let _ = self.0.send(chunk.into());
+    }
+}
+
+impl From<Body> for Chunks {
+    fn from(body: Body) -> Self {
+        let (writer, chunks) = unbounded_channel();
+        if !body.is_empty() {
+            ChunkWriter(writer).write(body.to_vec());
+        }
+        Self(chunks)
+    }
+}
+
+impl http_body::Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let chunk = self.0.poll_recv(context);
+        chunk.map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+}
+
+/// Runs a function as [`serve`](super::serve) does, with responses that are sent while they are written.
+///
+/// # Errors
+/// As [`serve`](super::serve).
+pub async fn serve_streaming<App, Handler, Outcome>(
+    configure: impl FnOnce() -> Result<App, ConfigError>,
+    handler: Handler,
+) -> Result<(), lambda_http::Error>
+where
+    App: Sync + 'static,
+    Handler: Fn(&'static App, Request) -> Outcome + Copy + Send,
+    Outcome: Future<Output = Result<Response<Chunks>>> + Send,
+{
+    telemetry::init();
+    let app: &'static App = Box::leak(Box::new(configure()?));
+    let service = service_fn(move |request: Request| async move {
+        let request_id = request.lambda_context().request_id;
+        match catch(&request_id, async move { handler(app, request).await }).await {
+            Ok(response) => Ok(response),
+            Err(error) => problem::response(&error, &request_id).map(streamed),
+        }
+    });
+    lambda_http::run_with_streaming_response(service).await
+}
+
+/// Starts a stream of server-sent events, which `write` writes in a task of its own. What it fails with is logged, and
+/// the stream ends.
+///
+/// # Errors
+/// Never in practice.
+pub fn event_stream<Outcome>(
+    request_id: String,
+    write: impl FnOnce(ChunkWriter) -> Outcome,
+) -> Result<Response<Chunks>>
+where
+    Outcome: Future<Output = Result<()>> + Send + 'static,
+{
+    let (writer, chunks) = unbounded_channel();
+    let task = write(ChunkWriter(writer));
+    tokio::spawn(async move { catch(&request_id, task).await.ok() });
+    Response::builder()
+        .header("content-type", "text/event-stream")
+        .header("cache-control", "no-cache")
+        .header("x-accel-buffering", "no") // a proxy such as nginx is to pass each event on at once
+        .header("x-vercel-ai-ui-message-stream", "v1")
+        .body(Chunks(chunks))
+        .map_err(Error::internal)
+}
+
+/// Writes 204 as a response of a streaming function.
+///
+/// # Errors
+/// Never in practice.
+pub fn no_events() -> Result<Response<Chunks>> {
+    let response = Response::builder().status(StatusCode::NO_CONTENT);
+    let response = response.body(Body::Empty).map_err(Error::internal)?;
+    Ok(streamed(response))
+}
+
+fn streamed(response: Response<Body>) -> Response<Chunks> {
+    response.map(Chunks::from)
+}
