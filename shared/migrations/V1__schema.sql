@@ -102,7 +102,7 @@ create index on messages (created_at) where idempotency_key is not null;
 -- A user's open streams. A slot whose function died is free when it expires.
 create table streams (
     user_id    uuid not null references users on delete cascade,
-    slot       smallint not null,
+    slot       integer not null,
     id         uuid not null,
     expires_at timestamptz not null,
     primary key (user_id, slot)

@@ -36,7 +36,8 @@ impl App {
 
 const GET: &str = "
     -- $1 user, $2 room, $3 message
-    select id, chatroom_id, content, status, created_at, reply, model, finish_reason, settled_at, failure
+    select id, chatroom_id, content, status, created_at, reply, model, finish_reason, settled_at, failure,
+           case when status = 'answering' then draft end as draft
     from messages
     where user_id = $1 and id = $3 and chatroom_id = $2";
 
@@ -61,7 +62,11 @@ async fn get(app: &App, request: Request) -> Result<Response<Body>> {
 impl App {
     async fn message(&self, id: MessageId, room: ChatroomId, owner: UserId) -> Result<Message> {
         let row = self.database.query_opt(GET, &[&owner, &room, &id]).await?;
-        Ok(Message::from(&row.ok_or(Error::NotFound("message"))?))
+        let row = row.ok_or(Error::NotFound("message"))?;
+        Ok(Message {
+            draft: row.get("draft"),
+            ..Message::from(&row)
+        })
     }
 }
 

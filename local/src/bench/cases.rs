@@ -127,7 +127,7 @@ impl<'a> Cases<'a> {
                 Trigger::Request => Events::Sample(self.request(function, &room).await?),
                 Trigger::Schedule => Events::Each(vec![scheduled_event(function); count]),
                 // A custom resource has nothing to do after the first time.
-                Trigger::Queue | Trigger::Deploy => Events::None,
+                Trigger::Address | Trigger::Queue | Trigger::Deploy => Events::None,
             }),
         }
     }

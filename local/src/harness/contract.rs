@@ -99,6 +99,10 @@ impl Contract {
         });
         match content.get(media_type) {
             None => breaches.push(format!("the Content-Type is {media_type:?}")),
+            Some(media) if !media_type.ends_with("json") => {
+                let text = String::from_utf8_lossy(bytes).into();
+                breaches.extend(self.errors(&media["schema"], &text));
+            }
             Some(media) => match serde_json::from_slice(bytes) {
                 Ok(value) => breaches.extend(self.errors(&media["schema"], &value)),
                 Err(error) => breaches.push(format!("the body is not JSON: {error}")),
@@ -169,6 +173,14 @@ impl Contract {
             None => value,
         }
     }
+}
+
+/// The function that an operation leads to. Its id, unless the function has more than one operation.
+#[must_use]
+pub fn function(operation: &Value) -> &str {
+    let function = operation.get("x-function");
+    let function = function.unwrap_or(&operation["operationId"]).as_str();
+    function.unwrap_or_else(|| panic!("an operation has no id: {operation}"))
 }
 
 /// Whether `path` is one of the paths that `template` stands for.

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use axum::body::Bytes;
+use futures_util::Stream;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{
@@ -122,6 +123,25 @@ impl Gateway {
             .await?
             .error_for_status()?;
         Ok(())
+    }
+
+    /// Gives the gateway a response as it is written: first its head, as JSON, then the body's chunks. An error among
+    /// them breaks the client's connection.
+    pub fn stream(
+        &self,
+        function: &str,
+        id: &str,
+        chunks: impl Stream<Item = Result<Bytes>> + Send + 'static,
+    ) -> impl Future<Output = reqwest::Result<reqwest::Response>> + Send + 'static {
+        let url = format!(
+            "{}/.rt/{function}/2018-06-01/runtime/invocation/{id}/response",
+            self.url
+        );
+        self.client
+            .post(url)
+            .header("lambda-runtime-function-response-mode", "streaming")
+            .body(reqwest::Body::wrap_stream(chunks))
+            .send()
     }
 
     /// Answers a request for a function that cannot do so itself.

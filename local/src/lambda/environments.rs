@@ -14,9 +14,14 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use axum::body::Bytes;
+use futures_util::{StreamExt, stream::poll_fn};
 use tokio::{
     process::Command,
-    sync::Semaphore,
+    sync::{
+        Semaphore,
+        mpsc::{UnboundedSender, unbounded_channel},
+    },
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -26,7 +31,7 @@ use crate::{
         api_gateway::Gateway,
         functions::{self, Catalogue},
         logs::Logs,
-        runtime_api::{Environment, Invocation, Report, RuntimeApi},
+        runtime_api::{Environment, FunctionResponse, Invocation, Report, RuntimeApi},
     },
     machine::{lock, process::Group, workspace::Workspace},
     settings::Variables,
@@ -190,11 +195,47 @@ impl Function {
                 Report::Exited(Err(error)) => return Err(Failure::NotStarted(error.into())),
             }
         };
+        if response.is_streamed {
+            return self.pass_on(id, response, environment).await;
+        }
         let body = response.body().await.map_err(Failure::NotRead)?;
         let passed = self.gateway.answer(&self.name, id, &response.kind, body);
         if passed.await.is_ok() {
             response.accept();
         }
+        Ok(())
+    }
+
+    /// Passes a response on as it is written. Lambda does not tell a function that its client went away, so the function
+    /// is heard out in any case.
+    async fn pass_on(
+        &self,
+        id: &str,
+        mut response: FunctionResponse,
+        environment: &mut Environment,
+    ) -> Result<(), Failure> {
+        let (chunks, mut passed) = unbounded_channel();
+        let passed = poll_fn(move |context| passed.poll_recv(context));
+        tokio::spawn(self.gateway.stream(&self.name, id, passed));
+        let mut written = response.chunks();
+        let mut head = Vec::new();
+        let mut has_head = false;
+        while let Some(chunk) = written.next().await {
+            match chunk {
+                Ok(chunk) if has_head => drop(chunks.send(Ok(chunk))),
+                Ok(chunk) => {
+                    head.extend_from_slice(&chunk);
+                    has_head = send_head(&mut head, &chunks);
+                }
+                Err(error) => {
+                    drop(chunks.send(Err(error.into())));
+                    let status = environment.process.wait().await;
+                    return Err(status
+                        .map_or_else(|error| Failure::NotStarted(error.into()), Failure::Exited));
+                }
+            }
+        }
+        response.accept();
         Ok(())
     }
 
@@ -245,4 +286,19 @@ impl Function {
         let idle = idle.iter().filter_map(|idle| idle.environment.process.id());
         idle.chain(lock(&self.busy).iter().copied()).collect()
     }
+}
+
+/// Sends the head of a streamed response once it is complete: the gateway expects it, and the eight zeroes that end it,
+/// as one chunk each.
+fn send_head(written: &mut Vec<u8>, chunks: &UnboundedSender<Result<Bytes>>) -> bool {
+    let end = written.windows(8).position(|bytes| bytes == [0; 8]);
+    let Some(end) = end else { return false };
+    let rest = written.split_off(end + 8);
+    let zeroes = written.split_off(end);
+    for part in [std::mem::take(written), zeroes, rest] {
+        if !part.is_empty() {
+            drop(chunks.send(Ok(part.into())));
+        }
+    }
+    true
 }

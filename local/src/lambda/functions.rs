@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::settings::Queue;
 
 /// The facts that the template does not say, for each function that differs from [`USUAL`].
-const FACTS: [(&str, Facts); 19] = [
+const FACTS: [(&str, Facts); 20] = [
     // A login, a new code and a guess are counted for the number, its address and the code. Each count is a call, and
     // two when it is the first in its window. The code itself is read and then changed.
     ("auth-signup", USUAL.state_calls(8)),
@@ -32,6 +32,8 @@ const FACTS: [(&str, Facts); 19] = [
     // Claim, settle, and a look for what came meanwhile.
     ("message-answer", USUAL.environments(4).statements(3)),
     ("message-drain", USUAL.environments(1).pause_ms(500)),
+    // An open stream occupies its environment. It takes a slot, posts, claims, settles and gives the slot back.
+    ("message-stream", USUAL.environments(128).statements(5)),
     // It looks, and then tidies up.
     ("message-sweep", USUAL.pause_ms(5_000).statements(2)),
     // Stripe is asked between two statements.
@@ -111,6 +113,8 @@ impl Facts {
 pub enum Trigger {
     /// A request to its route.
     Request,
+    /// A request to its own address, through which it streams.
+    Address,
     /// The queue's event source mapping.
     Queue,
     /// A schedule.
@@ -153,6 +157,7 @@ impl Function {
             own.as_u64()
         };
         let trigger = match properties["Events"].as_object() {
+            None if properties.get("FunctionUrlConfig").is_some() => Trigger::Address,
             None => Trigger::Deploy,
             Some(events) => match events.values().next()?["Type"].as_str()? {
                 "SQS" => Trigger::Queue,

@@ -16,9 +16,9 @@ use std::{
 use anyhow::Result;
 use axum::{
     Router,
-    body::{Body, Bytes, to_bytes},
+    body::{Body, BodyDataStream, Bytes, to_bytes},
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
     serve::ListenerExt,
@@ -80,6 +80,8 @@ pub struct FunctionResponse {
     pub at: Instant,
     /// `response` or `error`.
     pub kind: String,
+    /// Whether the function writes it as time goes on.
+    pub is_streamed: bool,
     body: Body,
     accepted: oneshot::Sender<()>,
 }
@@ -182,6 +184,11 @@ impl FunctionResponse {
         Ok(to_bytes(std::mem::take(&mut self.body), BODY_LIMIT).await?)
     }
 
+    /// Gives the body as it is written.
+    pub fn chunks(&mut self) -> BodyDataStream {
+        std::mem::take(&mut self.body).into_data_stream()
+    }
+
     /// Tells the process that its response arrived.
     pub fn accept(self) {
         let _ = self.accepted.send(()); // it may have ended
@@ -235,6 +242,7 @@ async fn next(State(endpoints): State<Arc<Endpoints>>, Path(id): Path<u64>) -> R
 async fn respond(
     State(endpoints): State<Arc<Endpoints>>,
     Path((id, _, kind)): Path<(u64, String, String)>,
+    headers: HeaderMap,
     body: Body,
 ) -> StatusCode {
     let at = Instant::now();
@@ -245,6 +253,7 @@ async fn respond(
     let _ = endpoint.reports.send(Report::Responded(FunctionResponse {
         at,
         kind,
+        is_streamed: headers.contains_key("lambda-runtime-function-response-mode"),
         body,
         accepted,
     }));

@@ -89,7 +89,7 @@ impl Pump {
                 Trigger::Schedule => {
                     tasks.spawn(schedule(gateway, name, facts.pause, schedules.clone()));
                 }
-                Trigger::Request | Trigger::Deploy => {}
+                Trigger::Request | Trigger::Address | Trigger::Deploy => {}
             }
         }
         Self {

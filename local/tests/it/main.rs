@@ -10,6 +10,7 @@
 //! | [`contract`] | routes, functions, events, `openapi.yaml` and `template.yaml` say the same |
 //! | [`deployment`] | the AWS stack, deployed into MiniStack |
 //! | [`partitions`] | the schema and every statement, spread over partitions by user |
+//! | [`streams`] | replies that are passed on while they are written |
 //! | [`supervisor`] | the local stack does what Lambda, API Gateway and SQS would |
 //! | [`vendors`] | the stand-ins satisfy the official clients of Gemini and Stripe |
 //!
@@ -35,5 +36,6 @@ mod input;
 mod partitions;
 mod payments;
 mod stops;
+mod streams;
 mod supervisor;
 mod vendors;

@@ -96,6 +96,12 @@ impl Answering {
         })
     }
 
+    /// The database that holds the rooms.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Replies to the oldest message of a room, if one is due and nobody else is at it. A panic ends only this room's
     /// work: the room is woken again when the lease is over.
     ///

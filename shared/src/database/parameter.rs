@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::domain::{
-    ChatroomId, Content, Email, MessageId, Mobile, Name, SessionId, Title, UserId,
+    ChatroomId, Content, Email, MessageId, Mobile, Name, SessionId, StreamId, Title, UserId,
 };
 
 /// A value that can be a statement's parameter.
@@ -58,6 +58,7 @@ typed! {
     SessionId => UUID,
     ChatroomId => UUID,
     MessageId => UUID,
+    StreamId => UUID,
     Mobile => TEXT,
     Title => TEXT,
     Content => TEXT,

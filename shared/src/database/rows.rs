@@ -21,6 +21,7 @@ impl From<&Row> for Message {
             content: row.get("content"),
             status: row.get("status"),
             created_at: row.get("created_at"),
+            draft: None,
             reply,
             failure: row.get::<_, Option<String>>("failure").map(Failure::from),
         }

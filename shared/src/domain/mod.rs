@@ -146,6 +146,9 @@ pub struct Message {
     /// When it was accepted.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
+    /// The reply as far as it is written, while `status` is `answering`. Another try may write another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft: Option<String>,
     /// The answer, once `status` is `answered`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<Reply>,
@@ -193,8 +196,8 @@ pub struct Reply {
 /// Why a message got no reply.
 #[derive(Debug, Serialize)]
 pub struct Failure {
-    /// Gemini's word for a refusal (`SAFETY`, `RECITATION`, …), or one of `EMPTY_ANSWER`, `REJECTED` and
-    /// `MODEL_UNAVAILABLE`.
+    /// Gemini's word for a refusal (`SAFETY`, `RECITATION`, …), or one of `EMPTY_ANSWER`, `REJECTED`,
+    /// `MODEL_UNAVAILABLE` and `STOPPED`.
     pub reason: String,
     /// The same for people.
     pub message: String,
@@ -205,6 +208,7 @@ impl From<String> for Failure {
         let message = match reason.as_str() {
             "EMPTY_ANSWER" => "The model gave an empty answer.",
             "REJECTED" => "The model could not process this message.",
+            "STOPPED" => "The reply was stopped.",
             "MODEL_UNAVAILABLE" => "The model was not available for too long.",
             _ => "The model declined to answer this message.",
         };

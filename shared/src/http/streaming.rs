@@ -21,7 +21,8 @@ use crate::{Error, Result, config::ConfigError, telemetry};
 /// Reads the chunks of a response's body, as they are written.
 pub struct Chunks(UnboundedReceiver<Bytes>);
 
-/// Writes the body of a response.
+/// Writes the body of a response, which ends when every clone is dropped.
+#[derive(Clone)]
 pub struct ChunkWriter(UnboundedSender<Bytes>);
 
 impl ChunkWriter {

@@ -157,6 +157,7 @@ impl Posting {
                 content: row.get("content"),
                 status: Status::Queued,
                 created_at: row.get("created_at"),
+                draft: None,
                 reply: None,
                 failure: None,
             }),

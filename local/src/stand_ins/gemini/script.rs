@@ -25,6 +25,9 @@ pub struct Outcome {
     /// How long nothing comes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
+    /// How long nothing comes between two pieces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_ms: Option<u64>,
     /// The call fails with this HTTP status, 499 and 409 included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,

@@ -73,9 +73,17 @@ impl Reply {
             .unframed_error
             .map(|code| Bytes::from(format!("{:#}\n", failure(code))));
         let hang = outcome.hang;
+        let pause = Duration::from_millis(outcome.pause_ms.unwrap_or_default());
+        let events =
+            stream::iter(events.into_iter().enumerate()).then(move |(n, event)| async move {
+                if n > 0 {
+                    sleep(pause).await;
+                }
+                event
+            });
         let delay = stream::once(async move { wait(&outcome).await }).filter_map(async |()| None);
         let body = delay
-            .chain(stream::iter(events))
+            .chain(events)
             .chain(stream::iter(std::iter::repeat_n(piece, endless)))
             .chain(stream::iter(framed.into_iter().chain(unframed)))
             .chain(end(hang))

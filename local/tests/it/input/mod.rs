@@ -13,8 +13,7 @@ mod variables;
 
 use local::harness::{
     Response, Stack, User,
-    contract::{CONTRACT, members},
-    text,
+    contract::{CONTRACT, function, members},
 };
 use reqwest::{Body, Method};
 use serde_json::Value;
@@ -99,7 +98,7 @@ impl<'a> Sender<'a> {
                 // An open schema is somebody else's, whose event is taken as it comes.
                 let is_ours = schema["additionalProperties"] == false;
                 endpoints.push(Endpoint {
-                    function: text(&operation["operationId"]),
+                    function: function(operation),
                     method: method.to_uppercase().parse().expect("a method"),
                     path: path.clone(),
                     needs_token: operation.get("security").is_none(),

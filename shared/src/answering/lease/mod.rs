@@ -369,6 +369,7 @@ impl Lease {
             content: self.prompt.clone(),
             status,
             created_at: self.created_at,
+            draft: None,
             reply: None,
             failure: None,
         }

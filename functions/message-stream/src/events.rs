@@ -1,0 +1,183 @@
+//! Writes the AI SDK's UI message stream, version 1, as server-sent events.
+//!
+//! Clients of earlier versions refuse types and members that they do not know, so there are no others. The schema is
+//! `uiMessageChunkSchema` of the npm package `ai`.
+
+use std::{fmt, num::ParseIntError, str::FromStr};
+
+use serde::Serialize;
+use shared::{
+    domain::{Failure, Message, MessageId},
+    http::ChunkWriter,
+};
+
+/// The id of the only part of a message.
+const PART: &str = "reply";
+
+/// Says how much of which text a client has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Whose reply it is.
+    pub message: MessageId,
+    /// The claim whose worker wrote it. Another worker asks again, and gets another text.
+    pub epoch: i64,
+    /// How many Unicode characters of it there are so far.
+    pub characters: usize,
+}
+
+impl Position {
+    /// The position of a client that has nothing yet.
+    pub fn beginning(message: MessageId) -> Self {
+        Self {
+            message,
+            epoch: 0,
+            characters: 0,
+        }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{}.{}.{}",
+            self.message, self.epoch, self.characters
+        )
+    }
+}
+
+/// Says what a position looks like.
+#[derive(Debug)]
+pub struct NotAPosition;
+
+impl From<ParseIntError> for NotAPosition {
+    fn from(_: ParseIntError) -> Self {
+        Self
+    }
+}
+
+impl FromStr for Position {
+    type Err = NotAPosition;
+
+    fn from_str(text: &str) -> Result<Self, NotAPosition> {
+        let mut parts = text.splitn(3, '.');
+        let mut next = || parts.next().ok_or(NotAPosition);
+        Ok(Self {
+            message: next()?.parse().map_err(|_| NotAPosition)?,
+            epoch: next()?.parse()?,
+            characters: next()?.parse()?,
+        })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(
+    tag = "type",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+enum Event<'a> {
+    Start {
+        message_id: MessageId,
+        message_metadata: &'a Message,
+    },
+    TextStart {
+        id: &'static str,
+    },
+    TextDelta {
+        id: &'static str,
+        delta: &'a str,
+    },
+    TextEnd {
+        id: &'static str,
+    },
+    Finish {
+        finish_reason: &'static str,
+        message_metadata: &'a Message,
+    },
+    Abort {
+        reason: &'a str,
+    },
+    DataFailure {
+        data: &'a Failure,
+    },
+    Error {
+        error_text: &'a str,
+    },
+}
+
+/// Writes the events of one message.
+pub struct EventWriter {
+    chunks: ChunkWriter,
+    /// How much the client has, which every event says in its `id:`.
+    pub position: Position,
+}
+
+impl EventWriter {
+    /// Writes events after `position`.
+    pub fn new(chunks: ChunkWriter, position: Position) -> Self {
+        Self { chunks, position }
+    }
+
+    /// Begins the message, as every connection does.
+    pub fn start(&self, message: &Message) {
+        self.write(&Event::Start {
+            message_id: message.id,
+            message_metadata: message,
+        });
+        self.write(&Event::TextStart { id: PART });
+    }
+
+    /// Appends text to the reply.
+    pub fn text(&mut self, delta: &str) {
+        if delta.is_empty() {
+            return;
+        }
+        self.position.characters += delta.chars().count();
+        self.write(&Event::TextDelta { id: PART, delta });
+    }
+
+    /// Ends with a reply.
+    pub fn finish(&self, finish_reason: &str, message: &Message) {
+        self.write(&Event::TextEnd { id: PART });
+        self.write(&Event::Finish {
+            finish_reason: match finish_reason {
+                "STOP" => "stop",
+                "MAX_TOKENS" => "length",
+                _ => "other",
+            },
+            message_metadata: message,
+        });
+        self.done();
+    }
+
+    /// Ends because the user asked for it.
+    pub fn abort(&self, reason: &str) {
+        self.write(&Event::TextEnd { id: PART });
+        self.write(&Event::Abort { reason });
+        self.done();
+    }
+
+    /// Ends without a reply.
+    pub fn fail(&self, failure: &Failure) {
+        self.write(&Event::TextEnd { id: PART });
+        self.write(&Event::DataFailure { data: failure });
+        self.write(&Event::Error {
+            error_text: &failure.message,
+        });
+        self.done();
+    }
+
+    fn done(&self) {
+        self.chunks.write("data: [DONE]\n\n");
+    }
+
+    fn write(&self, event: &Event) {
+        let Ok(json) = serde_json::to_string(event) else {
+            return; // strings and numbers can always be written
+        };
+        let position = self.position;
+        self.chunks
+            .write(format!("id: {position}\ndata: {json}\n\n"));
+    }
+}

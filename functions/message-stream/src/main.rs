@@ -1,0 +1,184 @@
+//! `/chatroom/{id}/stream`: passes a reply on while it is written.
+//!
+//! `POST` accepts a message as `message-send` does, and answers it in place: the connection that waits for the reply is
+//! its worker. `GET` attaches to the message that the room is busy with, replays its reply and follows; if nobody works
+//! on it, this connection does.
+//!
+//! Whoever works does so in a task of its own, so a client that goes away stops nothing. A worker that dies leaves a
+//! lease, as every other one: the client that comes again, another one, or the queue goes on.
+//!
+//! The function has a URL of its own, because an HTTP API cannot stream. A URL knows no routes, so the path is parsed
+//! here.
+
+mod events;
+mod session;
+mod slots;
+
+use std::{pin::pin, time::Duration};
+
+use lambda_http::{Request, RequestExt, Response, http::Method};
+use shared::{
+    Error, Result,
+    answering::Answering,
+    auth::TokenVerifier,
+    chatroom_cache::ChatroomCache,
+    config::ConfigError,
+    domain::{ChatroomId, Message, MessageId, UserId},
+    http::{self, ChunkWriter, Chunks},
+    posting::{Draft, Posting},
+};
+use tokio::time::{Instant, interval_at};
+
+use events::{EventWriter, Position};
+use session::Session;
+use slots::Slot;
+
+/// How often something is sent, so that no proxy closes the connection.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+struct App {
+    tokens: TokenVerifier,
+    posting: Posting,
+    answering: Answering,
+    cache: ChatroomCache,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        let answering = Answering::from_env()?;
+        Ok(Self {
+            tokens: TokenVerifier::from_env()?,
+            posting: Posting::from_env(answering.database().clone())?,
+            answering,
+            cache: ChatroomCache::from_env()?,
+        })
+    }
+}
+
+async fn stream(app: &'static App, request: Request) -> Result<Response<Chunks>> {
+    let caller = app.tokens.authenticate(&request)?;
+    let room = http::raw_path(&request, ("/chatroom/", "/stream"), "chatroom")?;
+    match *request.method() {
+        Method::POST => post(app, &request, caller.user, room).await,
+        Method::GET => attach(app, &request, caller.user, room).await,
+        _ => Err(Error::NotFound("endpoint")),
+    }
+}
+
+async fn post(
+    app: &'static App,
+    request: &Request,
+    user: UserId,
+    room: ChatroomId,
+) -> Result<Response<Chunks>> {
+    let key = http::idempotency_key(request)?;
+    let draft: Draft = http::json(request)?;
+    let slot = Slot::take(app.answering.database(), user).await?;
+    match app.posting.accept(user, room, key, &draft).await {
+        Ok(message) => {
+            let beginning = Position::beginning(message.id);
+            open(app, request, user, slot, (message, beginning), true)
+        }
+        Err(error) => {
+            slot.give_back(app.answering.database()).await;
+            Err(error)
+        }
+    }
+}
+
+/// Finds the message of a position, or the one that the room is busy with.
+const ATTACH: &str = "
+    -- $1 user, $2 room, $3 message of the position
+    select message.*
+    from chatrooms room left join lateral (
+        select id, chatroom_id, content, status, created_at, reply, model, finish_reason, settled_at, failure
+        from (
+            (select 1 as choice, * from messages where user_id = $1 and id = $3 and chatroom_id = $2)
+            union all
+            (select 2 as choice, * from messages
+             where user_id = $1 and chatroom_id = $2 and status in ('queued', 'answering')
+             order by position limit 1)
+        ) found
+        order by choice limit 1
+    ) message on true
+    where room.user_id = $1 and room.id = $2";
+
+async fn attach(
+    app: &'static App,
+    request: &Request,
+    user: UserId,
+    room: ChatroomId,
+) -> Result<Response<Chunks>> {
+    let position = last_event_id(request)?;
+    let database = app.answering.database();
+    let known = position.map(|position| position.message);
+    let row = database.query_opt(ATTACH, &[&user, &room, &known]).await?;
+    let row = row.ok_or(Error::NotFound("chatroom"))?;
+    if row.get::<_, Option<MessageId>>("id").is_none() {
+        return http::no_events();
+    }
+    let message = Message::from(&row);
+    let position = position.filter(|position| position.message == message.id);
+    let position = position.unwrap_or(Position::beginning(message.id));
+    let slot = Slot::take(database, user).await?;
+    open(app, request, user, slot, (message, position), false)
+}
+
+fn last_event_id(request: &Request) -> Result<Option<Position>> {
+    let Some(value) = request.headers().get("last-event-id") else {
+        return Ok(None);
+    };
+    let position = value.to_str().ok().and_then(|text| text.parse().ok());
+    position.map(Some).ok_or_else(|| {
+        Error::Malformed("The Last-Event-ID header is not the id of an event.".into())
+    })
+}
+
+/// Opens the stream of a message. The room of a posted one may be free.
+fn open(
+    app: &'static App,
+    request: &Request,
+    caller: UserId,
+    slot: Slot,
+    (message, position): (Message, Position),
+    is_posted: bool,
+) -> Result<Response<Chunks>> {
+    let request_id = request.lambda_context().request_id;
+    http::event_stream(request_id, move |chunks| async move {
+        let events = EventWriter::new(chunks.clone(), position);
+        let mut session = Session::new(&app.answering, caller, message, events);
+        let run = hold(app, &slot, &chunks, session.run(is_posted));
+        let outcome = if is_posted {
+            tokio::join!(run, app.cache.forget(caller)).0
+        } else {
+            run.await
+        };
+        slot.give_back(app.answering.database()).await;
+        outcome
+    })
+}
+
+/// Keeps a session's line open and its slot held while it runs.
+async fn hold(
+    app: &App,
+    slot: &Slot,
+    chunks: &ChunkWriter,
+    session: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    let mut session = pin!(session);
+    let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    loop {
+        tokio::select! {
+            outcome = &mut session => return outcome,
+            _ = heartbeat.tick() => {
+                chunks.write(":\n\n");
+                slot.prolong(app.answering.database()).await;
+            }
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    shared::serve_streaming(App::from_env, stream).await
+}
