@@ -112,9 +112,18 @@ impl Settings {
     }
 }
 
+/// Limits for everybody at one address, or for everybody. On one machine, all users have the same address.
+const LIMITS: [&str; 4] = [
+    "OTP_CODES_PER_ADDRESS_HOUR",
+    "OTP_CODES_PER_COUNTRY_HOUR",
+    "OTP_CODES_PER_HOUR",
+    "OTP_GUESSES_PER_ADDRESS_HOUR",
+];
+
 /// Settings that work on one machine, with fresh secrets.
 fn defaults() -> Result<Variables> {
     let keys = Keys::generate()?;
+    let limits = LIMITS.map(|name| (name, 1_000_000.to_string()));
     let defaults = [
         ("STAGE", "local".to_owned()),
         ("JWT_PRIVATE_KEY", keys.private),
@@ -128,9 +137,8 @@ fn defaults() -> Result<Variables> {
         ("CHECKOUT_SUCCESS_URL", RETURN_URL.to_owned()),
         ("CHECKOUT_CANCEL_URL", RETURN_URL.to_owned()),
     ];
-    Ok(defaults
-        .map(|(name, value)| (name.to_owned(), value))
-        .into())
+    let all = defaults.into_iter().chain(limits);
+    Ok(all.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 fn random_hex() -> Result<String> {

@@ -4,11 +4,10 @@
 -- over partitions or machines as they are, and one user's rows lie together. What must be unique over all users, such
 -- as a mobile number, stays in small tables.
 
+-- A row is made when its number is proved.
 create table users (
     id            uuid primary key,
     mobile        text not null unique,
-    -- An unverified number owns nothing: whoever proves it first is its owner.
-    verified_at   timestamptz,
     name          text,
     email         text,
     password_hash text,
@@ -114,6 +113,15 @@ create table daily_usage (
     day     date not null,
     used    integer not null check (used >= 0),
     primary key (user_id, day)
+);
+
+-- The use of a number whose account was deleted, so that signing up again does not begin a new day. The hash is keyed.
+-- Kept until midnight UTC.
+create table departed_usage (
+    number_hash bytea not null,
+    day         date not null,
+    used        integer not null,
+    primary key (number_hash, day)
 );
 
 -- Who a user is to Stripe, and what Stripe said last about the subscription.

@@ -99,6 +99,36 @@ pub fn secret(name: &'static str) -> Result<SecretString, ConfigError> {
     required::<String>(name).map(SecretString::from)
 }
 
+/// What a deployment is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A developer's machine.
+    Local,
+    /// To be tried by anybody; holds nobody's data.
+    Demo,
+    /// As production, before it.
+    Staging,
+    /// Real users.
+    Production,
+}
+
+impl Stage {
+    /// Reads `STAGE`.
+    ///
+    /// # Errors
+    /// When it is missing or none of the stages.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        const NAME: &str = "STAGE";
+        let choices = [
+            ("local", Self::Local),
+            ("demo", Self::Demo),
+            ("staging", Self::Staging),
+            ("production", Self::Production),
+        ];
+        choice(NAME, &choices)?.ok_or_else(|| ConfigError::missing(NAME))
+    }
+}
+
 impl DailyLimits {
     /// Reads `BASIC_DAILY_MESSAGES`, by default 5, and `PRO_DAILY_MESSAGES`, by default 1 000.
     ///

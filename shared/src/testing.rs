@@ -46,7 +46,7 @@ pub async fn user(database: &Database) -> Caller {
         user: UserId::new(),
         session: SessionId::new(),
     };
-    let sql = "with owner as (insert into users (id, mobile, verified_at) values ($1, $2, now()) returning id)
+    let sql = "with owner as (insert into users (id, mobile) values ($1, $2) returning id)
                insert into sessions (id, user_id) select $3, id from owner";
     let mobile = format!("+{}", caller.user);
     // The foreign key sees the user at the end of the statement.
@@ -99,8 +99,8 @@ pub async fn message(
 pub async fn crowd(database: &Database) {
     let fill = "
         do $$ begin
-            insert into users (id, mobile, verified_at)
-            select gen_random_uuid(), '+1999' || lpad(n::text, 8, '0'), now() from generate_series(1, 10000) n;
+            insert into users (id, mobile)
+            select gen_random_uuid(), '+1999' || lpad(n::text, 8, '0') from generate_series(1, 10000) n;
             insert into sessions (id, user_id) select gen_random_uuid(), id from users;
             insert into refresh_tokens (user_id, hash, session_id, expires_at)
             select user_id, sha256(uuid_send(id)), id, now() + interval '30 days' from sessions;

@@ -67,6 +67,7 @@ rules!(
     a_removed_value_is_gone,
     a_limit_holds_under_parallel_counting,
     a_window_starts_with_its_first_count_and_ends,
+    a_count_that_is_given_back_is_free_again_and_none_below_nought,
     a_limit_of_zero_allows_nothing,
 );
 
@@ -203,4 +204,22 @@ async fn a_window_starts_with_its_first_count_and_ends(store: StateStore) {
 async fn a_limit_of_zero_allows_nothing(store: StateStore) {
     let counted = store.count(&key(), &limit(0, LONG)).await;
     assert!(matches!(counted, Err(Error::OverLimit(_))), "{counted:?}");
+}
+
+async fn a_count_that_is_given_back_is_free_again_and_none_below_nought(store: StateStore) {
+    let (key, limit) = (key(), limit(2, LONG));
+    for _ in 0..3 {
+        store.give_back(&key).await.unwrap();
+    }
+    for _ in 0..2 {
+        store.count(&key, &limit).await.unwrap();
+    }
+    store.give_back(&key).await.unwrap();
+    let counts = join_all((0..PARALLEL).map(|_| store.count(&key, &limit))).await;
+    assert_eq!(counts.iter().filter(|count| count.is_ok()).count(), 1);
+    for _ in 0..3 {
+        store.give_back(&key).await.unwrap();
+    }
+    let counts = join_all((0..PARALLEL).map(|_| store.count(&key, &limit))).await;
+    assert_eq!(counts.iter().filter(|count| count.is_ok()).count(), 2);
 }

@@ -9,19 +9,18 @@ use serde::Deserialize;
 use shared::{
     Error, Result,
     auth::{
-        Caller, Password, TokenVerifier,
+        Attempts, Caller, Password, TokenVerifier,
         passwords::{self, Verdict},
     },
     config::ConfigError,
     database::Database,
     http,
-    state::StateStore,
 };
 
 struct App {
     tokens: TokenVerifier,
     database: Database,
-    state: StateStore,
+    attempts: Attempts,
 }
 
 impl App {
@@ -29,7 +28,7 @@ impl App {
         Ok(Self {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
-            state: StateStore::from_env()?,
+            attempts: Attempts::from_env()?,
         })
     }
 }
@@ -105,10 +104,13 @@ impl App {
         let current = change.current_password.as_ref();
         let current = current
             .ok_or_else(|| Error::invalid("current_password", "is required: a password is set"))?;
-        passwords::count_change(&self.state, caller.user).await?;
+        passwords::count_change(&self.attempts, caller.user).await?;
         match passwords::verify(current, Some(stored))? {
             Verdict::Wrong => Err(Error::WrongPassword),
-            Verdict::Right | Verdict::Outdated(_) => Ok(()),
+            Verdict::Right | Verdict::Outdated(_) => {
+                passwords::give_back_change(&self.attempts, caller.user).await;
+                Ok(())
+            }
         }
     }
 }
@@ -139,7 +141,7 @@ mod tests {
         App {
             tokens: TokenVerifier::from_env().unwrap(),
             database: testing::database().await,
-            state: StateStore::from_env().unwrap(),
+            attempts: Attempts::from_env().unwrap(),
         }
     }
 

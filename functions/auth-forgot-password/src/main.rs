@@ -1,33 +1,15 @@
 //! `POST /auth/forgot-password`: sends a code with which a new password can be set.
 //!
-//! A number without one gets the same answer after the same work, and nothing is sent.
+//! A number without an account gets the same response after the same work, and nothing is sent.
 
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::{
     Result,
-    auth::{Codes, Delivery, codes::Purpose},
-    config::ConfigError,
-    database::Database,
+    auth::{CodeSender, sender::Reason},
     domain::Mobile,
     http,
 };
-
-struct App {
-    codes: Codes,
-    database: Database,
-    delivery: Delivery,
-}
-
-impl App {
-    fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            codes: Codes::from_env()?,
-            database: Database::from_env()?,
-            delivery: Delivery::from_env()?,
-        })
-    }
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,25 +17,18 @@ struct Recipient {
     mobile: Mobile,
 }
 
-const HAS_ACCOUNT: &str = "select exists (select from users where mobile = $1)";
-
-async fn forgot_password(app: &App, request: Request) -> Result<Response<Body>> {
+async fn forgot_password(sender: &CodeSender, request: Request) -> Result<Response<Body>> {
     let Recipient { mobile } = http::json(&request)?;
     let address = http::client_address(&request);
-
-    let code = app
-        .codes
-        .issue(Purpose::ResetPassword, &mobile, &address)
-        .await?;
-    let row = app
-        .database
-        .query_one(HAS_ACCOUNT, &[&mobile.as_str()])
-        .await?;
-    let sent = app.delivery.deliver(&mobile, row.get(0), &code).await?;
-    http::accepted(None, &sent)
+    http::accepted(
+        None,
+        &sender
+            .send(Reason::ResetPassword, &mobile, &address)
+            .await?,
+    )
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    shared::serve(App::from_env, forgot_password).await
+    shared::serve(CodeSender::from_env, forgot_password).await
 }

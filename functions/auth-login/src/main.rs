@@ -9,28 +9,27 @@ use serde::Deserialize;
 use shared::{
     Error, Result,
     auth::{
-        TokenIssuer,
+        Attempts, TokenIssuer,
         passwords::{self, Verdict},
-        sessions::{self, VerifiedPassword},
+        sessions::{self, Proof, VerifiedPassword},
     },
     config::ConfigError,
     database::Database,
     domain::Mobile,
     http,
-    state::StateStore,
 };
 
 struct App {
+    attempts: Attempts,
     database: Database,
-    state: StateStore,
     tokens: TokenIssuer,
 }
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
         Ok(Self {
+            attempts: Attempts::from_env()?,
             database: Database::from_env()?,
-            state: StateStore::from_env()?,
             tokens: TokenIssuer::from_env()?,
         })
     }
@@ -46,27 +45,30 @@ struct Login {
 const PASSWORD_HASH: &str = "select password_hash from users where mobile = $1";
 
 async fn login(app: &App, request: Request) -> Result<Response<Body>> {
-    let login: Login = http::json(&request)?;
+    let Login { mobile, password } = http::json(&request)?;
     let address = http::client_address(&request);
-    passwords::count_sign_in(&app.state, &login.mobile, &address).await?;
+    passwords::count_sign_in(&app.attempts, &mobile, &address).await?;
 
-    let row = app
-        .database
-        .query_opt(PASSWORD_HASH, &[&login.mobile.as_str()])
-        .await?;
+    let row = app.database.query_opt(PASSWORD_HASH, &[&mobile]).await?;
     let stored: Option<String> = row.and_then(|row| row.get("password_hash"));
-    let upgraded = match passwords::verify(&login.password, stored.as_deref())? {
-        Verdict::Wrong => return Err(Error::WrongPassword),
-        Verdict::Right => None,
-        Verdict::Outdated(upgraded) => Some(upgraded),
+    let verdict = passwords::verify(&password, stored.as_deref())?;
+    let proof = match (&stored, &verdict) {
+        (None, _) | (_, Verdict::Wrong) => return Err(Error::WrongPassword),
+        (Some(stored), Verdict::Right) => VerifiedPassword {
+            stored,
+            upgraded: None,
+        },
+        (Some(stored), Verdict::Outdated(upgraded)) => VerifiedPassword {
+            stored,
+            upgraded: Some(upgraded),
+        },
     };
 
-    let password = stored.as_deref().map(|stored| VerifiedPassword {
-        stored,
-        upgraded: upgraded.as_deref(),
-    });
-    let pair = sessions::open(&app.database, &app.tokens, &login.mobile, password).await?;
-    http::ok(&pair.ok_or(Error::WrongPassword)?)
+    let (pair, ()) = tokio::join!(
+        sessions::open(&app.database, &app.tokens, &mobile, Proof::Password(proof)),
+        passwords::give_back_sign_in(&app.attempts, &mobile, &address)
+    );
+    http::ok(&pair?.ok_or(Error::WrongPassword)?)
 }
 
 #[tokio::main(flavor = "current_thread")]

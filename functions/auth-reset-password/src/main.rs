@@ -5,8 +5,8 @@ use serde::Deserialize;
 use shared::{
     Error, Result,
     auth::{
-        Codes, Password,
-        codes::{Guess, Purpose},
+        CodeVerifier, Password,
+        codes::{Challenge, Guess, Purpose},
     },
     config::ConfigError,
     database::Database,
@@ -15,14 +15,14 @@ use shared::{
 };
 
 struct App {
-    codes: Codes,
+    codes: CodeVerifier,
     database: Database,
 }
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
         Ok(Self {
-            codes: Codes::from_env()?,
+            codes: CodeVerifier::from_env()?,
             database: Database::from_env()?,
         })
     }
@@ -32,6 +32,7 @@ impl App {
 #[serde(deny_unknown_fields)]
 struct Reset {
     mobile: Mobile,
+    challenge: Challenge,
     otp: Guess,
     new_password: Password,
 }
@@ -41,21 +42,24 @@ struct Reset {
 const RESET: &str = "
     -- $1 number, $2 password hash
     update users
-    set password_hash = $2, verified_at = coalesce(verified_at, now()), epoch = epoch + 1
+    set password_hash = $2, epoch = epoch + 1
     where mobile = $1
     returning id";
 
 async fn reset(app: &App, request: Request) -> Result<Response<Body>> {
-    let reset: Reset = http::json(&request)?;
+    let Reset {
+        mobile,
+        challenge,
+        otp,
+        new_password,
+    } = http::json(&request)?;
+    let address = http::client_address(&request);
     app.codes
-        .take(Purpose::ResetPassword, &reset.mobile, &reset.otp)
+        .take(Purpose::ResetPassword, &mobile, &challenge, &otp, &address)
         .await?;
 
-    let hash = reset.new_password.hash()?;
-    let row = app
-        .database
-        .query_opt(RESET, &[&reset.mobile.as_str(), &hash])
-        .await?;
+    let hash = new_password.hash()?;
+    let row = app.database.query_opt(RESET, &[&mobile, &hash]).await?;
     row.ok_or(Error::WrongCode)?;
     http::no_content()
 }

@@ -1,15 +1,15 @@
-//! `POST /auth/verify-otp`: signs in whoever has the code.
+//! `POST /auth/verify-otp`: signs in whoever has the code, and opens the account of whoever signed up with it.
 //!
-//! The code is taken before the session is stored. If the storing fails, the user asks for another code: better than
-//! a code that works twice.
+//! The code is taken before anything is stored. If the storing fails, the user asks for another code: better than a
+//! code that works twice.
 
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::{
     Error, Result,
     auth::{
-        Codes, TokenIssuer,
-        codes::{Guess, Purpose},
+        CodeVerifier, Pepper, TokenIssuer,
+        codes::{Challenge, Guess, Purpose},
         sessions,
     },
     config::ConfigError,
@@ -19,16 +19,18 @@ use shared::{
 };
 
 struct App {
-    codes: Codes,
+    codes: CodeVerifier,
     database: Database,
+    pepper: Pepper,
     tokens: TokenIssuer,
 }
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
         Ok(Self {
-            codes: Codes::from_env()?,
+            codes: CodeVerifier::from_env()?,
             database: Database::from_env()?,
+            pepper: Pepper::from_env()?,
             tokens: TokenIssuer::from_env()?,
         })
     }
@@ -38,16 +40,29 @@ impl App {
 #[serde(deny_unknown_fields)]
 struct Proof {
     mobile: Mobile,
+    challenge: Challenge,
     otp: Guess,
 }
 
 async fn verify(app: &App, request: Request) -> Result<Response<Body>> {
-    let proof: Proof = http::json(&request)?;
-    app.codes
-        .take(Purpose::SignIn, &proof.mobile, &proof.otp)
+    let Proof {
+        mobile,
+        challenge,
+        otp,
+    } = http::json(&request)?;
+    let address = http::client_address(&request);
+    let account = app
+        .codes
+        .take(Purpose::SignIn, &mobile, &challenge, &otp, &address)
         .await?;
 
-    let pair = sessions::open(&app.database, &app.tokens, &proof.mobile, None).await?;
+    let proof = match account {
+        Some(account) => {
+            sessions::Proof::SignUp(account, sessions::usage_hash(&app.pepper, mobile.as_str()))
+        }
+        None => sessions::Proof::Code,
+    };
+    let pair = sessions::open(&app.database, &app.tokens, &mobile, proof).await?;
     http::ok(&pair.ok_or(Error::WrongCode)?)
 }
 

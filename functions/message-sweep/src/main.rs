@@ -49,12 +49,14 @@ const FORGOTTEN: &str = "
     order by oldest.due
     limit 10000";
 
-/// Idempotency keys are kept for a day, refresh tokens until they expire, and sessions as long as they have tokens.
+/// Idempotency keys are kept for a day, the use of deleted accounts until midnight, refresh tokens until they expire, and sessions as long as they have tokens.
 /// Only sessions that lose a token here are looked at: every session began with one.
 const FORGET: &str = "
     with keys as (
         update messages set idempotency_key = null
         where idempotency_key is not null and created_at < now() - interval '24 hours'
+    ), departed as (
+        delete from departed_usage where day < (now() at time zone 'utc')::date
     ), tokens as (
         delete from refresh_tokens where expires_at < now() returning user_id, session_id
     )

@@ -8,7 +8,7 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     Error, Result,
-    auth::{Caller, TokenVerifier},
+    auth::{Caller, Pepper, TokenVerifier, sessions::usage_hash},
     billing::{CustomerId, Payments},
     config::ConfigError,
     database::Database,
@@ -22,6 +22,7 @@ struct App {
     tokens: TokenVerifier,
     database: Database,
     payments: Payments,
+    pepper: Pepper,
 }
 
 impl App {
@@ -30,6 +31,7 @@ impl App {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
             payments: Payments::from_env()?,
+            pepper: Pepper::from_env()?,
         })
     }
 }
@@ -37,7 +39,7 @@ impl App {
 /// Nothing is closed at Stripe for a session that has ended.
 const ACCOUNT: &str = "
     -- $1 user, $2 session
-    select stripe_customer_id, checkout_session_id, sessions.id is not null as lasts
+    select mobile, stripe_customer_id, checkout_session_id, sessions.id is not null as lasts
     from users
     left join sessions on sessions.user_id = users.id and sessions.id = $2 and sessions.epoch = users.epoch
     left join subscriptions on subscriptions.user_id = users.id
@@ -48,8 +50,11 @@ const ACCOUNT: &str = "
 /// and then looks at the row again. A row without a customer may come at any time; without its user, none is stored.
 ///
 /// The session must still last: a log-out that came first is seen under the lock on both rows.
+///
+/// What the day's limit counts is kept without the account, so that signing up again does not begin a new day. Only a
+/// post that is accepted at the same moment may be missed.
 const DELETE: &str = "
-    -- $1 user, $2 session, $3 customer
+    -- $1 user, $2 session, $3 customer, $4 hash of the number
     with owner as (
         select users.id
         from users join sessions
@@ -61,12 +66,19 @@ const DELETE: &str = "
         using owner
         where user_id = $1 and stripe_customer_id is not distinct from $3
         returning user_id
+    ), deleted as (
+        delete from users
+        using owner
+        where users.id = $1
+          and (exists (select from closed) or not exists (select from subscriptions where user_id = $1))
+        returning users.id
+    ), usage as (
+        insert into departed_usage (number_hash, day, used)
+        select $4, day, used
+        from deleted join daily_usage on daily_usage.user_id = $1 and day = (now() at time zone 'utc')::date
+        on conflict (number_hash, day) do update set used = excluded.used
     )
-    delete from users
-    using owner
-    where users.id = $1
-      and (exists (select from closed) or not exists (select from subscriptions where user_id = $1))
-    returning users.id";
+    select id from deleted";
 
 async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
     let Caller { user, session } = app.tokens.authenticate(&request)?;
@@ -77,12 +89,13 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
         if !account.get::<_, bool>("lasts") {
             return Err(Error::SessionEnded);
         }
+        let number_hash = usage_hash(&app.pepper, account.get("mobile"));
         let customer: Option<String> = account.get("stripe_customer_id");
         app.close(customer.clone(), account.get("checkout_session_id"))
             .await?;
         let deleted = app
             .database
-            .query_opt(DELETE, &[&user, &session, &customer])
+            .query_opt(DELETE, &[&user, &session, &customer, &number_hash])
             .await?;
         if deleted.is_some() {
             return http::no_content();

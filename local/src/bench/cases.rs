@@ -90,6 +90,7 @@ impl<'a> Cases<'a> {
             // It takes wake-ups for a minute.
             "message-drain" => Ok(Events::None),
             "user-get"
+            | "user-update"
             | "chatroom-list"
             | "chatroom-create"
             | "chatroom-get"
@@ -149,16 +150,17 @@ impl<'a> Cases<'a> {
                 continue;
             }
             let caller = self.stock.user(&mobile, Some(&hash)).await?;
-            let code = match (sender_of_codes(function), &mut codes) {
+            let sent = match (sender_of_codes(function), &mut codes) {
                 (Some(sender), Some(process)) => {
                     let event = self.with_body(sender, &json!({ "mobile": mobile }))?;
                     let answer = process.invoke(&event).await?.body;
-                    let body: Value =
-                        serde_json::from_str(answer["body"].as_str().unwrap_or_default())?;
-                    body["otp"].clone()
+                    serde_json::from_str(answer["body"].as_str().unwrap_or_default())?
                 }
                 _ => Value::Null,
             };
+            let mut proof = json!({
+                "mobile": mobile, "challenge": sent["challenge"], "otp": sent["otp"],
+            });
             events.push(match function {
                 "user-delete" | "auth-logout" | "auth-change-password" => {
                     self.signed_in(function, caller)?
@@ -166,13 +168,11 @@ impl<'a> Cases<'a> {
                 "auth-send-otp" | "auth-forgot-password" => {
                     self.with_body(function, &json!({ "mobile": mobile }))?
                 }
-                "auth-verify-otp" => {
-                    self.with_body(function, &json!({"mobile": mobile, "otp": code}))?
+                "auth-verify-otp" => self.with_body(function, &proof)?,
+                "auth-reset-password" => {
+                    proof["new_password"] = "staple the battery".into();
+                    self.with_body(function, &proof)?
                 }
-                "auth-reset-password" => self.with_body(
-                    function,
-                    &json!({"mobile": mobile, "otp": code, "new_password": "staple the battery"}),
-                )?,
                 "auth-login" => {
                     self.with_body(function, &json!({"mobile": mobile, "password": PASSWORD}))?
                 }

@@ -222,9 +222,7 @@ fn settings() -> Settings {
         ..Settings::default()
     };
     let settings = settings.with("BASIC_DAILY_MESSAGES", many);
-    settings
-        .with("STRIPE_PAGES_PER_USER_HOUR", many)
-        .with("OTP_CODES_PER_ADDRESS_HOUR", many)
+    settings.with("STRIPE_PAGES_PER_USER_HOUR", many)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes are small enough")]

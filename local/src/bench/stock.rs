@@ -22,7 +22,7 @@ pub const FEW_ROOMS: i32 = 200;
 pub const MANY_ROOMS: i32 = 10_000;
 
 const USER: &str = "
-    with owner as (insert into users (id, mobile, name, verified_at, password_hash) values ($1, $2, 'Ada', now(), $3))
+    with owner as (insert into users (id, mobile, name, password_hash) values ($1, $2, 'Ada', $3))
     insert into sessions (id, user_id) values ($4, $1)";
 
 const ROOMS: &str = "

@@ -49,6 +49,33 @@ impl Response {
     }
 }
 
+/// A one-time code, and what it must be sent back with.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// The challenge of the response.
+    pub challenge: String,
+    /// The six digits, from where codes arrive.
+    pub code: String,
+}
+
+impl Sent {
+    /// The same with other digits.
+    #[must_use]
+    pub fn wrong(&self) -> Self {
+        let code = self.code.parse::<u32>().unwrap_or_default();
+        Self {
+            code: format!("{:06}", (code + 1) % 1_000_000),
+            ..self.clone()
+        }
+    }
+
+    /// A request with a code for a number, and what else belongs to it.
+    #[must_use]
+    pub fn proof(&self, mobile: &str) -> Value {
+        json!({ "mobile": mobile, "challenge": self.challenge, "otp": self.code })
+    }
+}
+
 /// Where one-time codes arrive.
 #[derive(Debug, Clone)]
 pub enum Codes {
@@ -131,17 +158,31 @@ impl Api {
     }
 
     /// Signs a number up and gives its code.
-    pub async fn code(&self, mobile: &str) -> String {
-        let signup = json!({ "mobile": mobile, "name": "Ada" });
-        let accepted = self.post("/auth/signup", &signup).await.expect(202);
-        self.received_code(mobile, &accepted).await
+    pub async fn code(&self, mobile: &str) -> Sent {
+        self.code_of("/auth/signup", &json!({ "mobile": mobile, "name": "Ada" }))
+            .await
     }
 
-    /// The code that a response promised, from where codes arrive.
-    pub async fn received_code(&self, mobile: &str, accepted: &Value) -> String {
-        if matches!(self.codes, Codes::InResponse) {
-            return text(&accepted["otp"]).to_owned();
+    /// Asks for a code and gives it.
+    pub async fn code_of(&self, path: &str, request: &Value) -> Sent {
+        let accepted = self.post(path, request).await.expect(202);
+        self.received(text(&request["mobile"]), &accepted).await
+    }
+
+    /// The code that a response promised.
+    pub async fn received(&self, mobile: &str, accepted: &Value) -> Sent {
+        let code = if matches!(self.codes, Codes::InResponse) {
+            text(&accepted["otp"]).to_owned()
+        } else {
+            self.received_by_sms(mobile).await
+        };
+        Sent {
+            challenge: text(&accepted["challenge"]).to_owned(),
+            code,
         }
+    }
+
+    async fn received_by_sms(&self, mobile: &str) -> String {
         let messages = self.sms(mobile).await;
         let newest = messages.last().map(|message| text(&message["Message"]));
         let newest = newest.unwrap_or_else(|| panic!("{mobile} got no SMS"));
@@ -167,9 +208,15 @@ impl Api {
     }
 
     /// Tries to sign in with a code.
-    pub async fn verify(&self, mobile: &str, code: &str) -> Response {
-        let proof = json!({ "mobile": mobile, "otp": code });
-        self.post("/auth/verify-otp", &proof).await
+    pub async fn verify(&self, mobile: &str, sent: &Sent) -> Response {
+        self.post("/auth/verify-otp", &sent.proof(mobile)).await
+    }
+
+    /// Tries to set a new password with a code.
+    pub async fn reset(&self, mobile: &str, sent: &Sent, password: &str) -> Response {
+        let mut reset = sent.proof(mobile);
+        reset["new_password"] = password.into();
+        self.post("/auth/reset-password", &reset).await
     }
 
     /// Tries to sign in with a password.

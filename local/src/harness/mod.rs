@@ -23,7 +23,7 @@ use std::{
 
 use tokio::time::sleep;
 
-pub use api::{Api, Codes, Response, text};
+pub use api::{Api, Codes, Response, Sent, text};
 pub use stack::Stack;
 pub use user::User;
 

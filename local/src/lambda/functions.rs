@@ -15,15 +15,18 @@ use crate::settings::Queue;
 
 /// The facts that the template does not say, for each function that differs from [`USUAL`].
 const FACTS: [(&str, Facts); 20] = [
-    // A login, a new code and a guess are counted for the number, its address and the code. Each count is a call, and
-    // two when it is the first in its window. The code itself is read and then changed.
-    ("auth-signup", USUAL.state_calls(8)),
-    ("auth-send-otp", USUAL.state_calls(8)),
-    ("auth-forgot-password", USUAL.state_calls(8)),
-    ("auth-verify-otp", USUAL.state_calls(6)),
-    ("auth-reset-password", USUAL.state_calls(6)),
-    // A password is compared between two statements.
-    ("auth-login", USUAL.state_calls(4).statements(2)),
+    // Whoever asks for a code is counted: for the number with the address (for half a minute, and for an hour), for each
+    // of the two alone, for the country and for all. Then the code is stored.
+    ("auth-signup", USUAL.state_calls(7)),
+    ("auth-send-otp", USUAL.state_calls(7)),
+    ("auth-forgot-password", USUAL.state_calls(7)),
+    // Whoever has one is counted for the address, the code, the number with the address, and the number. The code is
+    // read and removed, and the address's count is given back.
+    ("auth-verify-otp", USUAL.state_calls(7)),
+    ("auth-reset-password", USUAL.state_calls(7)),
+    // A password is compared between two statements. It is counted for the number with the address and for each alone,
+    // or for the user, and what was right is given back.
+    ("auth-login", USUAL.state_calls(6).statements(2)),
     ("auth-change-password", USUAL.state_calls(2).statements(2)),
     ("chatroom-list", USUAL.cpu_ms(0.5)),
     // A long poll occupies its environment.

@@ -73,9 +73,7 @@ pub fn settings(settings: Settings) -> Settings {
         environments: Some(ENVIRONMENTS),
         ..settings
     };
-    settings
-        .with("BASIC_DAILY_MESSAGES", many)
-        .with("OTP_CODES_PER_ADDRESS_HOUR", many)
+    settings.with("BASIC_DAILY_MESSAGES", many)
 }
 
 /// Lets people come, and reports what they saw.

@@ -74,8 +74,10 @@ impl Person {
         let number = json!({ "mobile": mobile, "name": "Ada" });
         let name = "POST /auth/signup";
         let accepted = self.call(name, Method::POST, "/auth/signup", Some(&number));
-        let code = accepted.await?["otp"].clone();
-        let code = json!({ "mobile": mobile, "otp": code });
+        let accepted = accepted.await?;
+        let code = json!({
+            "mobile": mobile, "challenge": accepted["challenge"], "otp": accepted["otp"],
+        });
         let name = "POST /auth/verify-otp";
         let session = self.call(name, Method::POST, "/auth/verify-otp", Some(&code));
         text(&session.await?["access_token"]).clone_into(&mut self.token);

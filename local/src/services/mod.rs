@@ -181,8 +181,6 @@ impl Services {
             .redis_databases
             .map(|number| (REDIS_DATABASES.to_owned(), number.to_string()));
         own.extend(databases);
-        // All tests have the address 127.0.0.1. The one about this limit sets it.
-        own.insert("OTP_CODES_PER_ADDRESS_HOUR".to_owned(), 100_000.to_string());
         settings.variables(own)
     }
 

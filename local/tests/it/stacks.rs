@@ -84,7 +84,6 @@ pub fn settings(queue: Queue, state: State) -> Settings {
     };
     settings
         .with("BASIC_DAILY_MESSAGES", DAILY)
-        .with("OTP_CODES_PER_ADDRESS_HOUR", 100_000)
         .with("CHATROOM_CACHE", "state")
         .with("ANSWER_LEASE_SECONDS", 2)
         .with("SWEEP_AFTER_SECONDS", 2)

@@ -1,14 +1,20 @@
 //! Who is calling, and how they prove it.
 
+mod attempts;
 pub mod codes;
 mod common_passwords;
-pub mod delivery;
+mod countries;
+mod delivery;
 mod ed25519;
 pub mod passwords;
+mod pepper;
+pub mod sender;
 pub mod sessions;
 pub mod tokens;
 
-pub use codes::Codes;
-pub use delivery::Delivery;
+pub use attempts::Attempts;
+pub use codes::CodeVerifier;
 pub use passwords::Password;
+pub use pepper::Pepper;
+pub use sender::CodeSender;
 pub use tokens::{Caller, TokenIssuer, TokenVerifier};

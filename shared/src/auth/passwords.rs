@@ -1,5 +1,9 @@
 //! Passwords: argon2id with 19 MiB, two passes and one lane (OWASP Password Storage Cheat Sheet), and none of the
 //! commonest ones. They are optional: a number's owner can always sign in by code.
+//!
+//! Wrong ones are limited to 10 an hour for a number and the address they come from, 100 for an address, and 50 for a
+//! number from wherever. So a stranger at one address does not keep the owner at another from signing in, and an office
+//! behind one address signs in as often as it likes.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -10,17 +14,16 @@ use argon2::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::common_passwords;
+use super::{Attempts, attempts::Count, common_passwords};
 use crate::{
     Error, Result,
-    domain::Mobile,
-    domain::UserId,
-    state::{Limit, StateStore},
+    domain::{Mobile, UserId},
+    state::Limit,
 };
 
 const HOUR: Duration = Duration::from_hours(1);
 
-const PER_NUMBER: Limit = Limit {
+const PER_NUMBER_AND_ADDRESS: Limit = Limit {
     policy: "passwords-per-number",
     detail: "Too many passwords were tried with this number. Sign in with a code instead.",
     times: 10,
@@ -32,6 +35,12 @@ const PER_ADDRESS: Limit = Limit {
     times: 100,
     window: HOUR,
 };
+const PER_NUMBER: Limit = Limit {
+    policy: "passwords-per-number-in-all",
+    detail: "Too many passwords were tried with this number. Sign in with a code instead.",
+    times: 50,
+    window: HOUR,
+};
 const PER_USER: Limit = Limit {
     policy: "passwords-per-user",
     detail: "Too many passwords were tried for this account.",
@@ -39,29 +48,47 @@ const PER_USER: Limit = Limit {
     window: HOUR,
 };
 
-/// Counts a password that is about to be tried for signing in. These counters are apart from those of codes, so
-/// whoever exhausts them locks nobody out of signing in by code.
+/// Counts a password that is about to be tried for signing in from the network `address`. These counters are apart from
+/// those of codes, so whoever exhausts them locks nobody out of signing in by code.
 ///
 /// # Errors
-/// - [`Error::OverLimit`] when the number or the address had too many,
-/// - [`Error::Unavailable`] when the state store does not answer.
-pub async fn count_sign_in(store: &StateStore, mobile: &Mobile, address: &str) -> Result<()> {
-    store
-        .count(&format!("passwords-from:{address}"), &PER_ADDRESS)
-        .await?;
-    store
-        .count(&format!("passwords-for:{}", mobile.as_str()), &PER_NUMBER)
+/// - [`Error::OverLimit`] when there were too many wrong ones,
+/// - [`Error::Unavailable`] when the state store does not respond.
+pub async fn count_sign_in(attempts: &Attempts, mobile: &Mobile, address: &str) -> Result<()> {
+    attempts
+        .count(&for_sign_in(&[mobile.as_str(), address]))
         .await
+}
+
+/// Gives back what [`count_sign_in`] counted, since the password was right.
+pub async fn give_back_sign_in(attempts: &Attempts, mobile: &Mobile, address: &str) {
+    attempts
+        .give_back(&for_sign_in(&[mobile.as_str(), address]))
+        .await;
+}
+
+fn for_sign_in<'a>(number_and_address: &'a [&'a str; 2]) -> [Count<'a>; 3] {
+    let (number, address) = number_and_address.split_at(1);
+    [
+        (&PER_NUMBER_AND_ADDRESS, number_and_address),
+        (&PER_ADDRESS, address),
+        (&PER_NUMBER, number),
+    ]
 }
 
 /// Counts a current password that is about to be tried by somebody who is signed in.
 ///
 /// # Errors
 /// As [`count_sign_in`].
-pub async fn count_change(store: &StateStore, user: UserId) -> Result<()> {
-    store
-        .count(&format!("passwords-of:{user}"), &PER_USER)
-        .await
+pub async fn count_change(attempts: &Attempts, user: UserId) -> Result<()> {
+    attempts.count(&[(&PER_USER, &[&user.to_string()])]).await
+}
+
+/// Gives back what [`count_change`] counted, since the password was right.
+pub async fn give_back_change(attempts: &Attempts, user: UserId) {
+    attempts
+        .give_back(&[(&PER_USER, &[&user.to_string()])])
+        .await;
 }
 
 /// A new password: 8 to 128 characters, and not among the commonest.

@@ -14,10 +14,10 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Caller, TokenIssuer, tokens};
+use super::{Caller, Pepper, TokenIssuer, codes::NewAccount, tokens};
 use crate::{
     Error, Result,
-    database::Database,
+    database::{Database, Parameter},
     domain::{Mobile, SessionId, User, UserId},
 };
 
@@ -105,15 +105,32 @@ pub struct VerifiedPassword<'a> {
     pub upgraded: Option<&'a str>,
 }
 
-/// Stores the session with its first refresh token, and that the number is verified. No account, or another password
-/// by now, and there is no row. The update locks the user's row, so the epoch that the session gets is the current one.
+/// Stores the session with its first refresh token, and an account where there is none and $7 says so. No account, or
+/// another password by now, and there is no row. Both the insert and the update lock the user's row, so the epoch that
+/// the session gets is the current one.
+///
+/// An account that takes the place of one deleted today goes on with the messages that its number has used.
 const OPEN: &str = "
-    -- $1 number, $2 session, $3 refresh token, $4 its lifetime, $5 password hash as verified, $6 as upgraded
-    with owner as (
-        update users
-        set verified_at = coalesce(verified_at, now()), password_hash = coalesce($6, password_hash)
-        where mobile = $1 and ($5::text is null or password_hash in ($5, $6))
+    -- $1 number, $2 session, $3 refresh token, $4 its lifetime, $5 password hash as verified, $6 as upgraded,
+    -- $7 whether a new account may be opened, $8 its id, $9 name, $10 e-mail address, $11 hash of the number
+    with opened as (
+        insert into users (id, mobile, name, email)
+        select $8, $1, $9, $10 where $7
+        on conflict (mobile) do update set mobile = excluded.mobile
         returning id, mobile, name, email, created_at, epoch
+    ), known as (
+        update users
+        set password_hash = coalesce($6, password_hash)
+        where not $7 and mobile = $1 and ($5::text is null or password_hash in ($5, $6))
+        returning id, mobile, name, email, created_at, epoch
+    ), owner as (
+        select * from opened union all select * from known
+    ), usage as (
+        insert into daily_usage (user_id, day, used)
+        select owner.id, day, used
+        from owner join departed_usage on number_hash = $11 and day = (now() at time zone 'utc')::date
+        where owner.id = $8
+        on conflict (user_id, day) do nothing
     ), session as (
         insert into sessions (user_id, id, epoch)
         select id, $2, epoch from owner
@@ -123,11 +140,22 @@ const OPEN: &str = "
         select id, $3, $2, now() + make_interval(secs => $4) from owner
         on conflict (user_id, hash) do nothing
     )
-    select owner.*, plans.plan
-    from owner join plans on plans.user_id = owner.id";
+    select owner.*, coalesce(plans.plan, 'basic') as plan
+    from owner left join plans on plans.user_id = owner.id";
 
-/// Opens a session for the owner of `mobile`, who proved it by a code or by a `password`. `None` means that there is
-/// no such account, or the password is no longer the right one.
+/// What somebody proved who signs in.
+pub enum Proof<'a> {
+    /// To have the phone, by a code.
+    Code,
+    /// The same, with a code that was sent for a sign-up: the account that it opens, unless there is one, and the
+    /// [hash](usage_hash) of the number.
+    SignUp(NewAccount, Vec<u8>),
+    /// To know the password.
+    Password(VerifiedPassword<'a>),
+}
+
+/// Opens a session for the owner of `mobile`. `None` means that there is no such account, or the password is no longer
+/// the right one.
 ///
 /// # Errors
 /// When Postgres fails.
@@ -135,23 +163,30 @@ pub async fn open(
     database: &Database,
     issuer: &TokenIssuer,
     mobile: &Mobile,
-    password: Option<VerifiedPassword<'_>>,
+    proof: Proof<'_>,
 ) -> Result<Option<TokenPair>> {
     let session = SessionId::new();
     let refresh = RefreshToken::new()?;
-    let row = database
-        .query_opt(
-            OPEN,
-            &[
-                &mobile.as_str(),
-                &session,
-                &refresh.hash(),
-                &REFRESH_LIFETIME.as_secs_f64(),
-                &password.map(|password| password.stored),
-                &password.and_then(|password| password.upgraded),
-            ],
-        )
-        .await?;
+    let (password, account) = match proof {
+        Proof::Code => (None, None),
+        Proof::SignUp(account, number_hash) => (None, Some((account, number_hash))),
+        Proof::Password(password) => (Some(password), None),
+    };
+    let new = account.as_ref().map(|(account, _)| account);
+    let parameters: [&dyn Parameter; 11] = [
+        mobile,
+        &session,
+        &refresh.hash(),
+        &REFRESH_LIFETIME.as_secs_f64(),
+        &password.map(|password| password.stored),
+        &password.and_then(|password| password.upgraded),
+        &new.is_some(),
+        &UserId::new(),
+        &new.and_then(|account| account.name.as_ref()),
+        &new.and_then(|account| account.email.as_ref()),
+        &account.as_ref().map(|(_, number_hash)| number_hash),
+    ];
+    let row = database.query_opt(OPEN, &parameters).await?;
     let pair = row.map(|row| {
         let user = User::from(&row);
         let caller = Caller {
@@ -161,6 +196,12 @@ pub async fn open(
         TokenPair::new(issuer, caller, &refresh, Some(user))
     });
     pair.transpose()
+}
+
+/// Hashes the number under which a deleted account's use of the day is kept, until midnight UTC.
+#[must_use]
+pub fn usage_hash(pepper: &Pepper, number: &str) -> Vec<u8> {
+    pepper.hash("usage", &[number])
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, $problem:literal, $rule:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Deserialize, ToSql)]
+        #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSql)]
         #[serde(try_from = "String")]
         #[postgres(transparent)]
         pub struct $name(String);

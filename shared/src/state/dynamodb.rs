@@ -117,64 +117,83 @@ impl DynamoDb {
         Ok(())
     }
 
-    /// Adds one inside a living window, or opens a new one. Whoever loses the race to open it adds to the winner's.
+    /// Adds one to the window, which begins with the first. A window that is over may still lie there, and is replaced
+    /// by a new one; whoever loses the race for that adds to the winner's.
     pub async fn count(&self, key: &str, limit: u32, window: Duration) -> Result<Count> {
+        if limit == 0 {
+            return Ok(Count::Over(window));
+        }
         loop {
-            match self.add_one(key, limit).await? {
+            let over = match self.add_one(key, limit, window).await? {
                 Added::Yes => return Ok(Count::Within),
-                Added::NoRoom(end) => return Ok(Count::Over(end)),
-                Added::NoWindow if limit == 0 => return Ok(Count::Over(window)),
-                Added::NoWindow if self.open_window(key, window).await? => {
-                    return Ok(Count::Within);
-                }
-                Added::NoWindow => {}
+                Added::No(end) => end,
+            };
+            match over.checked_sub(seconds(Duration::ZERO)) {
+                Some(wait @ 1..) => return Ok(Count::Over(Duration::from_secs(wait))),
+                _ if self.renew(key, over, window).await? => return Ok(Count::Within),
+                _ => {}
             }
         }
     }
 
-    async fn add_one(&self, key: &str, limit: u32) -> Result<Added> {
+    async fn add_one(&self, key: &str, limit: u32, window: Duration) -> Result<Added> {
         let request = self.client().update_item().table_name(&self.table);
         let answer = request
             .key("key", text(key))
-            .update_expression("add #times :one")
-            .condition_expression("#expires_at > :now and #times < :limit")
+            .update_expression("set #expires_at = if_not_exists(#expires_at, :end) add #times :one")
+            .condition_expression(
+                "attribute_not_exists(#expires_at) or #expires_at > :now and #times < :limit",
+            )
             .expression_attribute_names("#times", "times")
             .expression_attribute_names("#expires_at", "expires_at")
             .expression_attribute_values(":one", AttributeValue::N("1".into()))
             .expression_attribute_values(":limit", AttributeValue::N(limit.to_string()))
+            .expression_attribute_values(":end", end_of(window))
             .expression_attribute_values(":now", now())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let failed = match answer.map_err(aws_sdk_dynamodb::Error::from) {
-            Ok(_) => return Ok(Added::Yes),
-            Err(aws_sdk_dynamodb::Error::ConditionalCheckFailedException(failed)) => failed,
-            Err(error) => return Err(Error::unavailable(error)),
-        };
-        let now = seconds(Duration::ZERO);
-        let end = failed
-            .item
-            .as_ref()
-            .and_then(|item| number(item, "expires_at"));
-        Ok(match end {
-            Some(end) if end > now => Added::NoRoom(Duration::from_secs(end - now)),
-            _ => Added::NoWindow,
-        })
+        match answer.map_err(aws_sdk_dynamodb::Error::from) {
+            Ok(_) => Ok(Added::Yes),
+            Err(aws_sdk_dynamodb::Error::ConditionalCheckFailedException(failed)) => {
+                let end = failed.item.and_then(|item| number(&item, "expires_at"));
+                Ok(Added::No(end.unwrap_or_default()))
+            }
+            Err(error) => Err(Error::unavailable(error)),
+        }
     }
 
-    async fn open_window(&self, key: &str, window: Duration) -> Result<bool> {
-        let request = self.client().put_item().table_name(&self.table);
+    /// Begins a new window in place of the one that ended at `end`.
+    async fn renew(&self, key: &str, end: u64, window: Duration) -> Result<bool> {
+        let request = self.client().update_item().table_name(&self.table);
         let answer = request
-            .item("key", text(key))
-            .item("times", AttributeValue::N("1".into()))
-            .item("expires_at", end_of(window))
-            .condition_expression(ABSENT)
-            .expression_attribute_names("#key", "key")
+            .key("key", text(key))
+            .update_expression("set #expires_at = :end, #times = :one")
+            .condition_expression("attribute_not_exists(#expires_at) or #expires_at = :over")
+            .expression_attribute_names("#times", "times")
             .expression_attribute_names("#expires_at", "expires_at")
-            .expression_attribute_values(":now", now())
+            .expression_attribute_values(":one", AttributeValue::N("1".into()))
+            .expression_attribute_values(":over", AttributeValue::N(end.to_string()))
+            .expression_attribute_values(":end", end_of(window))
             .send()
             .await;
         held(answer)
+    }
+
+    pub async fn give_back(&self, key: &str) -> Result<()> {
+        let request = self.client().update_item().table_name(&self.table);
+        let answer = request
+            .key("key", text(key))
+            .update_expression("add #times :less")
+            .condition_expression("#expires_at > :now and #times > :zero")
+            .expression_attribute_names("#times", "times")
+            .expression_attribute_names("#expires_at", "expires_at")
+            .expression_attribute_values(":less", AttributeValue::N("-1".into()))
+            .expression_attribute_values(":zero", AttributeValue::N("0".into()))
+            .expression_attribute_values(":now", now())
+            .send()
+            .await;
+        held(answer).map(drop)
     }
 
     fn client(&self) -> &Client {
@@ -190,10 +209,11 @@ impl DynamoDb {
     }
 }
 
+/// What came of adding one.
 enum Added {
     Yes,
-    NoRoom(Duration),
-    NoWindow,
+    /// The window is full, or it is over: it ends at this time.
+    No(u64),
 }
 
 /// Whether the condition held. An SDK retry after a lost answer can report a write of ours as a failed condition:

@@ -157,6 +157,17 @@ impl StateStore {
             })),
         }
     }
+
+    /// Takes back one time that was [counted](Self::count) under `key`, unless its window is over.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn give_back(&self, key: &str) -> Result<()> {
+        match &self.0 {
+            Backend::DynamoDb(store) => store.give_back(key).await,
+            Backend::Redis(store) => store.give_back(key).await,
+        }
+    }
 }
 
 impl fmt::Debug for StateStore {

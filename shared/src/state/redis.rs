@@ -42,11 +42,17 @@ script!(
     COUNT,
     "local times = tonumber(redis.call('GET', KEYS[1]) or 0)
      local limit, window_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
-     if times == 0 and limit == 0 then return window_ms end
+     if limit == 0 then return window_ms end
      if times >= limit then return redis.call('PTTL', KEYS[1]) end
-     redis.call('INCR', KEYS[1])
-     if times == 0 then redis.call('PEXPIRE', KEYS[1], window_ms) end
+     if redis.call('INCR', KEYS[1]) == 1 and redis.call('PTTL', KEYS[1]) < 0 then
+       redis.call('PEXPIRE', KEYS[1], window_ms)
+     end
      return -1"
+);
+
+script!(
+    GIVE_BACK,
+    "if tonumber(redis.call('GET', KEYS[1]) or 0) > 0 then redis.call('DECR', KEYS[1]) end"
 );
 
 pub(super) struct Redis(Connection);
@@ -99,6 +105,10 @@ impl Redis {
             Ok(wait_ms) => Count::Over(Duration::from_millis(wait_ms)),
             Err(_) => Count::Within,
         })
+    }
+
+    pub async fn give_back(&self, key: &str) -> Result<()> {
+        self.run(&GIVE_BACK.key(name(key))).await
     }
 
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T> {

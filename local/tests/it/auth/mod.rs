@@ -6,18 +6,43 @@ mod passwords;
 mod sessions;
 mod tokens;
 
+use std::{fs, path::Path};
+
+use local::harness::Stack;
+use serde_json::{Value, json};
+
+/// The status and the body of a function's response to a client at an address, which only an event can make up.
+async fn invoke_from(stack: &Stack, function: &str, address: &str, body: &Value) -> (u64, Value) {
+    let events = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("events");
+    let event = fs::read(events.join(format!("{function}.json"))).unwrap();
+    let mut event: Value = serde_json::from_slice(&event).unwrap();
+    event["requestContext"]["http"]["sourceIp"] = json!(address);
+    event["body"] = body.to_string().into();
+    let response = stack.system.invoke(function, &event).await.unwrap();
+    let body = response["body"].as_str().unwrap_or_default();
+    let body = serde_json::from_str(body).unwrap_or_default();
+    (response["statusCode"].as_u64().unwrap(), body)
+}
+
 on_every_kind!(
     codes::a_new_code_comes_after_thirty_seconds,
     codes::an_unknown_number_gets_the_same_responses_as_a_known_one,
     codes::a_code_works_once_and_ten_wrong_guesses_an_hour_lock_its_number_and_no_other,
+    limits::wrong_guesses_from_one_address_are_limited_whatever_the_number,
+    limits::codes_of_one_country_are_capped_and_others_still_get_theirs,
     limits::a_flood_of_codes_is_stopped_and_others_still_get_theirs,
     limits::sms_go_to_known_numbers_only,
+    passwords::a_stranger_who_tries_passwords_all_hour_does_not_keep_the_owner_out,
     passwords::guessing_passwords_is_limited_and_codes_still_work,
 );
 
 on!(sqs:
     codes::a_number_is_the_same_however_it_is_written,
-    codes::an_unverified_number_owns_nothing,
+    codes::an_unverified_number_owns_nothing_and_leaves_nothing,
+    codes::what_waits_with_a_code_is_of_whoever_asked_for_that_one,
+    codes::a_stranger_who_asks_for_codes_does_not_stop_the_owners,
+    limits::numbers_of_countries_that_are_not_served_get_no_code,
+    passwords::right_passwords_are_not_counted,
     passwords::a_password_signs_in_and_a_wrong_one_or_an_unknown_number_does_not,
     passwords::a_reset_ends_every_session,
     passwords::a_change_needs_the_current_password_and_ends_the_other_sessions,
@@ -29,6 +54,10 @@ on!(sqs:
 
 on!(redis:
     limits::a_number_gets_five_codes_an_hour_and_others_are_not_affected,
+    limits::a_response_does_not_tell_that_sms_failed_or_is_slow,
+    limits::an_sms_is_sent_as_its_country_asks_for,
+    sessions::an_ended_session_changes_nothing_for_good,
+    sessions::an_account_that_is_deleted_and_opened_again_has_its_day_used_up,
     sessions::logging_out_ends_this_session_or_all,
     sessions::a_deleted_account_is_gone_with_everything,
 );

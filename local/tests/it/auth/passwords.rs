@@ -1,8 +1,11 @@
 //! Passwords: a second way in, never the only one.
 
-use local::harness::{Response, Stack, User, text};
+use local::harness::{Response, Sent, Stack, User, text};
+
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use super::invoke_from;
 
 const PASSWORD: &str = "correct horse battery";
 const ANOTHER: &str = "staple battery horse";
@@ -23,12 +26,10 @@ async fn status(stack: &Stack, user: &User<'_>, password: &str) -> u16 {
     stack.log_in(&user.mobile, password).await.status
 }
 
-/// A request to set a new password, with the code for it.
-async fn reset(stack: &Stack, user: &User<'_>) -> Value {
+/// The code to set a new password with.
+async fn forgot(stack: &Stack, user: &User<'_>) -> Sent {
     let forgot = json!({ "mobile": user.mobile });
-    let accepted = stack.post("/auth/forgot-password", &forgot).await;
-    let code = stack.received_code(&user.mobile, &accepted.body).await;
-    json!({ "mobile": user.mobile, "otp": code, "new_password": ANOTHER })
+    stack.code_of("/auth/forgot-password", &forgot).await
 }
 
 pub async fn a_password_signs_in_and_a_wrong_one_or_an_unknown_number_does_not(stack: &Stack) {
@@ -48,9 +49,9 @@ pub async fn a_password_signs_in_and_a_wrong_one_or_an_unknown_number_does_not(s
 pub async fn a_reset_ends_every_session(stack: &Stack) {
     let user = stack.user().await;
     let other = set(&user).await;
-    let reset = reset(stack, &user).await;
-    assert_eq!(stack.post("/auth/reset-password", &reset).await.status, 204);
-    let again = stack.post("/auth/reset-password", &reset).await;
+    let sent = forgot(stack, &user).await;
+    assert_eq!(stack.reset(&user.mobile, &sent, ANOTHER).await.status, 204);
+    let again = stack.reset(&user.mobile, &sent, ANOTHER).await;
     assert_eq!(again.status, 401, "the code is spent");
 
     for token in [&user.refresh_token, &other] {
@@ -88,6 +89,32 @@ pub async fn guessing_passwords_is_limited_and_codes_still_work(stack: &Stack) {
     let locked = status(stack, &user, PASSWORD).await;
     assert_eq!(locked, 429, "even the right one, for an hour");
     // The owner has another way in, which the guesser has not used up.
-    let reset = reset(stack, &user).await;
-    assert_eq!(stack.post("/auth/reset-password", &reset).await.status, 204);
+    let sent = forgot(stack, &user).await;
+    assert_eq!(stack.reset(&user.mobile, &sent, ANOTHER).await.status, 204);
+}
+
+/// The response to logging in from an address, which only an event can make up.
+async fn log_in_from(stack: &Stack, address: &str, mobile: &str, password: &str) -> u64 {
+    let login = json!({ "mobile": mobile, "password": password });
+    invoke_from(stack, "auth-login", address, &login).await.0
+}
+
+pub async fn right_passwords_are_not_counted(stack: &Stack) {
+    let user = stack.user().await;
+    set(&user).await;
+    for login in 0..12 {
+        assert_eq!(status(stack, &user, PASSWORD).await, 200, "{login}");
+    }
+}
+
+/// Fault 38, for passwords.
+pub async fn a_stranger_who_tries_passwords_all_hour_does_not_keep_the_owner_out(stack: &Stack) {
+    let user = stack.user().await;
+    set(&user).await;
+    let stranger = async || log_in_from(stack, "203.0.113.7", &user.mobile, ANOTHER).await;
+    for _ in 0..10 {
+        assert_eq!(stranger().await, 401);
+    }
+    assert_eq!(stranger().await, 429);
+    assert_eq!(status(stack, &user, PASSWORD).await, 200);
 }

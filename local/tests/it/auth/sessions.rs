@@ -4,6 +4,8 @@ use local::harness::{Stack, User};
 use reqwest::Method;
 use serde_json::json;
 
+use super::invoke_from;
+
 /// Signs in once more, with a password.
 async fn another_session<'a>(stack: &'a Stack, user: &User<'_>) -> User<'a> {
     let password = "correct horse battery";
@@ -33,6 +35,65 @@ pub async fn logging_out_ends_this_session_or_all(stack: &Stack) {
     assert_eq!(stack.refresh(&others[0].refresh_token).await.status, 200);
     assert_eq!(log_out(&others[0]).await, 204);
     assert_eq!(stack.refresh(&others[1].refresh_token).await.status, 401);
+}
+
+/// Fault 36. Access tokens outlive their session by minutes; what they may still do is read.
+pub async fn an_ended_session_changes_nothing_for_good(stack: &Stack) {
+    for reset in [false, true] {
+        let user = stack.user().await;
+        if reset {
+            let forgot = json!({ "mobile": user.mobile });
+            let sent = stack.code_of("/auth/forgot-password", &forgot).await;
+            let response = stack
+                .reset(&user.mobile, &sent, "correct horse battery")
+                .await;
+            assert_eq!(response.status, 204);
+        } else {
+            let everywhere = json!({ "everywhere": true });
+            let response = user.json(Method::POST, "/auth/logout", &everywhere).await;
+            assert_eq!(response.status, 204);
+        }
+        for (method, path, body) in [
+            (
+                Method::POST,
+                "/auth/change-password",
+                json!({ "new_password": "staple battery horse" }),
+            ),
+            (Method::POST, "/auth/logout", json!({ "everywhere": true })),
+            (Method::PATCH, "/user/me", json!({ "name": "Mallory" })),
+            (Method::DELETE, "/user/me", json!(null)),
+        ] {
+            let response = user.json(method, path, &body).await;
+            assert_eq!(response.problem(), (401, "unauthenticated"), "{path}");
+        }
+        let account = user.call(Method::GET, "/user/me", 200).await;
+        assert_eq!(account["name"], "Ada");
+    }
+}
+
+/// Fault 44.
+pub async fn an_account_that_is_deleted_and_opened_again_has_its_day_used_up(stack: &Stack) {
+    let user = stack.user().await;
+    let room = user.room().await;
+    for content in ["one", "two"] {
+        let message = user.post(&room, content).await;
+        user.settled(&message).await;
+    }
+    user.call(Method::DELETE, "/user/me", 204).await;
+    let known = format!(
+        "departed_usage where encode(number_hash, 'escape') like '%{}%'",
+        &user.mobile[1..]
+    );
+    assert_eq!(stack.count(&known).await, 0, "the number is hashed");
+
+    // The code of these thirty seconds went to the first account.
+    let number = json!({ "mobile": user.mobile, "name": "Ada" });
+    let (_, accepted) = invoke_from(stack, "auth-signup", "203.0.113.7", &number).await;
+    let sent = stack.received(&user.mobile, &accepted).await;
+    let session = stack.verify(&user.mobile, &sent).await.expect(200);
+    let again = User::of_session(stack, &user.mobile, &session);
+    assert_ne!(again.id, user.id);
+    assert_eq!(again.status().await["usage"]["used"], 2);
 }
 
 pub async fn a_deleted_account_is_gone_with_everything(stack: &Stack) {

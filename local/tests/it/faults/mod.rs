@@ -76,6 +76,22 @@
 //! 35. Connections cut while the function was frozen → The request succeeds on new ones.
 //!     `functions::connections_that_were_cut_while_the_function_was_frozen_are_replaced`
 //!
+//! 36. An access token after log-out everywhere or a reset sets a password, deletes the account → 401.
+//!     `auth::sessions::an_ended_session_changes_nothing_for_good`
+//! 37. Sessions opened while a password changes → Ended too.
+//!     `auth-change-password: a_session_opened_while_the_password_changes_has_ended`
+//! 38. A stranger guesses, and asks for codes of somebody else's number → The owner still signs in.
+//!     `shared: auth::codes::tests::a_stranger_who_asks_and_guesses_as_much_as_he_may_does_not_keep_the_owner_out`
+//! 39. Guesses over many numbers from one address → 429 after 30.
+//!     `auth::limits::wrong_guesses_from_one_address_are_limited_whatever_the_number`
+//! 40. Codes for many numbers of one country → Capped, with an alarm; others still get theirs.
+//!     `auth::limits::codes_of_one_country_are_capped_and_others_still_get_theirs`
+//! 41. A sign-up for a number that somebody else is about to verify → Their name and address stay theirs.
+//!     `auth::codes::what_waits_with_a_code_is_of_whoever_asked_for_that_one`
+//! 42. One refresh token used 8 times at once → Three successors at most; no chain without an end.
+//!     `auth-refresh: of_eight_refreshes_at_once_three_get_a_token_and_nobody_is_signed_out`
+//! 44. An account is deleted and opened again → The day's use still counts.
+//!     `auth::sessions::an_account_that_is_deleted_and_opened_again_has_its_day_used_up`
 //! 45. A subscription to another price → Basic.
 //!     `payments::checkout::a_subscription_to_another_price_is_not_pro`
 //! 55. A genuine Stripe event of another account, or about an unknown customer → 200, kept, warned.

@@ -1,7 +1,7 @@
 //! Fault 32: the state store is away.
 
 use local::{
-    harness::{Stack, User},
+    harness::{Sent, Stack, User},
     machine::proxy::Proxy,
 };
 use serde_json::json;
@@ -29,7 +29,11 @@ pub async fn without_queue_and_state_store_chat_goes_on_and_codes_do_not(stack: 
         assert!(response.headers.contains_key("retry-after"));
     }
     let mobile = stack.mobile();
-    assert_eq!(stack.verify(&mobile, "123456").await.status, 503);
+    let sent = Sent {
+        challenge: "A".repeat(22),
+        code: "123456".into(),
+    };
+    assert_eq!(stack.verify(&mobile, &sent).await.status, 503);
     let login = json!({ "mobile": mobile, "password": "correct horse battery" });
     assert_eq!(stack.post("/auth/login", &login).await.status, 503);
     assert!(lines.iter().map(Proxy::broken).sum::<usize>() > 0);

@@ -28,7 +28,7 @@ on_every_kind!(
 
 on!(sqs:
     bodies::what_is_not_json_is_malformed_at_every_endpoint,
-    bodies::an_empty_body_is_malformed_unless_every_field_has_a_default,
+    bodies::an_empty_body_is_malformed_unless_none_is_required,
     bodies::json_that_is_no_object_is_invalid_at_every_endpoint,
     bodies::a_field_that_is_unknown_missing_or_given_twice_is_named,
     bodies::nesting_and_numbers_of_any_size_are_refused,
@@ -53,7 +53,7 @@ on!(redis:
     fields::a_name_has_1_to_100_characters_and_an_address_an_at_sign,
     secrets::a_refresh_token_of_any_form_is_refused_alike,
     variables::a_malformed_variable_is_named_and_a_secret_in_it_is_not_shown,
-    variables::codes_are_never_shown_in_responses_in_production,
+    variables::codes_are_shown_in_responses_at_the_stages_local_and_demo_only,
 );
 
 pub const MALFORMED: (u16, &str) = (400, "malformed");
@@ -73,6 +73,7 @@ pub struct Endpoint {
     pub method: Method,
     pub path: String,
     pub needs_token: bool,
+    pub needs_body: bool,
     /// The schema and an example of the JSON that it takes.
     pub body: Option<(&'static Value, &'static Value)>,
 }
@@ -102,6 +103,7 @@ impl<'a> Sender<'a> {
                     method: method.to_uppercase().parse().expect("a method"),
                     path: path.clone(),
                     needs_token: operation.get("security").is_none(),
+                    needs_body: operation["requestBody"]["required"] == true,
                     body: is_ours.then_some((schema, &media["example"])),
                 });
             }

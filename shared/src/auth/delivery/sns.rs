@@ -3,6 +3,8 @@
 use std::{sync::OnceLock, time::Duration};
 
 use aws_sdk_sns::{Client, Config, config::timeout::TimeoutConfig, types::MessageAttributeValue};
+use secrecy::{ExposeSecret, SecretString};
+use tracing::warn;
 
 use crate::{
     Error, Result,
@@ -11,42 +13,86 @@ use crate::{
     domain::Mobile,
 };
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one attempt may take; there is time for two.
+const ATTEMPT: Duration = Duration::from_millis(700);
+
+/// Where the code stands in `OTP_TEXT`.
+const PLACE: &str = "{code}";
+
+const TEXT: &str =
+    "Your code is {code}. It works for 5 minutes. Nobody from us will ever ask you for it.";
 
 pub(super) struct Sns {
     aws: Aws,
-    sender_id: Option<String>,
+    text: String,
+    /// What SNS is told beside the text: the name of an attribute, its type and its value.
+    attributes: Vec<(&'static str, &'static str, String)>,
     client: OnceLock<Client>,
 }
 
 impl Sns {
     pub fn from_env() -> Result<Self, ConfigError> {
+        let text = config::or_default("OTP_TEXT", TEXT.to_owned())?;
+        if !text.contains(PLACE) {
+            return Err(ConfigError::malformed(
+                "OTP_TEXT",
+                "it has no place for the {code}",
+            ));
+        }
+        // A message that matters, rather than an advertisement.
+        let mut attributes = vec![("AWS.SNS.SMS.SMSType", "String", "Transactional".to_owned())];
+        for (variable, attribute) in [
+            ("OTP_SENDER_ID", "AWS.SNS.SMS.SenderID"),
+            ("OTP_ORIGINATION_NUMBER", "AWS.MM.SMS.OriginationNumber"),
+            ("OTP_ENTITY_ID", "AWS.MM.SMS.EntityId"),
+            ("OTP_TEMPLATE_ID", "AWS.MM.SMS.TemplateId"),
+        ] {
+            attributes
+                .extend(config::optional(variable)?.map(|value| (attribute, "String", value)));
+        }
+        let price = config::optional::<f64>("OTP_MAX_PRICE")?;
+        attributes.extend(price.map(|price| ("AWS.SNS.SMS.MaxPrice", "Number", price.to_string())));
         Ok(Self {
             aws: Aws::from_env()?,
-            sender_id: config::optional("OTP_SENDER_ID")?,
+            text,
+            attributes,
             client: OnceLock::new(),
         })
     }
 
-    /// Sends `text`, as a message that matters (`Transactional`) rather than an advertisement.
-    pub async fn publish(&self, mobile: &Mobile, text: &str) -> Result<()> {
+    /// Sends `code`. A number that can get no SMS, or wants none, is no error: another attempt would not help.
+    pub async fn publish(&self, mobile: &Mobile, code: &SecretString) -> Result<()> {
         let mut request = self
             .client()
             .publish()
             .phone_number(mobile.as_str())
-            .message(text)
-            .message_attributes("AWS.SNS.SMS.SMSType", string("Transactional")?);
-        if let Some(sender_id) = &self.sender_id {
-            request = request.message_attributes("AWS.SNS.SMS.SenderID", string(sender_id)?);
+            .message(self.text.replace(PLACE, code.expose_secret()));
+        for (name, kind, value) in &self.attributes {
+            let value = MessageAttributeValue::builder()
+                .data_type(*kind)
+                .string_value(value)
+                .build();
+            request = request.message_attributes(*name, value.map_err(Error::internal)?);
         }
-        let answer = request.send().await;
-        answer.map_err(|error| Error::unavailable(aws_sdk_sns::Error::from(error)))?;
-        Ok(())
+        match request.send().await.map_err(aws_sdk_sns::Error::from) {
+            Ok(_) => Ok(()),
+            Err(
+                aws_sdk_sns::Error::InvalidParameterException(_)
+                | aws_sdk_sns::Error::InvalidParameterValueException(_),
+            ) => {
+                // The message names the number.
+                warn!("SNS takes no SMS for this number, or has opted it out");
+                Ok(())
+            }
+            Err(error) => Err(Error::unavailable(error)),
+        }
     }
 
     fn client(&self) -> &Client {
         self.client.get_or_init(|| {
-            let timeouts = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
+            let timeouts = TimeoutConfig::builder()
+                .operation_attempt_timeout(ATTEMPT)
+                .build();
             let mut config = Config::builder()
                 .region(self.aws.region.clone())
                 .credentials_provider(self.aws.credentials.clone())
@@ -56,11 +102,4 @@ impl Sns {
             Client::from_conf(config.build())
         })
     }
-}
-
-fn string(value: &str) -> Result<MessageAttributeValue> {
-    let attribute = MessageAttributeValue::builder()
-        .data_type("String")
-        .string_value(value);
-    attribute.build().map_err(Error::internal)
 }

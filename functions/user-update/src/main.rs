@@ -1,0 +1,148 @@
+//! `PATCH /user/me`: changes the caller's name, e-mail address or both.
+//!
+//! What is left out stays; null removes.
+
+use lambda_http::{Body, Request, Response};
+use serde::{Deserialize, Deserializer};
+use shared::{
+    Error, Result,
+    auth::TokenVerifier,
+    config::ConfigError,
+    database::Database,
+    domain::{Email, Name, User},
+    http,
+};
+
+struct App {
+    tokens: TokenVerifier,
+    database: Database,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            tokens: TokenVerifier::from_env()?,
+            database: Database::from_env()?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changes {
+    #[serde(default, deserialize_with = "given")]
+    name: Option<Option<Name>>,
+    #[serde(default, deserialize_with = "given")]
+    email: Option<Option<Email>>,
+}
+
+/// Tells null from a field that is left out.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// The name and the address are the account's, so the session must last.
+const UPDATE: &str = "
+    -- $1 user, $2 session, $3 whether to set the name, $4 name, $5 whether to set the address, $6 address
+    update users
+    set name = case when $3 then $4 else name end, email = case when $5 then $6 else email end
+    from sessions, plans
+    where users.id = $1 and plans.user_id = $1
+      and sessions.user_id = $1 and sessions.id = $2 and sessions.epoch = users.epoch
+    returning users.id, mobile, name, email, users.created_at, plan";
+
+async fn update(app: &App, request: Request) -> Result<Response<Body>> {
+    let caller = app.tokens.authenticate(&request)?;
+    let Changes { name, email } = http::json(&request)?;
+
+    let row = app
+        .database
+        .query_opt(
+            UPDATE,
+            &[
+                &caller.user,
+                &caller.session,
+                &name.is_some(),
+                &name.flatten(),
+                &email.is_some(),
+                &email.flatten(),
+            ],
+        )
+        .await?;
+    http::ok(&User::from(&row.ok_or(Error::SessionEnded)?))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    shared::serve(App::from_env, update).await
+}
+
+#[cfg(test)]
+mod tests {
+    //! What is changed, what stays, and for whom.
+
+    use lambda_http::http::StatusCode;
+    use serde_json::{Value, json};
+    use shared::{
+        auth::Caller,
+        testing::{self, parts, request},
+    };
+
+    use super::*;
+
+    async fn app() -> App {
+        App {
+            tokens: TokenVerifier::from_env().unwrap(),
+            database: testing::database().await,
+        }
+    }
+
+    async fn changed(app: &App, caller: Caller, changes: &Value) -> (Value, Value) {
+        let response = update(app, request(caller, &[], changes)).await.unwrap();
+        let (status, user) = parts(&response);
+        assert_eq!(status, StatusCode::OK, "{user}");
+        (user["name"].clone(), user["email"].clone())
+    }
+
+    #[tokio::test]
+    async fn what_is_left_out_stays_and_null_removes() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        let other = testing::user(&app.database).await;
+        let both = json!({ "name": "Ada", "email": "ada@example.com" });
+        let (ada, address) = (json!("Ada"), json!("ada@example.com"));
+        for (changes, expected) in [
+            (both, (ada.clone(), address.clone())),
+            (json!({}), (ada, address.clone())),
+            (json!({ "name": "Grace" }), (json!("Grace"), address)),
+            (json!({ "email": null }), (json!("Grace"), json!(null))),
+            (json!({ "name": null }), (json!(null), json!(null))),
+        ] {
+            assert_eq!(changed(&app, caller, &changes).await, expected, "{changes}");
+        }
+        assert_eq!(
+            changed(&app, other, &json!({})).await,
+            (json!(null), json!(null))
+        );
+    }
+
+    #[tokio::test]
+    async fn an_ended_session_changes_nothing() {
+        for end in [
+            "delete from sessions",
+            "update users set epoch = epoch + 1",
+            "delete from users",
+        ] {
+            let app = app().await;
+            let caller = testing::user(&app.database).await;
+            app.database.query(end, &[]).await.unwrap();
+            let refused = update(&app, request(caller, &[], &json!({ "name": "Mallory" }))).await;
+            assert!(matches!(refused, Err(Error::SessionEnded)), "{refused:?}");
+            let sql = "select count(*) from users where name is not null";
+            let named: i64 = app.database.query_one(sql, &[]).await.unwrap().get(0);
+            assert_eq!(named, 0);
+        }
+    }
+}

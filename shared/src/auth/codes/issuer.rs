@@ -1,0 +1,170 @@
+//! Makes codes, and no more of them than is good: codes cost money, ring phones, and can be guessed.
+
+use secrecy::{ExposeSecret, SecretString};
+use tracing::warn;
+
+use super::{Addressee, Challenge, HOUR, LIFETIME, NewAccount, Purpose, RESEND_AFTER, Sent};
+use crate::{
+    Error, Result,
+    auth::{
+        Attempts,
+        countries::{self, Countries},
+    },
+    config::{self, ConfigError},
+    domain::Mobile,
+    state::Limit,
+};
+
+const RESEND: Limit = Limit {
+    policy: "code-resend",
+    detail: "A code was sent to this number moments ago. Wait before asking for another.",
+    times: 1,
+    window: RESEND_AFTER,
+};
+const PER_NUMBER_AND_ADDRESS: Limit = Limit {
+    policy: "codes-per-number",
+    detail: "Too many codes were asked for with this number.",
+    times: 5,
+    window: HOUR,
+};
+const PER_ADDRESS: Limit = Limit {
+    policy: "codes-per-address",
+    detail: "Too many codes were asked for from this address.",
+    times: 60,
+    window: HOUR,
+};
+const PER_NUMBER: Limit = Limit {
+    policy: "codes-per-number-in-all",
+    detail: "Too many codes were asked for with this number.",
+    times: 20,
+    window: HOUR,
+};
+const PER_COUNTRY: Limit = Limit {
+    policy: "codes-per-country",
+    detail: "Too many codes were asked for in this country. Try again later.",
+    times: 300,
+    window: HOUR,
+};
+const IN_ALL: Limit = Limit {
+    policy: "codes-in-all",
+    detail: "Too many codes were asked for. Try again later.",
+    times: 1_000,
+    window: HOUR,
+};
+
+/// Makes codes.
+pub struct CodeIssuer {
+    pub(super) attempts: Attempts,
+    pub(super) countries: Countries,
+    pub(super) lifetime: std::time::Duration,
+    pub(super) resend: Limit,
+    pub(super) per_address: Limit,
+    pub(super) per_country: Limit,
+    pub(super) in_all: Limit,
+}
+
+/// A code that was made.
+pub struct Issued {
+    /// What it must be sent back with.
+    pub challenge: Challenge,
+    /// The code itself, for its owner's phone only.
+    pub code: SecretString,
+}
+
+impl CodeIssuer {
+    /// Reads the variables of [`Attempts`] and [`Countries`], and `OTP_CODES_PER_ADDRESS_HOUR`,
+    /// `OTP_CODES_PER_COUNTRY_HOUR` and `OTP_CODES_PER_HOUR`.
+    ///
+    /// # Errors
+    /// When a variable is missing or malformed.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let limit = |name, default: Limit| {
+            let times = config::or_default(name, default.times)?;
+            Ok(Limit { times, ..default })
+        };
+        Ok(Self {
+            attempts: Attempts::from_env()?,
+            countries: Countries::from_env()?,
+            lifetime: LIFETIME,
+            resend: RESEND,
+            per_address: limit("OTP_CODES_PER_ADDRESS_HOUR", PER_ADDRESS)?,
+            per_country: limit("OTP_CODES_PER_COUNTRY_HOUR", PER_COUNTRY)?,
+            in_all: limit("OTP_CODES_PER_HOUR", IN_ALL)?,
+        })
+    }
+
+    /// Makes a code for `mobile`, asked for from the network `address`; for a sign-up, with the `account` that it
+    /// opens. Earlier codes go on working.
+    ///
+    /// # Errors
+    /// - [`Error::Invalid`] for a number of a country that is not served,
+    /// - [`Error::OverLimit`] when there were too many codes, or one moments ago,
+    /// - [`Error::Unavailable`] when the state store does not respond.
+    pub async fn issue(
+        &self,
+        purpose: Purpose,
+        mobile: &Mobile,
+        address: &str,
+        account: Option<NewAccount>,
+    ) -> Result<Issued> {
+        self.countries.check(mobile)?;
+        let number = mobile.as_str();
+        let narrow = [
+            (&self.resend, &[purpose.name(), number, address] as &[_]),
+            (&PER_NUMBER_AND_ADDRESS, &[number, address]),
+            (&self.per_address, &[address]),
+            (&PER_NUMBER, &[number]),
+        ];
+        self.attempts.count(&narrow).await?;
+        self.count_money(mobile).await?;
+
+        let pepper = &self.attempts.pepper;
+        let (challenge, code) = (Challenge::new()?, random_code()?);
+        let addressee = Addressee {
+            purpose,
+            mobile,
+            challenge: &challenge,
+        };
+        let sent = Sent {
+            whose: addressee.hash(pepper),
+            seal: addressee.seal(pepper, code.expose_secret()),
+            asked_from: pepper.tag("address", &[address]),
+            account,
+        };
+        let sent = serde_json::to_string(&sent).map_err(Error::internal)?;
+        let store = &self.attempts.store;
+        store
+            .put_if_absent(&challenge.key(), &sent, self.lifetime)
+            .await?;
+        Ok(Issued { challenge, code })
+    }
+
+    /// Counts what is there against those who earn from text messages: they ask for codes for numbers of theirs, from
+    /// many addresses. Whoever comes in between suffers too, so somebody must look.
+    async fn count_money(&self, mobile: &Mobile) -> Result<()> {
+        let country = countries::calling_code(mobile);
+        let caps = [(&self.per_country, &[country] as &[_]), (&self.in_all, &[])];
+        let counted = self.attempts.count(&caps).await;
+        if let Err(Error::OverLimit(over)) = &counted {
+            // The alarm counts lines with this metric.
+            warn!(
+                metric = "codes_capped",
+                policy = over.policy,
+                country,
+                "codes are refused"
+            );
+        }
+        counted
+    }
+}
+
+/// Six digits, each code equally likely: numbers from the incomplete last million are drawn again.
+pub(super) fn random_code() -> Result<SecretString> {
+    const CODES: u32 = 1_000_000;
+    loop {
+        let number = getrandom::u32().map_err(Error::internal)?;
+        if number < u32::MAX - u32::MAX % CODES {
+            return Ok(format!("{:06}", number % CODES).into());
+        }
+    }
+}

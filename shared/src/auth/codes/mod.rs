@@ -1,0 +1,164 @@
+//! One-time codes: six digits that prove who holds a mobile number. (OWASP ASVS 5, 6.5 and 6.6.)
+//!
+//! Whoever asks for a code gets a *challenge*, 128 random bits, and the code works with its own challenge only. So
+//! nobody can guess at a code that somebody else asked for, use up its guesses, or replace it by asking for another.
+//! A code lives five minutes and works once. It is stored as a keyed hash, so that the state store alone reveals none.
+//!
+//! # How likely a guess is
+//!
+//! Every guess at a living code is counted before it is compared, so that parallel ones cannot slip through:
+//! - 5 for a code,
+//! - 10 an hour for a number and the address that its codes were asked for from,
+//! - 30 an hour for a number, from wherever.
+//!
+//! A right guess counts there too, which errs on the safe side. Therefore strangers behind one address get into an
+//! account with a probability of at most 1 in 100 000 in an hour, and behind any number of addresses with 3 in
+//! 100 000. One stranger, with what his address may do, does not keep the owner out; three addresses can, for an hour.
+//! A device that guesses at many numbers is stopped by its address: after 30 wrong guesses an hour, which is 3 in
+//! 100 000 for any account at all.
+
+mod issuer;
+#[cfg(test)]
+mod tests;
+mod verifier;
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+pub use issuer::{CodeIssuer, Issued};
+pub use verifier::CodeVerifier;
+
+use super::Pepper;
+use crate::{
+    Error, Result,
+    domain::{Email, Mobile, Name},
+};
+
+/// How long a code works.
+pub const LIFETIME: Duration = Duration::from_mins(5);
+/// How long until somebody may ask for another code.
+pub const RESEND_AFTER: Duration = Duration::from_secs(30);
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// What a code is good for. A code for one purpose is worth nothing for another.
+#[derive(Debug, Clone, Copy)]
+pub enum Purpose {
+    /// Signing in.
+    SignIn,
+    /// Setting a new password.
+    ResetPassword,
+}
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign-in",
+            Self::ResetPassword => "reset-password",
+        }
+    }
+}
+
+/// What is stored of an account once its number is proved. Until then it waits beside the code, and belongs to whoever
+/// asked for that one.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct NewAccount {
+    /// The user's name.
+    pub name: Option<Name>,
+    /// The user's e-mail address.
+    pub email: Option<Email>,
+}
+
+/// Names a code that was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Challenge(String);
+
+impl Challenge {
+    const BYTES: usize = 16;
+
+    fn new() -> Result<Self> {
+        let mut bytes = [0; Self::BYTES];
+        getrandom::fill(&mut bytes).map_err(Error::internal)?;
+        Ok(Self(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
+    /// The key of its code in the state store.
+    fn key(&self) -> String {
+        format!("code:{}", self.0)
+    }
+}
+
+impl TryFrom<String> for Challenge {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&text);
+        let well_formed = bytes.is_ok_and(|bytes| bytes.len() == Self::BYTES);
+        well_formed
+            .then_some(Self(text))
+            .ok_or("must be the challenge of the response that the code was asked for with")
+    }
+}
+
+/// A code as somebody typed it: six digits.
+#[derive(Deserialize)]
+#[serde(try_from = "SecretString")]
+pub struct Guess(SecretString);
+
+impl TryFrom<SecretString> for Guess {
+    type Error = &'static str;
+
+    fn try_from(text: SecretString) -> Result<Self, &'static str> {
+        let digits = text.expose_secret().as_bytes();
+        let well_formed = digits.len() == 6 && digits.iter().all(u8::is_ascii_digit);
+        well_formed
+            .then_some(Self(text))
+            .ok_or("must be the six digits that were sent")
+    }
+}
+
+/// What the state store keeps of a code. The hashes are keyed.
+#[derive(Serialize, Deserialize)]
+struct Sent {
+    /// A hash of the purpose and the number.
+    whose: String,
+    /// A hash of these and the code.
+    seal: String,
+    /// A hash of the address that asked.
+    asked_from: String,
+    /// For a sign-up.
+    account: Option<NewAccount>,
+}
+
+/// Whom a code is for, and what for.
+#[derive(Clone, Copy)]
+struct Addressee<'a> {
+    purpose: Purpose,
+    mobile: &'a Mobile,
+    challenge: &'a Challenge,
+}
+
+impl Addressee<'_> {
+    fn hash(&self, pepper: &Pepper) -> String {
+        pepper.tag(
+            "challenge",
+            &[self.purpose.name(), self.mobile.as_str(), &self.challenge.0],
+        )
+    }
+
+    fn seal(&self, pepper: &Pepper, code: &str) -> String {
+        pepper.tag(
+            "code",
+            &[
+                self.purpose.name(),
+                self.mobile.as_str(),
+                &self.challenge.0,
+                code,
+            ],
+        )
+    }
+}
