@@ -1,4 +1,4 @@
-//! One real conversation over HTTP, from signing up to Gemini's reply.
+//! Holds one real conversation over HTTP, from signing up to Gemini's reply.
 
 use std::time::{Duration, Instant};
 

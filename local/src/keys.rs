@@ -1,4 +1,4 @@
-//! A pair of keys for access tokens: Ed25519, as JSON Web Keys (RFC 8037), named by their thumbprint (RFC 7638).
+//! Makes pairs of keys for access tokens: Ed25519, as JSON Web Keys (RFC 8037), named by their thumbprint (RFC 7638).
 
 use anyhow::{Result, anyhow};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -8,7 +8,7 @@ use ring::{
 };
 use serde_json::json;
 
-/// What `JWT_PRIVATE_KEY` and `JWT_PUBLIC_KEYS` are set to.
+/// The values of `JWT_PRIVATE_KEY` and `JWT_PUBLIC_KEYS`.
 pub struct Keys {
     /// A key on one line, for the functions that issue tokens.
     pub private: String,

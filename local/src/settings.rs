@@ -1,4 +1,4 @@
-//! The settings of the functions: made up here, unless the caller's environment or a test already says them.
+//! Makes up the settings of the functions that neither the caller's environment nor a test gives.
 
 use std::{collections::BTreeMap, env, fmt::Write as _};
 
@@ -10,7 +10,7 @@ use crate::{keys::Keys, machine::ports::Ports};
 /// `STRIPE_SECRET_KEY` for the stand-in. Any other one is the caller's, for the real Stripe.
 pub const STAND_IN_STRIPE_KEY: &str = "sk_test_local";
 
-/// Where Stripe's pages lead back to, unless the environment names a place: a page of the stand-in of `cargo local`.
+/// The address that Stripe's pages lead back to unless the environment names one: a page of the stand-in.
 pub const RETURN_URL: &str = "http://127.0.0.1:9002/returned";
 
 /// Environment variables by name.
@@ -19,7 +19,7 @@ pub type Variables = BTreeMap<String, String>;
 /// What carries wake-ups.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Queue {
-    /// An SQS queue, polled by the pump.
+    /// An SQS queue, polled by its mapping.
     #[default]
     Sqs,
     /// Redis, drained by a scheduled function.
@@ -55,12 +55,13 @@ pub struct Settings {
     pub environments: Option<usize>,
     /// Which ports the parts take.
     pub ports: Ports,
-    /// Variables of the functions that hold whatever the environment says.
+    /// Variables of the functions that the environment does not override.
     pub overrides: Variables,
 }
 
 impl Default for Settings {
-    /// Of the kind that `QUEUE` and `STATE` name, if they do: `cargo local --queue redis --state redis test` sets them.
+    /// Takes the kinds that `QUEUE` and `STATE` name, if they do: `cargo local --queue redis --state redis test` sets
+    /// them.
     fn default() -> Self {
         Self {
             queue: named("QUEUE"),
@@ -82,7 +83,7 @@ fn named<T: ValueEnum + Default>(variable: &str) -> T {
 }
 
 impl Settings {
-    /// Sets a variable of the functions, whatever the environment says.
+    /// Sets a variable of the functions that the environment does not override.
     #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
     #[must_use]
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
@@ -90,8 +91,8 @@ impl Settings {
         self
     }
 
-    /// The functions' variables: defaults, then what the environment says, then what belongs to this system alone,
-    /// then what [`Settings::with`] set.
+    /// Merges the functions' variables: defaults, then the environment, then those of this system alone, then those
+    /// that [`Settings::with`] set.
     pub fn variables(&self, own: Variables) -> Result<Variables> {
         let mut variables = defaults()?;
         for (name, value) in &mut variables {
@@ -120,7 +121,7 @@ const LIMITS: [&str; 4] = [
     "OTP_GUESSES_PER_ADDRESS_HOUR",
 ];
 
-/// Settings that work on one machine, with fresh secrets.
+/// Makes settings for one machine, with fresh secrets.
 fn defaults() -> Result<Variables> {
     let keys = Keys::generate()?;
     let limits = LIMITS.map(|name| (name, 1_000_000.to_string()));
@@ -150,7 +151,7 @@ fn random_hex() -> Result<String> {
     }))
 }
 
-/// A file that `cargo lambda watch --env-file` and a shell read alike.
+/// Writes a file that `cargo lambda watch --env-file` and a shell read alike.
 pub fn environment_file(variables: &Variables) -> String {
     variables
         .iter()

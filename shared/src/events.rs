@@ -1,4 +1,4 @@
-//! Serves a function that events invoke: a queue's, a schedule's, a deploy's. [`http`](crate::http) serves the others.
+//! Runs a function that events invoke: a queue's, a schedule's, a deploy's. [`http`](crate::http) serves the others.
 
 use std::fmt;
 

@@ -93,7 +93,7 @@ impl Redis {
     }
 }
 
-/// Tells whether the connection is of no more use.
+/// Tells whether the connection is lost.
 fn lost(error: &RedisError) -> bool {
     error.is_unrecoverable_error() || error.is_timeout() || is_replica(error)
 }
@@ -114,7 +114,7 @@ fn is_replica(error: &RedisError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    //! What a connection does after a failover.
+    //! Tests a connection after a failover.
 
     use std::{
         io::{BufRead, BufReader, Write},
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// A server whose first connection answers with the first of `answers`, and so on.
+    /// Returns a server whose first connection answers with the first of `answers`, and so on.
     fn server(answers: [&'static str; 2]) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("redis://{}", listener.local_addr().unwrap());

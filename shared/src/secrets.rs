@@ -1,6 +1,6 @@
 //! Reads secrets from AWS Secrets Manager.
 //!
-//! Only a deploy does, in one request, which is signed here: the SDK of the service takes a minute to compile.
+//! Only a deploy reads any, in one request, which is signed here: the SDK of the service takes a minute to compile.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Secrets Manager.
 pub struct Secrets(Aws);
 
-/// As little of a response as is used.
+/// The part of a response that is used.
 #[derive(Deserialize)]
 struct Answer {
     #[serde(rename = "SecretString")]
@@ -28,7 +28,7 @@ struct Answer {
 }
 
 impl Secrets {
-    /// The one of the region and with the credentials that Lambda's environment gives. Nothing is opened yet.
+    /// Takes region and credentials from Lambda's variables. Nothing is opened yet.
     ///
     /// # Errors
     /// When a variable that Lambda always sets is missing.
@@ -58,7 +58,7 @@ impl Secrets {
             let kind = refusal["__type"].as_str().unwrap_or_default();
             return Err(format!("Secrets Manager refuses {name} with {status} {kind}").into());
         }
-        // What serde_json says about a value that does not fit quotes it.
+        // serde_json's error quotes a value of the wrong type.
         let answer: Option<Answer> = serde_json::from_slice(&body).ok();
         let text = answer.and_then(|answer| answer.text);
         text.ok_or_else(|| format!("the secret {name} is no text").into())

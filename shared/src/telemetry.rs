@@ -72,7 +72,7 @@ impl fmt::Display for Chain<'_> {
 
 #[cfg(test)]
 mod tests {
-    //! What a line of the log says about an error, and what it does not.
+    //! A line of the log has an error's causes and none of its secrets.
 
     use std::{
         io,
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::{database::Database, testing};
 
-    /// The line that [`log`] writes.
+    /// Returns the line that [`log`] writes.
     fn line(error: &Error) -> Value {
         let lines = Lines::default();
         let writer = lines.clone();

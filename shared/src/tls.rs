@@ -78,7 +78,7 @@ pub(crate) fn client(roots: Roots) -> Result<ClientConfig, rustls::Error> {
     )
 }
 
-/// Starts an HTTP client that trusts Mozilla's roots and follows no redirect: a redirect would take keys elsewhere, and
+/// Begins an HTTP client that trusts Mozilla's roots and follows no redirect: a redirect would take keys elsewhere, and
 /// no API that is used here redirects.
 pub(crate) fn http() -> Result<ClientBuilder, rustls::Error> {
     Ok(Client::builder()

@@ -1,7 +1,7 @@
 //! `GET /chatroom`: the caller's chatrooms, latest activity first.
 //!
-//! The first page, which everybody loads first, may come from a cache. It holds the most rooms that a page may have, and
-//! one more to know whether there is another page, so it serves pages of any size.
+//! The first page, which everybody loads first, may come from a cache. It holds the most rooms that a page may have,
+//! and one more to know whether there is another page, so it serves pages of any size.
 
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};

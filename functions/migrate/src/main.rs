@@ -11,7 +11,7 @@ use shared::{
 };
 use tracing::{error, info};
 
-/// What CloudFormation knows the schema by. Another name would make it delete the old one.
+/// The name under which CloudFormation knows the schema. Another one would make it delete the old.
 const RESOURCE: &str = "schema";
 
 async fn migrate(database: &Database, event: LambdaEvent<Request>) -> Result<Value, Error> {

@@ -2,7 +2,7 @@
 //!
 //! Each function takes only those it uses, by `!GetAtt Secret.NAME`. Dynamic references would do the same, but
 //! CloudFormation allows 60 in a template, and each new function would bring some. The response is marked `NoEcho`, so
-//! no stack, change set or output shows a value; nothing of the secret is logged or returned to who invoked this.
+//! no stack, change set or output shows a value; nothing of the secret is logged or returned to the invoker.
 //!
 //! The secret is read when the resource is created, and when its name, its version or the members asked for change.
 
@@ -18,7 +18,7 @@ use shared::{
 };
 use tracing::{error, info};
 
-/// What CloudFormation knows the resource by. Another name would make it delete the old one.
+/// The name under which CloudFormation knows the resource. Another one would make it delete the old.
 const RESOURCE: &str = "secret";
 
 struct App {
@@ -43,7 +43,7 @@ struct Properties {
     secret_version: String,
     /// Members that the secret must have.
     names: Vec<String>,
-    /// Members that it may have. One that it has not is given as an empty attribute.
+    /// Members that it may have. A missing one becomes an empty attribute.
     #[serde(default)]
     optional_names: Vec<String>,
 }
@@ -73,8 +73,8 @@ impl App {
     }
 }
 
-/// Picks what was asked for. The reason for a failure never has anything of the secret in it: it is shown to whoever
-/// may see the stack.
+/// Picks the members asked for. The reason for a failure never quotes the secret: everybody who may see the stack sees
+/// the reason.
 fn select(properties: &Properties, secret: &str) -> Result<Attributes, String> {
     let name = &properties.secret_name;
     let members: Map<String, Value> =
@@ -100,7 +100,7 @@ async fn main() -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    //! What of a secret is given away, and what is said when it is not as it should be.
+    //! Tests that only the members asked for are returned, and that no failure quotes the secret.
 
     use super::*;
 

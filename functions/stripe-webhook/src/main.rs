@@ -1,8 +1,8 @@
-//! `POST /webhook/stripe`: takes Stripe's word that something changed, and asks what.
+//! `POST /webhook/stripe`: learns that a subscription changed, and asks Stripe how it stands.
 //!
 //! Events come twice, late, in any order or never, so their content is not believed, only kept: the subscription is
-//! read from Stripe and stored as it is now. Whatever is genuine is accepted, also what nobody here knows. An event
-//! that could not be handled is a 5xx, and Stripe sends it again.
+//! read from Stripe and stored as it is now. A genuine event is accepted also when it is about nobody here. One that
+//! could not be handled is a 5xx, and Stripe sends it again.
 //!
 //! Two statements, because Stripe is asked in between: the event must be on record before, and it is handled only
 //! together with the answer.
@@ -19,7 +19,7 @@ use shared::{
 };
 use tracing::warn;
 
-/// The types that say that a customer's subscription may have changed.
+/// The types of event after which a customer's subscription may have changed.
 const TYPES: &[&str] = &[
     "checkout.session.async_payment_failed",
     "checkout.session.async_payment_succeeded",
@@ -54,7 +54,7 @@ impl App {
     }
 }
 
-/// As little of an event as can be: whatever else it has may change with the version of the API.
+/// The part of an event that is used: the rest may change with the version of the API.
 #[derive(Deserialize)]
 struct Event {
     id: String,
@@ -67,7 +67,7 @@ struct Event {
 }
 
 impl Event {
-    /// The customer to ask about: an id, or an object when the endpoint's version expands it.
+    /// Returns the customer to ask about: an id, or an object when the endpoint's version expands it.
     fn customer(&self) -> Option<CustomerId> {
         if let Some(account) = &self.account {
             warn!(event = self.id, %account, "an event is about another account");
@@ -161,7 +161,7 @@ async fn main() -> Result<(), lambda_http::Error> {
 
 #[cfg(test)]
 mod tests {
-    //! What an event may look like.
+    //! Tests that an event of any form can be read.
 
     use proptest::prelude::*;
 

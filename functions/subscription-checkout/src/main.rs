@@ -1,11 +1,11 @@
-//! `POST /subscribe/pro`: a page of Stripe's on which the caller can buy Pro.
+//! `POST /subscribe/pro`: makes a page of Stripe's on which the caller can buy Pro.
 //!
-//! A user has one customer at Stripe, and at most one page that is open: two calls at once get the same one. Whoever
-//! has a subscription gets the portal instead, and it is Stripe who says so, because selling twice is worse than
-//! asking twice.
+//! A user has one customer at Stripe, and at most one page that is open: two calls at once get the same one. A caller
+//! with a subscription gets the portal instead. Stripe is asked whether there is one, because selling twice is worse
+//! than asking twice.
 //!
-//! There is more than one statement, since every one of them stands between two requests to Stripe: what Stripe made
-//! is stored before the next thing is made from it, and a call that breaks off is continued by the next one.
+//! There is more than one statement, since each stands between two requests to Stripe: the customer is stored before a
+//! page is made for it, and a call that breaks off is continued by the next one.
 
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
@@ -24,7 +24,7 @@ use shared::{
 };
 use tracing::warn;
 
-/// How often it is worth starting over when others change what a call has seen.
+/// Limits how often a call starts over because others changed the user's checkout.
 const ROUNDS: usize = 5;
 
 struct App {
@@ -68,7 +68,7 @@ impl Page {
     }
 }
 
-/// How far a user's checkout is.
+/// The progress of a user's checkout.
 struct Progress {
     user: UserId,
     attempt: i32,
@@ -107,7 +107,7 @@ async fn subscribe(app: &App, request: Request) -> Result<Response<Body>> {
     Err(Error::unavailable("the checkout changed too often"))
 }
 
-/// Begins a user's first attempt, or finds how far it is, unless the account is just being removed. The number is for
+/// Begins a user's first attempt, or reads its progress, unless the account is just being removed. Takes a number for
 /// the observation that follows.
 const PROGRESS: &str = "
     insert into subscriptions as mine (user_id, observations)
@@ -115,12 +115,12 @@ const PROGRESS: &str = "
     on conflict (user_id) do update set observations = mine.observations + 1
     returning checkout_attempt, stripe_customer_id, checkout_session_id, observations as observation";
 
-/// The customer that was there first stays.
+/// Stores a customer, unless another call has stored one.
 const KEEP_CUSTOMER: &str = "
     update subscriptions set stripe_customer_id = coalesce(stripe_customer_id, $2)
     where user_id = $1";
 
-/// Keeps nothing of an attempt that is over.
+/// Stores a page, unless its attempt is over.
 const KEEP_PAGE: &str = "
     update subscriptions set checkout_session_id = $3, checkout_at = now()
     where user_id = $1 and checkout_attempt = $2
@@ -174,7 +174,7 @@ impl App {
         Ok(kept.and_then(|_| Page::open(session)))
     }
 
-    /// The page that was made before, open or not.
+    /// Returns the page that was made before, open or not.
     async fn page(&self, progress: &Progress) -> Result<Option<CheckoutSession>> {
         Ok(match &progress.page {
             Some(id) => Some(self.payments.checkout(id).await?),
@@ -182,7 +182,7 @@ impl App {
         })
     }
 
-    /// Asks Stripe, and stores what it says on the occasion.
+    /// Asks Stripe for the subscription and stores the observation.
     async fn observe(&self, customer: CustomerId, number: i64) -> Result<Option<Subscription>> {
         let observation = Observation {
             customer,
@@ -205,7 +205,7 @@ impl App {
         Ok(page)
     }
 
-    /// Returns what was made, or ends the attempt when nothing more can come of it.
+    /// Returns the object that was made, or ends the attempt when Stripe can make nothing more for it.
     async fn made_or_begin_next<T>(
         &self,
         progress: &Progress,

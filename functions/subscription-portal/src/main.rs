@@ -1,4 +1,5 @@
-//! `POST /subscription/portal`: a page of Stripe's on which the caller can change, cancel or resume a subscription.
+//! `POST /subscription/portal`: makes a page of Stripe's on which the caller can change, cancel or resume a
+//! subscription.
 
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
@@ -43,7 +44,7 @@ async fn open_portal(app: &App, request: Request) -> Result<Response<Body>> {
     let key = format!("portals:{}", caller.user);
     app.state.count(&key, &app.limit).await?;
     let row = app.database.query_opt(CUSTOMER, &[&caller.user]).await?;
-    // Whoever never began to subscribe has nothing there to see.
+    // A user who never began to subscribe is no customer.
     let row = row.ok_or(Error::NotFound("subscription"))?;
     let customer = CustomerId(row.get("stripe_customer_id"));
     let url = app.payments.portal(&customer, &app.return_url).await?;

@@ -1,4 +1,4 @@
-//! `GET /subscription/status`: the caller's plan, what Stripe last said about it, and how much of today is used up.
+//! `GET /subscription/status`: returns the caller's plan, its last observation, and today's use.
 
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
@@ -31,7 +31,7 @@ impl App {
 #[derive(Serialize)]
 struct Subscription {
     plan: Plan,
-    /// Stripe's word for it; none when there never was a subscription.
+    /// Stripe's status; none when there never was a subscription.
     status: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
     current_period_end: Option<OffsetDateTime>,
@@ -47,7 +47,7 @@ struct Usage {
     resets_at: OffsetDateTime,
 }
 
-/// The database's clock says which day it is here, as it does where messages are accepted.
+/// Reads the plan and the use of the day by the database's clock, which also counts accepted messages.
 const STATUS: &str = "
     select plans.plan, status, current_period_end, coalesce(cancel_at_period_end, false) as cancel_at_period_end,
            coalesce(used, 0) as used,

@@ -1,5 +1,5 @@
-//! Every hour: asks Stripe about the subscriptions that nothing was heard of for a day, and about checkouts that never
-//! reported back, so that a lost event cannot last. One statement says which, and one stores each answer.
+//! Every hour: asks Stripe about subscriptions that were not observed for a day, and about checkouts that never
+//! reported back, so that a lost event cannot last. One statement selects them, and one stores each observation.
 
 use futures_util::{StreamExt, stream};
 use lambda_runtime::{Error, LambdaEvent};
@@ -12,8 +12,8 @@ use shared::{
 };
 use tracing::{error, info};
 
-/// How many are observed in one run, oldest observation first, and how many at a time. Stripe allows 100 requests a
-/// second (<https://docs.stripe.com/rate-limits>), which are for users first.
+/// Limits how many are observed in one run, oldest observation first, and how many at a time. Stripe allows 100
+/// requests a second (<https://docs.stripe.com/rate-limits>), which are for users first.
 const BATCH: i64 = 2_000;
 const CONCURRENCY: usize = 4;
 
@@ -36,9 +36,9 @@ impl App {
     }
 }
 
-/// A subscription that has not ended is due after a day, and when its period ended. A checkout may still be paid, or
-/// was paid and nobody said so, for as long as its page is open and some time longer. Each of the three finds its few
-/// rows by an index.
+/// Selects what is due and takes a number for each. A subscription that has not ended is due after a day, and when its
+/// period ended; a checkout, for as long as its page is open and some time longer. Each of the three finds its few rows
+/// by an index.
 const DUE: &str = "
     with due as (
         select user_id
@@ -58,7 +58,7 @@ const DUE: &str = "
     from due where subscriptions.user_id = due.user_id
     returning stripe_customer_id, observations as number";
 
-/// Forgets events that nobody asks about any more. Stripe sends one for three days at most.
+/// Forgets old events. Stripe repeats one for three days at most.
 const PURGE: &str = "
     delete from stripe_events
     where id in (
@@ -93,7 +93,7 @@ async fn sync(app: &App) -> Result<Value, Error> {
 }
 
 impl App {
-    /// Says whether Stripe was asked. If not, the next run tries again.
+    /// Makes an observation and returns whether Stripe responded. If not, the next run tries again.
     async fn observe(&self, observation: Observation<'_>) -> bool {
         let outcome =
             billing::refresh(&self.database, &self.payments, &self.prices, &observation).await;
@@ -112,7 +112,7 @@ async fn main() -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    //! How the few that are due are found among all, and what is forgotten.
+    //! Tests that the few that are due are found by index, and that old events go.
 
     use shared::testing;
 

@@ -180,6 +180,20 @@ class Refusals(Case):
         self.assertIn("Unknown name \"maxTokens\" at 'generation_config': Cannot find field.", error.message)
         self.assertEqual(len(self.details(error)["BadRequest"]["fieldViolations"]), 2)
 
+    def test_values_of_a_wrong_kind_are_named_with_their_place(self):
+        cases = (
+            ({"systemInstruction": [{}]}, '"systemInstruction": Proto field is not repeating, cannot start list.'),
+            ({"generationConfig": {"maxOutputTokens": "many"}},
+             "Invalid value at 'generation_config.max_output_tokens' (TYPE_INT32), \"many\""),
+            ({"generationConfig": {"thinkingConfig": {"thinkingLevel": "SOME"}}},
+             '.ThinkingConfig.ThinkingLevel), "SOME"'),
+        )
+        for body, said in cases:
+            with self.subTest(said=said):
+                self.gemini = client(extra_body=body)
+                error = self.refused(errors.ClientError, 400, "INVALID_ARGUMENT", self.generate)
+                self.assertIn(said, error.message)
+
     def test_a_role_that_gemini_does_not_know_is_refused(self):
         contents = [types.Content(role="assistant", parts=[types.Part(text="hello")])]
         self.refused(errors.ClientError, 400, "INVALID_ARGUMENT", lambda: self.generate(contents))

@@ -5,6 +5,7 @@ import json
 import os
 import time
 import unittest
+import urllib.error
 import urllib.request
 
 import stripe
@@ -274,10 +275,19 @@ class Calls(Case):
         self.refused(stripe.IdempotencyError, 400, None, None,
                      lambda: self.api.customers.create({"name": "Eve"}, options))
 
+    def test_an_invalid_call_does_not_use_up_its_idempotency_key(self):
+        options = {"idempotency_key": f"invalid-{time.time_ns()}"}
+        self.refused(stripe.InvalidRequestError, 400, "parameter_unknown", "colour",
+                     lambda: self.api.customers.create({"colour": "red"}, options))
+        self.assertEqual(self.api.customers.create({"name": "Ada"}, options).name, "Ada")
+
     def test_the_key_may_come_as_bearer_or_as_basic(self):
         token = base64.b64encode(f"{KEY}:".encode()).decode()
         body = request("GET", "/v1/customers?limit=1", headers={"authorization": f"Basic {token}"})
         self.assertEqual(json.loads(body)["object"], "list")
+        with self.assertRaises(urllib.error.HTTPError) as caught:
+            request("GET", "/v1/customers")
+        self.assertEqual(caught.exception.code, 401)
         self.api = client("pk_test_1").v1
         self.refused(stripe.AuthenticationError, 401, None, None, self.api.customers.list)
 

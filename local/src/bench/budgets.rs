@@ -1,4 +1,4 @@
-//! What the figures may be.
+//! Holds the figures to their budgets.
 
 use super::{
     cost::{Cost, costs},
@@ -25,7 +25,7 @@ const REPLY_PATH_MS: f64 = 10.0;
 const REPLIES_PER_SECOND: f64 = 9.0;
 const GROWTH_FACTOR: f64 = 1.3;
 
-/// Every budget that this run has figures for.
+/// Compares a run with every budget that it has figures for.
 pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
     let function = |figures: &Figures| catalogue.get(&figures.function).ok();
     let mut budgets = vec![
@@ -123,7 +123,7 @@ pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
     budgets
 }
 
-/// The budget of a million messages, which holds for replies of three seconds.
+/// Returns the budget of a million messages, which holds for replies of three seconds.
 fn dollars(cost: &Cost) -> Budget {
     let most = match (cost.way, cost.seconds) {
         ("streamed", 3) => 8.0,
@@ -142,7 +142,7 @@ fn dollars(cost: &Cost) -> Budget {
     }
 }
 
-/// By how much a figure grows with the data, if that was measured.
+/// Compares the growth of a figure with the data, if that was measured.
 fn growth(figure: &'static str, run: &Run, of: impl Fn(&Warm) -> f64) -> Option<Budget> {
     let factors = run.growth.iter().map(|growth| (growth, growth.factor(&of)));
     let (growth, factor) = factors.max_by(|(_, a), (_, b)| a.total_cmp(b))?;
@@ -154,7 +154,7 @@ fn growth(figure: &'static str, run: &Run, of: impl Fn(&Warm) -> f64) -> Option<
     })
 }
 
-/// A budget for functions that each have a figure and a limit. The worst is the one nearest to its limit, or furthest
+/// Compares functions that each have a figure and a limit. The worst is the one nearest to its limit, or furthest
 /// beyond it.
 fn most<'a>(
     figure: &'static str,
@@ -175,7 +175,7 @@ fn most<'a>(
 }
 
 impl Figures {
-    /// How much longer than hello it takes to start.
+    /// Divides its time to start by hello's.
     pub fn init_factor(&self, run: &Run) -> f64 {
         self.init_ms.median / run.hello.init_ms.median
     }

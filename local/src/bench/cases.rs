@@ -1,5 +1,5 @@
-//! What each function is asked: its sample event with data that exist. Whatever it would use up is there once for each
-//! request.
+//! Makes the events that each function is asked with: its sample event with data that exist. What a request uses up is
+//! there once for each.
 
 use std::{
     fs,
@@ -30,7 +30,7 @@ const PASSWORD: &str = "correct horse battery";
 /// A room as most are.
 pub const ORDINARY: i32 = SIZES[1];
 
-/// The function that sends the codes which another one needs.
+/// Names the function that sends the codes which another one needs.
 pub fn sender_of_codes(function: &str) -> Option<&'static str> {
     match function {
         "auth-verify-otp" => Some("auth-send-otp"),
@@ -59,7 +59,7 @@ pub struct Cases<'a> {
 }
 
 impl<'a> Cases<'a> {
-    /// With the samples in a directory.
+    /// Makes events from the samples in a directory.
     pub fn new(
         catalogue: &'a Catalogue,
         samples: &'a Path,
@@ -133,7 +133,7 @@ impl<'a> Cases<'a> {
         }
     }
 
-    /// Events of users who are new to each: what they ask for is limited, or the end of their account or session.
+    /// Makes events of a new user each: the request is limited, or ends the account or session.
     async fn of_new_users(
         &self,
         function: &str,
@@ -194,7 +194,7 @@ impl<'a> Cases<'a> {
         Ok(Events::Each(events))
     }
 
-    /// A function's sample, from an address of its own.
+    /// Reads a function's sample and gives it an address of its own.
     pub fn sample(&self, function: &str) -> Result<Value> {
         let path = self.samples.join(function).with_extension("json");
         let text = fs::read_to_string(&path);
@@ -205,15 +205,15 @@ impl<'a> Cases<'a> {
         Ok(event)
     }
 
-    /// A function's sample of a user.
+    /// Makes a function's sample a request of a user.
     pub fn signed_in(&self, function: &str, caller: Caller) -> Result<Value> {
         let mut event = self.sample(function)?;
         event["headers"]["authorization"] = self.stock.authorization(caller)?.into();
         Ok(event)
     }
 
-    /// Makes a function's sample a request of a room's owner that can be repeated, about the room and its newest message
-    /// where the sample names them. What it lists of a room is a page that the smallest room fills.
+    /// Makes a function's sample a request of a room's owner that can be repeated, about the room and its newest
+    /// message where the sample names them. What it lists of a room is a page that the smallest room fills.
     pub async fn request(&self, function: &str, room: &str) -> Result<Value> {
         let mut event = self.sample(function)?;
         if event["headers"]["authorization"].is_string() {
@@ -236,7 +236,7 @@ impl<'a> Cases<'a> {
         Ok(event)
     }
 
-    /// A batch of wake-ups for new rooms, each with ten settled messages and one that waits.
+    /// Makes a batch of wake-ups for new rooms, each with ten settled messages and one that waits.
     pub async fn wake_up(&self, rooms: usize) -> Result<Value> {
         let mut records = Vec::new();
         for _ in 0..rooms {
@@ -247,7 +247,7 @@ impl<'a> Cases<'a> {
         Ok(json!({ "Records": records }))
     }
 
-    /// A queue message that wakes a room.
+    /// Makes a queue message that wakes a room.
     pub fn record(&self, room: &str) -> Result<Value> {
         let mut record = self.sample("message-answer")?["Records"][0].take();
         record["messageId"] = self.next().to_string().into();
@@ -264,7 +264,7 @@ impl<'a> Cases<'a> {
         Ok(event)
     }
 
-    /// A new user who is a customer of Stripe's, and who that is there.
+    /// Makes a user who is a customer of Stripe's, and returns both ids.
     async fn customer(&self) -> Result<(Caller, String)> {
         let mobile = format!("+1777{:08}", self.next());
         let caller = self.stock.user(&mobile, None).await?;
@@ -274,7 +274,7 @@ impl<'a> Cases<'a> {
         Ok((caller, customer))
     }
 
-    /// What Stripe says when a subscription changed.
+    /// Makes a signed event about a changed subscription.
     fn stripe_event(&self, customer: &str) -> Result<Value> {
         let body = json!({
             "id": format!("evt_{}", self.next()), "object": "event", "type": "customer.subscription.updated",
@@ -296,7 +296,7 @@ impl<'a> Cases<'a> {
         Ok(answer.json().await?)
     }
 
-    /// A number that was not used before.
+    /// Counts up.
     fn next(&self) -> u32 {
         self.count.fetch_add(1, Ordering::Relaxed)
     }

@@ -54,7 +54,7 @@ impl Cost {
     }
 }
 
-/// The costs of each way that has its functions measured.
+/// Returns the costs of each way that has its functions measured.
 pub fn costs(run: &Run) -> Vec<Cost> {
     let size = |function: &str| {
         let functions = run.functions.iter();
@@ -109,7 +109,7 @@ fn of(
     }
 }
 
-/// The costs side by side.
+/// Returns the costs side by side.
 pub fn table(costs: &[Cost]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in costs.iter().flat_map(|cost| &cost.parts) {

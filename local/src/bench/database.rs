@@ -1,4 +1,4 @@
-//! What Postgres says about a function's statements: how many there were, and what they read.
+//! Counts a function's statements and the rows they scan, by Postgres's own statistics.
 
 use anyhow::{Context, Result};
 use tokio_postgres::Client;
@@ -27,7 +27,7 @@ impl Watch {
         })
     }
 
-    /// How many statements the database has executed since the last time.
+    /// Returns how many statements the database has executed since the last call.
     pub async fn take_statements(&self) -> Result<i64> {
         let count = "select coalesce(sum(calls), 0)::int8
                      from pg_stat_statements join pg_database on pg_database.oid = dbid
@@ -38,8 +38,8 @@ impl Watch {
         Ok(count)
     }
 
-    /// How many rows were read by sequential scans so far, of all tables: none of them stays small. Sessions tell what
-    /// they read when they end, or after some seconds.
+    /// Returns how many rows were read by sequential scans so far, of all tables: none of them stays small. Sessions
+    /// report their reads when they end, or after some seconds.
     pub async fn rows_scanned(&self) -> Result<i64> {
         let scanned = "select coalesce(sum(seq_tup_read), 0)::int8 from pg_stat_user_tables
                        where relname <> 'refinery_schema_history'";

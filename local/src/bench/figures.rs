@@ -17,31 +17,31 @@ pub struct Spread {
     pub quartiles: [f64; 2],
 }
 
-/// Of one function.
+/// The figures of one function.
 #[derive(Debug, Serialize)]
 pub struct Figures {
     pub function: String,
     /// From exec to the first `/next`, in milliseconds.
     pub init_ms: Spread,
     pub zipped_mb: f64,
-    /// Of those that can be called on their own.
+    /// None for a function that cannot be called on its own.
     pub requests: Option<Requests>,
     /// With each memory size, where that can be measured.
     pub sizes: Vec<AtSize>,
 }
 
-/// Of a function's requests.
+/// The figures of a function's requests.
 #[derive(Debug, Serialize)]
 pub struct Requests {
     /// The first request after init, in milliseconds, and the medians of what it waited for.
     pub first_ms: Spread,
     pub first_parts_ms: BTreeMap<&'static str, f64>,
     pub warm: Warm,
-    /// For each warm request.
+    /// Calls of one warm request.
     pub calls: Calls,
 }
 
-/// Of warm requests.
+/// The figures of warm requests.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Warm {
     pub p50_ms: f64,
@@ -50,7 +50,7 @@ pub struct Warm {
     pub peak_mb: f64,
 }
 
-/// What a request asks of others.
+/// The calls that a request makes.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Calls {
     pub statements: f64,
@@ -60,12 +60,12 @@ pub struct Calls {
     pub rows_scanned: f64,
 }
 
-/// Of replies.
+/// The figures of replies.
 #[derive(Debug, Serialize)]
 pub struct Replies {
     /// From the wake-up to the settled message less Gemini's time, in milliseconds.
     pub path_ms: Spread,
-    /// Of one environment that gets batches of ten rooms while Gemini takes a second.
+    /// From one environment that gets batches of ten rooms while Gemini takes a second.
     pub per_second: f64,
 }
 
@@ -73,12 +73,12 @@ pub struct Replies {
 #[derive(Debug, Serialize)]
 pub struct Growth {
     pub function: String,
-    /// By what there is.
+    /// By the size of the data.
     pub sizes: Vec<(String, Warm)>,
 }
 
 impl Growth {
-    /// By how much a figure is larger than with the least data, at worst.
+    /// Returns the largest ratio of a figure to the one with the least data.
     pub fn factor(&self, figure: impl Fn(&Warm) -> f64) -> f64 {
         let Some((_, least)) = self.sizes.first() else {
             return 1.0;
@@ -91,7 +91,7 @@ impl Growth {
     }
 }
 
-/// Everything.
+/// All figures of a run.
 #[derive(Debug, Serialize)]
 pub struct Run {
     pub date: String,
@@ -104,7 +104,7 @@ pub struct Run {
 }
 
 impl Spread {
-    /// Of at least one value.
+    /// Sorts at least one value.
     pub fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         Self {
@@ -114,7 +114,7 @@ impl Spread {
     }
 }
 
-/// The median, with the quartiles in brackets.
+/// Writes the median, with the quartiles in brackets.
 impl Display for Spread {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         let [low, high] = self.quartiles;
@@ -122,13 +122,13 @@ impl Display for Spread {
     }
 }
 
-/// The value below which `percent` of the sorted ones lie.
+/// Returns the value below which `percent` of the sorted ones lie.
 pub fn quantile(sorted: &[f64], percent: usize) -> f64 {
     let index = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
     sorted.get(index).copied().unwrap_or(f64::NAN)
 }
 
-/// In milliseconds.
+/// Converts to milliseconds.
 pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }

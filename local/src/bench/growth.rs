@@ -1,5 +1,5 @@
-//! Whether what a user has makes requests slower: the functions that read rooms and messages, with little and with
-//! much in them, by turns.
+//! Measures whether data slows requests down: the functions that read rooms and messages, with little and with much in
+//! them, by turns.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ const CACHES: [(&str, &[(&str, &str)]); 3] = [
     ),
 ];
 
-/// What is asked with each size.
+/// A label and an event for each size.
 type Cases = Vec<(String, Value)>;
 
 async fn of(

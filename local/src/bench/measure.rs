@@ -1,4 +1,4 @@
-//! Measuring one function: its start, its first request, its warm ones, and what they ask of others.
+//! Measures one function: its start, its first request, its warm ones, and the calls they make.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
     settings::Variables,
 };
 
-/// How often a function is started.
+/// The number of starts of each function.
 pub const STARTS: usize = 30;
 
 /// How often its first request is measured, how many warm ones are timed, and over how many calls are counted.
@@ -36,7 +36,7 @@ const SERVICES: [(&str, &str); 4] = [
     ("Gemini", "GEMINI_URL"),
 ];
 
-/// What functions are run with.
+/// Runs functions against the services.
 pub struct Bench<'a> {
     pub workspace: &'a Workspace,
     pub launcher: Launcher,
@@ -74,12 +74,12 @@ impl<'a> Bench<'a> {
         &self.proxies[service]
     }
 
-    /// A process that is ready, and how long that took.
+    /// Starts a process, waits until it is ready, and returns how long that took.
     pub async fn ready(&self, function: &str) -> Result<(Process, Duration)> {
         self.ready_with(function, &[]).await
     }
 
-    /// The same with some variables that differ.
+    /// Starts a process with some other variables, and waits until it is ready.
     pub async fn ready_with(
         &self,
         function: &str,
@@ -124,7 +124,7 @@ impl<'a> Bench<'a> {
         Ok(self.ready_with(function, &SERVICES.map(through)).await?.0)
     }
 
-    /// How long each function takes to start. They take turns, so that a slow moment meets all of them.
+    /// Times the start of each function. They take turns, so that a slow moment meets all of them.
     pub async fn inits(&self, functions: &[String]) -> Result<BTreeMap<String, Spread>> {
         let mut times: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for function in functions {
@@ -142,7 +142,7 @@ impl<'a> Bench<'a> {
             .collect())
     }
 
-    /// The figures of a function's requests, if it can be asked on its own.
+    /// Measures a function's requests, if it can be asked on its own.
     pub async fn requests(&self, function: &str) -> Result<Option<Requests>> {
         let all = FIRSTS + WARMING_UP + COUNTED + REQUESTS;
         let mut codes = match sender_of_codes(function) {
@@ -189,7 +189,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// The first request, and the medians of what it waited for. The rest of it is the function's own work.
+    /// Times the first request and each service's part of it, as medians. The rest is the function's own work.
     async fn first(
         &self,
         function: &str,

@@ -1,7 +1,7 @@
-//! `cargo local bench`: what the functions cost, where it arises, and whether that is within their budgets.
+//! `cargo local bench`: measures what the functions cost, and holds it to their budgets.
 //!
 //! Release builds run against the local services, driven through the Runtime API by the benchmark itself. A bare
-//! `lambda_http` function with the same profile, `hello`, says what of it is not ours.
+//! `lambda_http` function with the same profile, `hello`, shows the part that is not ours.
 
 mod budgets;
 mod cases;
@@ -44,7 +44,7 @@ use stock::Stock;
 /// The function that does nothing.
 const HELLO: &str = "hello";
 
-/// Those that users wait for most.
+/// The functions that users wait for most.
 const DEFAULT: [&str; 8] = [
     "user-get",
     "chatroom-list",
@@ -70,7 +70,7 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
-/// Measures, prints and writes. Says whether every budget holds.
+/// Measures, prints and writes the figures, and returns whether every budget holds.
 pub async fn run(options: &Options) -> Result<bool> {
     let workspace = Workspace {
         release: true,
@@ -212,7 +212,7 @@ async fn measured(
     })
 }
 
-/// Limits that nobody reaches.
+/// Sets limits that nobody reaches.
 fn settings() -> Settings {
     let many = 1_000_000;
     let settings = Settings {
@@ -230,7 +230,7 @@ fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// What the system calls it.
+/// Reads the processor's name.
 fn processor() -> String {
     let known = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = known

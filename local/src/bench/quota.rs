@@ -81,7 +81,7 @@ impl Drop for Quota {
     }
 }
 
-/// Where control groups with a share of the processor are made, and in which version.
+/// Returns where control groups with a share of the processor are made, and in which version.
 fn controller() -> Result<(PathBuf, u8)> {
     let root = Path::new("/sys/fs/cgroup");
     if root.join("cpu/cgroup.procs").exists() {

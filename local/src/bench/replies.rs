@@ -1,4 +1,4 @@
-//! How fast replies are made, by one process of the consumer.
+//! Measures how fast one environment of the consumer makes replies.
 
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ const BATCHES: usize = 5;
 const ROOMS: usize = 10;
 const LONG_DELAY_MS: u64 = 1_000;
 
-/// Measures them.
+/// Measures the path of a reply, and the rate of replies.
 pub async fn measure(bench: &Bench<'_>) -> Result<Replies> {
     let path_ms = path(bench).await?;
     let (mut process, _) = bench.ready(CONSUMER).await?;
@@ -50,8 +50,7 @@ pub async fn measure(bench: &Bench<'_>) -> Result<Replies> {
     })
 }
 
-/// A wake-up's time less what Gemini took, which is seen on its connection. The last look for more work, after the
-/// message is settled, is part of it.
+/// Times a wake-up less Gemini's part, which is seen on its connection.
 async fn path(bench: &Bench<'_>) -> Result<Spread> {
     let mut process = bench.watched(CONSUMER).await?;
     let mut times = Vec::new();
@@ -68,7 +67,7 @@ async fn path(bench: &Bench<'_>) -> Result<Spread> {
     Ok(Spread::of(times))
 }
 
-/// Has Gemini take its time for the next calls.
+/// Delays Gemini's next replies.
 async fn delay(variables: &Variables, delay_ms: u64, calls: usize) -> Result<()> {
     let client: Client = crate::machine::http::client()?;
     let script: Vec<Value> = vec![json!({ "delay_ms": delay_ms }); calls];

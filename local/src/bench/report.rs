@@ -1,4 +1,4 @@
-//! The figures as Markdown.
+//! Writes the figures as Markdown.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::lambda::functions::Catalogue;
 
-/// Tables that can be pasted as they are, and whether every budget holds.
+/// Writes tables for `docs/benchmark.md`, and returns whether every budget holds.
 pub fn markdown(run: &Run, catalogue: &Catalogue) -> (String, bool) {
     let budgets = budgets(run, catalogue);
     let tables = [

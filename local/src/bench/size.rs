@@ -1,4 +1,4 @@
-//! What a function weighs: its binary as Lambda gets it, zipped under the name `bootstrap`.
+//! Weighs a function: its binary as Lambda gets it, zipped under the name `bootstrap`.
 
 use std::{
     fs::File,
@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-/// The size in bytes.
+/// Returns the size in bytes.
 pub fn zipped(binary: &Path) -> Result<usize> {
     let mut file =
         File::open(binary).with_context(|| format!("cannot read {}", binary.display()))?;

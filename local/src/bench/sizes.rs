@@ -52,7 +52,7 @@ impl AtSize {
     }
 }
 
-/// The cheapest size that is fast enough.
+/// Returns the cheapest size that is fast enough.
 pub fn best(sizes: &[AtSize]) -> Option<&AtSize> {
     let fastest = sizes.iter().map(|size| size.warm.p99_ms);
     let fastest = fastest.fold(f64::INFINITY, f64::min);
@@ -62,7 +62,7 @@ pub fn best(sizes: &[AtSize]) -> Option<&AtSize> {
     fast.min_by(|a, b| a.dollars().total_cmp(&b.dollars()))
 }
 
-/// The control groups of the sizes. Where there can be none, says why and goes on without.
+/// Returns the control groups of the sizes. Where there can be none, says why and goes on without.
 pub fn quotas() -> Vec<Quota> {
     let quotas: Result<Vec<_>> = SIZES_MB.into_iter().map(Quota::of).collect();
     quotas.unwrap_or_else(|error| {

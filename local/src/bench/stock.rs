@@ -1,4 +1,4 @@
-//! The data that a run is measured over: tables that are large, and users with little and with much in them.
+//! Fills the database of a run: large tables, and users with little and with much in them.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ const QUEUED: &str = "
     insert into messages (id, chatroom_id, user_id, position, content)
     select $1, $2, $3, last_position, 'Which tram goes to Belém?' from room";
 
-/// A database with data, and who may sign in.
+/// A database with data, and users who may sign in.
 pub struct Stock {
     client: Client,
     issuer: TokenIssuer,
@@ -112,12 +112,12 @@ impl Stock {
         Ok(())
     }
 
-    /// A new user who is signed in.
+    /// Adds a user who is signed in.
     pub async fn user(&self, mobile: &str, password_hash: Option<&str>) -> Result<Caller> {
         new_user(&self.client, mobile, password_hash).await
     }
 
-    /// A new room of a user, with settled messages.
+    /// Adds a room of a user, with settled messages.
     pub async fn room(&self, owner: UserId, messages: i32) -> Result<ChatroomId> {
         let room = ChatroomId::new();
         self.client
@@ -126,7 +126,7 @@ impl Stock {
         Ok(room)
     }
 
-    /// A message of the owner that waits for its reply.
+    /// Adds a message of the owner that waits for its reply.
     pub async fn queue(&self, room: ChatroomId) -> Result<()> {
         self.client
             .execute(QUEUED, &[&MessageId::new(), &room, &self.owner.user])
@@ -142,7 +142,7 @@ impl Stock {
         Ok(())
     }
 
-    /// The newest message of a room that has its reply.
+    /// Returns the newest message of a room that has its reply.
     pub async fn newest(&self, room: ChatroomId) -> Result<MessageId> {
         let sql = "select id from messages where user_id = $1 and chatroom_id = $2 and status = 'answered'
                    order by position desc limit 1";
@@ -153,7 +153,7 @@ impl Stock {
             .get(0))
     }
 
-    /// A token that a user may refresh with.
+    /// Adds a token that a user may refresh with.
     pub async fn refresh_token(&self, caller: Caller) -> Result<String> {
         let token = RefreshToken::new().map_err(|error| anyhow!("{error}"))?;
         let sql = "insert into refresh_tokens (user_id, hash, session_id, expires_at)
@@ -171,7 +171,7 @@ impl Stock {
         Ok(())
     }
 
-    /// The header of a user who is signed in.
+    /// Makes the header of a user who is signed in.
     pub fn authorization(&self, caller: Caller) -> Result<String> {
         let token = self
             .issuer
@@ -180,7 +180,7 @@ impl Stock {
         Ok(format!("Bearer {token}"))
     }
 
-    /// The room with so many messages.
+    /// Returns the room with so many messages.
     pub fn room_of(&self, size: i32) -> Result<ChatroomId> {
         let room = self.rooms.get(&size).copied();
         room.with_context(|| format!("there is no room of {size} messages"))

@@ -1,4 +1,4 @@
-//! Timing the warm requests of one process.
+//! Times the warm requests of one process.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Of a process that is ready.
+    /// Begins with a process that is ready.
     pub fn of(process: Process) -> Self {
         Self {
             process,
@@ -46,7 +46,7 @@ impl Timing {
         Ok(())
     }
 
-    /// The mean that a request is billed for, in milliseconds: AWS rounds each up to a whole one.
+    /// Returns the mean that a request is billed for, in milliseconds: AWS rounds each up to a whole one.
     pub fn billed(&self) -> f64 {
         let billed: f64 = self.times.iter().map(|ms| ms.ceil()).sum();
         #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
@@ -54,7 +54,7 @@ impl Timing {
         billed / requests
     }
 
-    /// What came of it.
+    /// Returns the figures.
     pub fn figures(mut self) -> Result<Warm> {
         let pid = self.process.pid()?;
         let used = processor_time(pid)?.saturating_sub(self.processor.unwrap_or_default());

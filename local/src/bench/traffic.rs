@@ -1,4 +1,4 @@
-//! What the proxies before the services recorded: how much was asked, and how long it was waited for. They stand there
+//! Counts the calls that proxies recorded, and the time that was waited for them. Proxies stand before the services
 //! only where calls are counted or told apart; warm requests are timed without them.
 
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub fn count(passed: &[Chunk], text: &str) -> usize {
         .sum()
 }
 
-/// From when to when each connection was waited for: from its opening or its first request to its last response.
+/// Returns the span of each connection: from its opening or its first request to its last response.
 pub fn spans(passed: &[Chunk]) -> Vec<(Instant, Instant)> {
     let mut connections: Vec<_> = passed.iter().map(|chunk| chunk.connection).collect();
     connections.sort_unstable();
@@ -35,7 +35,7 @@ pub fn spans(passed: &[Chunk]) -> Vec<(Instant, Instant)> {
     connections.into_iter().filter_map(span).collect()
 }
 
-/// The time that is covered by any of some spans.
+/// Adds up the time that any of the spans covers.
 pub fn covered(mut spans: Vec<(Instant, Instant)>) -> Duration {
     spans.sort_unstable();
     let mut covered = Duration::ZERO;

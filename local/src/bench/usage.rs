@@ -1,15 +1,15 @@
-//! What the system says about a process: its peak memory and the processor time it has used.
+//! Reads a process's peak memory and processor time from `/proc`.
 
 use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
 
-/// The most memory that a process ever held, in bytes (`VmHWM`: proc(5)).
+/// Returns the most memory that a process ever held, in bytes (`VmHWM`: proc(5)).
 pub fn peak_memory(pid: u32) -> Result<u64> {
     bytes(pid, "VmHWM:")
 }
 
-/// The memory that a process holds, in bytes.
+/// Returns the memory that a process holds, in bytes.
 pub fn memory(pid: u32) -> Result<u64> {
     bytes(pid, "VmRSS:")
 }
@@ -21,8 +21,8 @@ fn bytes(pid: u32, figure: &str) -> Result<u64> {
     Ok(kilobytes.context("the system does not tell a process's memory")? * 1024)
 }
 
-/// The processor time of a process so far, over its threads. `schedstat` counts nanoseconds, where `stat`'s ticks of
-/// ten milliseconds would hide most requests.
+/// Returns the processor time of a process so far, over its threads. `schedstat` counts nanoseconds, where `stat`'s
+/// ticks of ten milliseconds would hide most requests.
 pub fn processor_time(pid: u32) -> Result<Duration> {
     let mut nanoseconds = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {

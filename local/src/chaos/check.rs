@@ -1,4 +1,4 @@
-//! What must hold after a run.
+//! Checks the invariants after a run.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use crate::system::System;
 /// The most turns that a call carries, however short.
 const LONGEST_HISTORY: usize = 500;
 
-/// Writes down every time that a message comes to an end. A second time would leave no trace in its row.
+/// Records every time that a message is settled. A second time would leave no trace in its row.
 const WATCH: &str = "
     create table settlements (number bigserial primary key, message_id uuid not null, status text not null);
     create function note_settlement() returns trigger language plpgsql as $$
@@ -32,7 +32,7 @@ async fn count(system: &System, sql: &str) -> Result<usize> {
     Ok(usize::try_from(row.get::<_, i64>(0))?)
 }
 
-/// How many messages have not come to an end.
+/// Counts the messages that are not settled.
 pub async fn unsettled(system: &System) -> Result<usize> {
     count(
         system,
@@ -67,7 +67,7 @@ struct Message {
     settlement: i64,
 }
 
-/// The messages of each room in their order.
+/// Returns the messages of each room in their order.
 async fn rooms(system: &System) -> Result<Vec<Vec<Message>>> {
     let sql = "
         select chatroom_id::text, content, reply, settlements.number
@@ -84,7 +84,7 @@ async fn rooms(system: &System) -> Result<Vec<Vec<Message>>> {
     Ok(rooms.into_values().collect())
 }
 
-/// Messages were answered in order, each with all earlier turns, and who posted them pays for the answered ones.
+/// Checks that messages were answered in order, each with all earlier turns, and that users pay for the answered ones.
 pub async fn order_history_and_counters(system: &System) -> Result<()> {
     let mut histories = HashMap::new();
     for room in rooms(system).await? {
@@ -126,7 +126,7 @@ pub async fn order_history_and_counters(system: &System) -> Result<()> {
     Ok(())
 }
 
-/// The texts of a call's turns.
+/// Returns the texts of a call's turns.
 fn turns(call: &Value) -> Vec<String> {
     let contents = call["contents"].as_array().into_iter().flatten();
     let text = |content: &Value| content["parts"][0]["text"].as_str().map(str::to_owned);

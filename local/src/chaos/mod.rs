@@ -1,7 +1,7 @@
-//! A random run: people post while workers are killed, wake-ups are lost, delayed and doubled, Gemini fails and
-//! Postgres restarts. Then everything is well again, and every message must have come to its one end.
+//! Runs a random test: users post while workers are killed, wake-ups are lost, delayed and doubled, Gemini fails and
+//! Postgres restarts. Then all faults end, and every message must be settled exactly once.
 //!
-//! The steps follow from a seed. What the machine makes of them, it makes anew each time.
+//! The steps follow from a seed; their timing does not.
 
 mod check;
 mod figures;
@@ -32,10 +32,10 @@ use crate::{
 pub use figures::Figures;
 use schedule::{ROOMS, Step, USERS, WORKER};
 
-/// How many posts are under way at once.
+/// The number of posts under way at once.
 const CONCURRENCY: usize = 8;
 
-/// Settings with which a system can do a run in reasonable time.
+/// Sets limits and times with which a run takes a reasonable time.
 pub fn settings(settings: Settings) -> Settings {
     settings
         .with("BASIC_DAILY_MESSAGES", 1_000_000)
@@ -77,7 +77,7 @@ struct Post {
     number: usize,
 }
 
-/// Does a run of so many steps on a new system whose Postgres is its own.
+/// Runs so many steps on a new system whose Postgres is its own.
 pub async fn run(services: &Services, system: &System, seed: u64, steps: usize) -> Result<Figures> {
     let api = Api::of(system);
     let run = Run {
@@ -223,7 +223,7 @@ impl Run<'_> {
         bail!("message {} was not accepted", post.number)
     }
 
-    /// Lets everything be well, and waits for the end of every message.
+    /// Ends all faults, and waits until every message is settled.
     async fn heal(&self) -> Result<()> {
         let script = format!("{}/_script", self.system.gemini_url()?);
         let forget = self.system.client().delete(script);

@@ -1,4 +1,4 @@
-//! What a run does, step by step. It follows from the seed alone.
+//! Makes the steps of a run from its seed.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ pub enum Step {
     Wait(u64),
 }
 
-/// The steps of a run.
+/// Draws the steps of a run.
 pub fn schedule(seed: u64, steps: usize) -> Vec<Step> {
     let mut random = Rng::with_seed(seed);
     (0..steps).map(|_| step(&mut random)).collect()

@@ -1,5 +1,5 @@
-//! The AWS stack on this machine: `template.yaml`, deployed by SAM into a MiniStack that enforces its permissions, with
-//! the functions as they were built for the local stack.
+//! Deploys the AWS stack on this machine: SAM deploys `template.yaml` into a MiniStack that enforces its permissions,
+//! with the functions as they were built for the local stack.
 //!
 //! MiniStack runs the functions, the queue's mapping and the schedules. It does not read an API's routes out of the
 //! transformed template, so they are made here from what stands there.
@@ -124,7 +124,7 @@ impl Deployment {
         })
     }
 
-    /// A connection to its database.
+    /// Connects to its database.
     pub async fn database(&self) -> Result<tokio_postgres::Client> {
         connect(&self.database_url).await
     }
@@ -145,7 +145,7 @@ impl Sam {
         })
     }
 
-    /// Has the template looked at by SAM and by the linter.
+    /// Validates the template with SAM and with the linter.
     pub async fn validate(&self) -> Result<()> {
         let mut validate = self.command("sam", &self.root);
         process::run(validate.args(["validate", "--lint", "--region", "us-east-1"])).await?;
@@ -160,7 +160,7 @@ impl Sam {
         Ok(())
     }
 
-    /// Gives the stack's outputs.
+    /// Deploys the stack and returns its outputs.
     async fn deploy(
         &self,
         directory: &Path,
@@ -222,7 +222,7 @@ async fn stage(workspace: &Workspace, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Parameters of the template for what the functions call here.
+/// Makes the template's parameters for the services here.
 fn overrides(variables: &Variables) -> Vec<String> {
     let parameters = [
         ("CheckoutCancelUrl", "CHECKOUT_CANCEL_URL"),
@@ -256,7 +256,7 @@ async fn processed_template(aws: &Aws) -> Result<Value> {
     serde_json::from_str(body).context("the processed template is not JSON")
 }
 
-/// Makes the routes of the template's API, and gives the API's id.
+/// Makes the routes of the template's API, and returns the API's id.
 async fn add_routes(aws: &Aws, template: &Value) -> Result<String> {
     let apis = aws
         .rest("apigateway", Method::GET, "/v2/apis", &Value::Null)
@@ -292,7 +292,7 @@ async fn add_routes(aws: &Aws, template: &Value) -> Result<String> {
     Ok(api.to_owned())
 }
 
-/// The name of the function that an integration calls.
+/// Returns the name of the function that an integration calls.
 fn function_of(integration: &Value, template: &Value) -> Option<String> {
     let uri = integration["uri"]["Fn::Sub"].as_str()?;
     let resource = uri.split_once("functions/${")?.1.split_once(".Arn}")?.0;
@@ -300,7 +300,7 @@ fn function_of(integration: &Value, template: &Value) -> Option<String> {
     Some(name.as_str()?.replace("${AWS::StackName}", STACK))
 }
 
-/// The members of an object, and none of anything else.
+/// Returns the members of an object, and none of anything else.
 fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
     object.as_object().into_iter().flatten()
 }

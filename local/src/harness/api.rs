@@ -1,4 +1,4 @@
-//! A running API as its clients see it, and what stands behind it: the database and the stand-ins.
+//! Calls a running API as its clients do, and reaches the database and the stand-ins behind it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,7 +9,7 @@ use tokio_postgres::types::FromSqlOwned;
 use super::{PATIENCE, User, must, until};
 use crate::{services::postgres::connect, settings::STAND_IN_STRIPE_KEY, system::System};
 
-/// Holds the response to a request with this method and path to a contract. Panics when it breaks it.
+/// Holds the response to a request with this method and path to a contract, and panics when it breaks it.
 pub type Check = fn(method: &Method, path: &str, response: &Response);
 
 /// A response over HTTP.
@@ -26,7 +26,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// The body of a response that must have this status.
+    /// Expects a status and returns the body.
     #[track_caller]
     #[must_use]
     pub fn expect(self, status: u16) -> Value {
@@ -34,14 +34,14 @@ impl Response {
         self.body
     }
 
-    /// A header, which must be there.
+    /// Returns a header, which must be there.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_else(|| panic!("no header {name}: {self:?}"))
     }
 
-    /// The status and the problem type.
+    /// Returns the status and the problem type.
     #[must_use]
     pub fn problem(&self) -> (u16, &str) {
         let kind = self.body["type"].as_str().unwrap_or_default();
@@ -105,7 +105,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API of a system on this machine. Its responses are held to nothing.
+    /// Reaches the API of a system on this machine, without holding its responses to a contract.
     #[must_use]
     pub fn of(system: &System) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl Api {
         }
     }
 
-    /// Begins a request of nobody in particular.
+    /// Begins a request without a token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.url));
         request.timeout(PATIENCE)
@@ -157,19 +157,19 @@ impl Api {
         format!("+1555{:07}", COUNT.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Signs a number up and gives its code.
+    /// Signs a number up and returns its code.
     pub async fn code(&self, mobile: &str) -> Sent {
         self.code_of("/auth/signup", &json!({ "mobile": mobile, "name": "Ada" }))
             .await
     }
 
-    /// Asks for a code and gives it.
+    /// Asks for a code and returns it.
     pub async fn code_of(&self, path: &str, request: &Value) -> Sent {
         let accepted = self.post(path, request).await.expect(202);
         self.received(text(&request["mobile"]), &accepted).await
     }
 
-    /// The code that a response promised.
+    /// Receives the code that a response promised.
     pub async fn received(&self, mobile: &str, accepted: &Value) -> Sent {
         let code = if matches!(self.codes, Codes::InResponse) {
             text(&accepted["otp"]).to_owned()
@@ -193,7 +193,7 @@ impl Api {
             .collect()
     }
 
-    /// The text messages that a number got, oldest first.
+    /// Returns the text messages that a number got, oldest first.
     pub async fn sms(&self, mobile: &str) -> Vec<Value> {
         let Codes::BySms(endpoint) = &self.codes else {
             panic!("codes are in the responses here");
@@ -241,7 +241,7 @@ impl Api {
         must(connect(&self.database_url).await, "no database")
     }
 
-    /// The only value of the only row of a query.
+    /// Returns the only value of the only row of a query.
     pub async fn value<T: FromSqlOwned>(&self, sql: &str) -> T {
         must(self.database().await.query_one(sql, &[]).await, sql).get(0)
     }
@@ -256,14 +256,14 @@ impl Api {
         must(self.database().await.batch_execute(sql).await, sql);
     }
 
-    /// Lays down how the coming calls of Gemini go.
+    /// Scripts the outcomes of the next calls of Gemini.
     pub async fn script(&self, outcomes: &Value) {
         let script = self.client.post(format!("{}/_script", self.gemini()));
         let response = must(script.json(outcomes).send().await, "Gemini's script");
         assert!(response.status().is_success(), "{response:?}: {outcomes}");
     }
 
-    /// Gemini's calls for prompts that contain `part`: each call's turns as texts.
+    /// Returns Gemini's calls for prompts that contain `part`: each call's turns as texts.
     pub async fn calls(&self, part: &str) -> Vec<Vec<String>> {
         let calls = self.client.get(format!("{}/_calls", self.gemini()));
         let calls = must(calls.send().await, "Gemini's calls");
@@ -299,7 +299,7 @@ impl Api {
         request.bearer_auth(STAND_IN_STRIPE_KEY)
     }
 
-    /// What Stripe answers when it is well.
+    /// Sends a request to Stripe, which must succeed.
     pub async fn ask_stripe(&self, request: RequestBuilder) -> Value {
         let response = must(request.send().await, "Stripe does not answer");
         let status = response.status();
@@ -320,7 +320,7 @@ impl Api {
     }
 }
 
-/// A string, which must be one.
+/// Reads a value that must be a string.
 #[must_use]
 #[track_caller]
 pub fn text(value: &Value) -> &str {

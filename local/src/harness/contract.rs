@@ -1,4 +1,4 @@
-//! The contract, `openapi.yaml`, to which tests hold every response they get.
+//! Holds every response that tests get to the contract, `openapi.yaml`.
 //!
 //! Its schemas are closed, so a field, header or status that it does not name is as much a breach as one that is
 //! missing.
@@ -111,7 +111,7 @@ impl Contract {
         breaches
     }
 
-    /// Every header that the contract knows must be right where it is documented, and absent elsewhere.
+    /// Checks that every header that the contract knows is right where it is documented, and absent elsewhere.
     fn header_breaches(&self, response: &Value, headers: &HeaderMap) -> Vec<String> {
         let mut breaches = Vec::new();
         for (name, header) in members(&response["headers"]) {
@@ -133,7 +133,7 @@ impl Contract {
         breaches
     }
 
-    /// What of `value` breaks `schema`, which is a schema of the contract.
+    /// Lists the parts of `value` that break `schema`, a schema of the contract.
     #[must_use]
     pub fn errors(&self, schema: &Value, value: &Value) -> Vec<String> {
         match self.validator(schema) {
@@ -162,7 +162,7 @@ impl Contract {
         Ok(validator)
     }
 
-    /// What `value` refers to, if it is a reference into the contract, or else itself. Null, if it refers to nothing.
+    /// Follows a reference into the contract, and returns any other value as it is. Null, if it refers to nothing.
     #[must_use]
     pub fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
         match value["$ref"].as_str() {
@@ -183,7 +183,7 @@ pub fn function(operation: &Value) -> &str {
     function.unwrap_or_else(|| panic!("an operation has no id: {operation}"))
 }
 
-/// Whether `path` is one of the paths that `template` stands for.
+/// Matches a path with a template of paths.
 #[must_use]
 pub fn matches(template: &str, path: &str) -> bool {
     let (template, path) = (template.split('/'), path.split('/'));
@@ -193,7 +193,7 @@ pub fn matches(template: &str, path: &str) -> bool {
             .all(|(expected, found)| expected.starts_with('{') || expected == found)
 }
 
-/// A header, path or query value as the type that its schema asks for.
+/// Reads a header, path or query value as the type that its schema asks for.
 #[must_use]
 pub fn typed(schema: &Value, text: &str) -> Value {
     match schema["type"].as_str() {
@@ -202,7 +202,7 @@ pub fn typed(schema: &Value, text: &str) -> Value {
     }
 }
 
-/// The members of an object, or none.
+/// Returns the members of an object, or none.
 pub fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }

@@ -1,8 +1,8 @@
 //! Talks to a running system: one way to start it, to sign a user up and to wait for a reply, for the tests, the
 //! demonstration and the random faults.
 //!
-//! Nothing here returns an error. When the system does not do what it must, the caller ends with a panic that says what
-//! was asked and how it was answered: every caller is a test, or as good as one.
+//! Nothing here returns an error. When the system fails, the caller panics with the request and the response: every
+//! caller is a test, or as good as one.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -27,15 +27,15 @@ pub use api::{Api, Codes, Response, Sent, text};
 pub use stack::Stack;
 pub use user::User;
 
-/// How long anything may take. The longest wait is for a schedule of one minute and for what follows from it.
+/// The longest wait for anything: for a schedule of one minute and its effects.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
-/// Waits for something that must come true.
+/// Waits until a condition holds.
 pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     eventually(what, async || holds().await.then_some(())).await;
 }
 
-/// Waits for something that must be there, and gives it.
+/// Waits until a value is there, and returns it.
 pub async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -47,7 +47,7 @@ pub async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
     }
 }
 
-/// Unwraps what must not fail.
+/// Unwraps a result that must not fail.
 fn must<T, E: Debug>(outcome: Result<T, E>, what: &str) -> T {
     outcome.unwrap_or_else(|error| panic!("{what}: {error:?}"))
 }

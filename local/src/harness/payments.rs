@@ -1,4 +1,4 @@
-//! A user who pays, or does not.
+//! Pays as a user does, and reads the plan.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{User, eventually, text};
 
 impl User<'_> {
-    /// The plan and the subscription as the API tells them.
+    /// Returns the plan and the subscription as the API tells them.
     pub async fn status(&self) -> Value {
         self.call(Method::GET, "/subscription/status", 200).await
     }
@@ -23,27 +23,27 @@ impl User<'_> {
         self.api.ask_stripe(request).await;
     }
 
-    /// Subscribes and pays, and gives the subscription's id.
+    /// Subscribes and pays, and returns the subscription's id.
     pub async fn become_pro(&self) -> String {
         let page = self.subscribe().await;
         self.pay(&page).await;
         self.subscription_of(&page).await
     }
 
-    /// The subscription that was bought on a page.
+    /// Returns the subscription that was bought on a page.
     pub async fn subscription_of(&self, page: &Value) -> String {
         let path = format!("/v1/checkout/sessions/{}", text(&page["session_id"]));
         let session = self.api.get_stripe(&path).await;
         text(&session["subscription"]).to_owned()
     }
 
-    /// The customer that the user is at Stripe.
+    /// Returns the user's customer at Stripe.
     pub async fn customer(&self) -> String {
         let sql = "select stripe_customer_id from subscriptions where user_id";
         self.api.value(&format!("{sql} = '{}'", self.id)).await
     }
 
-    /// How many customers and payment pages the user has at Stripe.
+    /// Counts the user's customers and payment pages at Stripe.
     pub async fn made(&self) -> (usize, usize) {
         let count = async |path: &str, member: &str| {
             let page = self.api.get_stripe(&format!("{path}?limit=100")).await;
@@ -57,7 +57,7 @@ impl User<'_> {
         )
     }
 
-    /// Waits until the user has a plan, and gives the status.
+    /// Waits until the user has a plan, and returns the status.
     pub async fn becomes(&self, plan: &str) -> Value {
         eventually(&format!("{} is {plan}", self.mobile), async || {
             let status = self.status().await;

@@ -1,4 +1,4 @@
-//! A system on this machine that a test has in its hand: its API, and the controls of its parts.
+//! Starts systems for tests: an API, and the controls of its parts.
 
 use std::ops::Deref;
 
@@ -44,7 +44,7 @@ impl Stack {
         self.another_on(&Self::services(), settings).await
     }
 
-    /// The same over services of which the test stops one.
+    /// Starts another system over services of which the test stops one.
     pub async fn another_on(&self, services: &Services, settings: &[(&str, &str)]) -> Self {
         let all = settings.iter();
         let all = all.fold(self.settings.clone(), |all, (name, value)| {
@@ -58,13 +58,13 @@ impl Stack {
         must(self.system.stop(&Self::services()).await, "its data stays");
     }
 
-    /// The services that `cargo local test` started.
+    /// Finds the services that `cargo local test` started.
     #[must_use]
     pub fn services() -> Services {
         must(Services::from_env(), "there are no services")
     }
 
-    /// The function that answers messages.
+    /// Names the function that answers messages.
     #[must_use]
     pub fn worker(&self) -> &'static str {
         worker(self.settings.queue)

@@ -1,13 +1,13 @@
-//! Somebody who is signed in.
+//! Acts as a user who is signed in.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::{Api, Response, eventually, text};
 
-/// Somebody who is signed in.
+/// A user who is signed in.
 pub struct User<'a> {
-    /// Where.
+    /// The API to call.
     pub api: &'a Api,
     /// The user's id.
     pub id: String,
@@ -27,7 +27,7 @@ impl<'a> User<'a> {
         Self::of_session(api, mobile, &session)
     }
 
-    /// The holder of a session that signing in has made.
+    /// Reads the session from a response to signing in.
     #[must_use]
     pub fn of_session(api: &'a Api, mobile: &str, session: &Value) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl<'a> User<'a> {
         self.api.send(request).await
     }
 
-    /// Gets what is at a path.
+    /// Gets a path.
     pub async fn get(&self, path: &str) -> Response {
         self.send(self.request(Method::GET, path)).await
     }
@@ -62,17 +62,17 @@ impl<'a> User<'a> {
         self.send(self.request(method, path).json(body)).await
     }
 
-    /// Sends a request without a body, and gives that of the response, which must have this status.
+    /// Sends a request without a body, expects a status, and returns the body.
     pub async fn call(&self, method: Method, path: &str, status: u16) -> Value {
         self.send(self.request(method, path)).await.expect(status)
     }
 
-    /// Opens a chatroom and gives its path.
+    /// Opens a chatroom and returns its path.
     pub async fn room(&self) -> String {
         self.room_named("Lisbon").await
     }
 
-    /// Opens a chatroom with a title and gives its path.
+    /// Opens a chatroom with a title and returns its path.
     pub async fn room_named(&self, title: &str) -> String {
         let room = json!({ "title": title });
         let response = self.json(Method::POST, "/chatroom", &room).await;
@@ -87,14 +87,14 @@ impl<'a> User<'a> {
             .await
     }
 
-    /// Posts a message and gives its path.
+    /// Posts a message and returns its path.
     pub async fn post(&self, room: &str, content: &str) -> String {
         let response = self.try_post(room, content).await;
         assert_eq!(response.status, 202, "{}", response.body);
         response.header("location").to_owned()
     }
 
-    /// Waits until a message is answered or failed, and gives it.
+    /// Waits until a message is answered or failed, and returns it.
     pub async fn settled(&self, message: &str) -> Value {
         let path = format!("{message}?wait=20");
         eventually(&format!("{message} is settled"), async || {
@@ -105,14 +105,14 @@ impl<'a> User<'a> {
         .await
     }
 
-    /// Waits until a message is answered, and gives the reply's text.
+    /// Waits until a message is answered, and returns the reply's text.
     pub async fn reply(&self, message: &str) -> String {
         let settled = self.settled(message).await;
         assert_eq!(settled["status"], "answered", "{settled}");
         text(&settled["reply"]["content"]).to_owned()
     }
 
-    /// How many messages count for today.
+    /// Returns how many messages count for today.
     pub async fn used(&self) -> i64 {
         let used = "select coalesce(sum(used), 0)::int8 from daily_usage where user_id";
         self.api.value(&format!("{used} = '{}'", self.id)).await

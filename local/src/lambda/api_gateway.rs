@@ -1,5 +1,5 @@
-//! API Gateway: `cargo lambda watch --only-lambda-apis`, which turns HTTP requests into payload 2.0 by the routes in
-//! the workspace's `Cargo.toml`, and has Lambda's Invoke API.
+//! Runs API Gateway: `cargo lambda watch --only-lambda-apis`, which turns HTTP requests into payload 2.0 by the routes
+//! in the workspace's `Cargo.toml`, and has Lambda's Invoke API.
 //!
 //! It never gets a `--timeout`: that would also end the long polls of [`Gateway::next`].
 
@@ -35,7 +35,7 @@ use crate::{
 /// The function that gets requests without a route.
 const NO_ROUTE: &str = "_";
 
-/// A function's end is told in time by who runs it; this is for when nobody does.
+/// The time beyond a function's timeout after which its caller gives up, in case nobody reports its end.
 const SLACK: Duration = Duration::from_secs(5);
 
 /// The running gateway.
@@ -44,10 +44,11 @@ pub struct Gateway {
     pub url: String,
     client: Client,
     catalogue: Arc<Catalogue>,
-    /// Over HTTP/1.1 the gateway now and then does not read the rest of an answer of more than a few kilobytes.
+    /// Sends responses over HTTP/2: over HTTP/1.1 the gateway now and then does not read the rest of a large one.
     answers: Client,
     _process: Child,
-    /// The gateway listens on one address, and `cargo lambda invoke` looks for it on the other. Some machines lack that.
+    /// The gateway listens on one address, and `cargo lambda invoke` looks for it on the other. Some machines lack
+    /// that.
     _ipv6: Option<Proxy>,
 }
 
@@ -110,7 +111,7 @@ impl Gateway {
         })
     }
 
-    /// Gives the gateway a function's answer; `kind` is `response` or `error`.
+    /// Passes a function's response on to the gateway; `kind` is `response` or `error`.
     pub async fn answer(&self, function: &str, id: &str, kind: &str, body: Bytes) -> Result<()> {
         let url = format!(
             "{}/.rt/{function}/2018-06-01/runtime/invocation/{id}/{kind}",
@@ -144,14 +145,14 @@ impl Gateway {
             .send()
     }
 
-    /// Answers a request for a function that cannot do so itself.
+    /// Reports a failed invocation to the gateway.
     pub async fn fail(&self, function: &str, id: &str, kind: &str, message: &str) -> Result<()> {
         let error = json!({"errorType": kind, "errorMessage": message});
         self.answer(function, id, "error", error.to_string().into())
             .await
     }
 
-    /// Calls a function as Lambda's Invoke API does, and gives what it returns.
+    /// Calls a function by Lambda's Invoke API, and returns its result.
     pub async fn invoke(&self, function: &str, event: &Value) -> Result<Value> {
         let url = format!("{}/2015-03-31/functions/{function}/invocations", self.url);
         let answer = self

@@ -1,4 +1,4 @@
-//! The functions, as Lambda runs them: each in execution environments of its own, which are started by the first
+//! Runs the functions as Lambda does: each in execution environments of its own, which are started by the first
 //! request that finds none idle, serve one request at a time, and are replaced when they die, when they take too long,
 //! or when their binary was built again.
 //!
@@ -109,7 +109,7 @@ impl Functions {
         })
     }
 
-    /// The processes of a function, idle or busy. None before its first request.
+    /// Returns the processes of a function, idle or busy. None before its first request.
     pub fn pids(&self, function: &str) -> Vec<u32> {
         self.functions
             .get(function)
@@ -118,7 +118,7 @@ impl Functions {
     }
 }
 
-/// Why an invocation has no answer.
+/// Why an invocation has no response.
 enum Failure {
     Exited(ExitStatus),
     TimedOut(Duration),
@@ -145,7 +145,7 @@ impl Function {
         }
     }
 
-    /// Sees to it that the request is answered, by its environment or with the reason why it was not.
+    /// Executes an invocation, and reports to the gateway why one failed.
     async fn answer(&self, invocation: Invocation) {
         let id = invocation.id.clone();
         let (kind, message) = match self.execute(invocation).await {
@@ -239,7 +239,7 @@ impl Function {
         Ok(())
     }
 
-    /// The environment that was used last, or a new one.
+    /// Returns the environment that was used last, or a new one.
     async fn environment(&self) -> Result<Idle> {
         let built = self.built();
         loop {

@@ -1,4 +1,4 @@
-//! The events that Lambda's triggers send.
+//! Makes the events that Lambda's triggers send.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::services::aws::Message;
 
-/// The event that Lambda makes of a batch.
+/// Makes the event of a batch of SQS messages.
 pub fn sqs_event(queue_url: &str, messages: &[Message]) -> Value {
     let queue = queue_url.rsplit('/').next().unwrap_or_default();
     let records = messages.iter().map(|message| {
@@ -26,7 +26,7 @@ pub fn sqs_event(queue_url: &str, messages: &[Message]) -> Value {
     json!({"Records": records.collect::<Vec<_>>()})
 }
 
-/// The event that EventBridge sends for a schedule.
+/// Makes the event that EventBridge sends for a schedule.
 pub fn scheduled_event(rule: &str) -> Value {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_carries_what_lambda_would_say() {
+    fn a_record_carries_the_messages_id_attributes_and_queue() {
         let message = json!({
             "MessageId": "first", "Body": "{}", "Attributes": {"ApproximateReceiveCount": "3"},
         });

@@ -143,12 +143,12 @@ pub struct Function {
 }
 
 impl Function {
-    /// Whether the stack has it with this kind of queue.
+    /// Tells whether the stack has it with this kind of queue.
     pub fn exists_with(&self, queue: Queue) -> bool {
         self.queue.is_none_or(|only| only == queue)
     }
 
-    /// Whether it asks Stripe.
+    /// Tells whether it asks Stripe.
     pub fn asks_stripe(&self) -> bool {
         self.variables.contains("STRIPE_SECRET_KEY")
     }

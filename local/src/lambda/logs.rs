@@ -1,4 +1,4 @@
-//! What the functions print: into a file for each, and to standard error when somebody watches.
+//! Writes the functions' output into a file for each, and to standard error when somebody watches.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::machine::{lock, process::log_file};
 
-/// How many lines explain why a process ended.
+/// The number of lines shown when a process ended.
 const LAST_LINES: usize = 15;
 
 /// The logs of one system.
@@ -37,7 +37,7 @@ struct Log {
 }
 
 impl Logs {
-    /// Logs below a directory, which is made.
+    /// Makes a directory for the logs.
     pub fn below(directory: &Path) -> Result<Arc<Self>> {
         std::fs::create_dir_all(directory)?;
         Ok(Arc::new(Self {
@@ -48,12 +48,12 @@ impl Logs {
         }))
     }
 
-    /// Whether lines are also printed.
+    /// Prints lines too, or stops that.
     pub fn show(&self, shown: bool) {
         self.shown.store(shown, Ordering::Relaxed);
     }
 
-    /// Says what the stack noticed.
+    /// Prints a remark of the stack itself.
     pub fn announce(&self, text: &str) {
         if !self.silent.load(Ordering::Relaxed) {
             eprintln!("{text}");
@@ -66,12 +66,12 @@ impl Logs {
         self.silent.store(true, Ordering::Relaxed);
     }
 
-    /// Where the files are.
+    /// Returns where the files are.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Starts a program of a function such that its lines come here.
+    /// Starts a program of a function and follows its output.
     pub fn follow(
         self: &Arc<Self>,
         function: &str,
@@ -93,7 +93,7 @@ impl Logs {
         Ok(process)
     }
 
-    /// The last lines of a function.
+    /// Returns the last lines of a function.
     pub fn last_lines(&self, function: &str) -> String {
         let functions = lock(&self.functions);
         let lines = functions

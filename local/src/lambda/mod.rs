@@ -1,4 +1,4 @@
-//! What AWS does around a function.
+//! Does what AWS does around a function.
 
 pub mod api_gateway;
 pub mod environments;

@@ -73,8 +73,8 @@ pub enum Report {
     Exited(std::io::Result<ExitStatus>),
 }
 
-/// A response to an invocation. When it is dropped without [`FunctionResponse::accept`], the process is told that it did
-/// not arrive.
+/// A response to an invocation. When it is dropped without [`FunctionResponse::accept`], the process is told that it
+/// did not arrive.
 pub struct FunctionResponse {
     /// When the process began to send it.
     pub at: Instant,

@@ -63,7 +63,7 @@ pub struct Options {
     pub seconds: u64,
 }
 
-/// The settings of a system under load: release builds that scale, and limits that nobody reaches.
+/// Returns the settings of a system under load: release builds that scale, and limits that nobody reaches.
 #[must_use]
 pub fn settings(settings: Settings) -> Settings {
     let many = 1_000_000;
@@ -156,7 +156,7 @@ fn memories(system: &System) -> Vec<(&'static str, f64)> {
         .collect()
 }
 
-/// The most memory that any process of a function holds now, in MB.
+/// Returns the most memory that any process of a function holds now, in MB.
 #[expect(clippy::cast_precision_loss, reason = "sizes are small enough")]
 fn memory_of(system: &System, function: &str) -> f64 {
     let pids = system.pids(function);

@@ -121,7 +121,7 @@ impl Records {
 }
 
 impl Report {
-    /// Whether every message got one reply, and nothing failed but by a documented limit.
+    /// Tells whether every message got one reply, and nothing failed but by a documented limit.
     #[must_use]
     pub fn holds(&self) -> bool {
         let [all, answered, ..] = self.ending.messages;
@@ -129,14 +129,14 @@ impl Report {
         self.ending.left == 0 && all == answered && refused.all(|(_, status)| *status == Some(429))
     }
 
-    /// The delays of all replies, in order.
+    /// Returns the delays of all replies, in order.
     fn delays(&self) -> Vec<f64> {
         let mut delays: Vec<_> = self.seen.replies.values().flatten().copied().collect();
         delays.sort_by(f64::total_cmp);
         delays
     }
 
-    /// The medians of each person's replies, in order.
+    /// Returns the medians of each person's replies, in order.
     fn medians(&self) -> Vec<f64> {
         let people = self.seen.replies.values();
         let mut medians: Vec<_> = people.map(|delays| quantile(delays, 50)).collect();

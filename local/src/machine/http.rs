@@ -1,4 +1,4 @@
-//! HTTP clients for the servers of this machine.
+//! Makes HTTP clients for the servers of this machine.
 
 use std::sync::Arc;
 

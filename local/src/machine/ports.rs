@@ -1,4 +1,4 @@
-//! Ports of this machine, and who holds one that is in use.
+//! Takes ports of this machine, and names the holder of one that is in use.
 
 use std::net::TcpListener;
 
@@ -15,7 +15,7 @@ pub enum Ports {
 }
 
 impl Ports {
-    /// The port of the part whose fixed port is `number`.
+    /// Chooses the port of the part whose fixed port is `number`.
     pub fn port(self, number: u16) -> Port {
         match self {
             Self::Free => Port::Free,
@@ -34,12 +34,12 @@ pub enum Port {
 }
 
 impl Port {
-    /// The number, which was free a moment ago.
+    /// Finds a number that was free a moment ago.
     pub fn number(self) -> Result<u16> {
         Ok(self.listen()?.local_addr()?.port())
     }
 
-    /// A listener on it, for a server in this process.
+    /// Listens on it, for a server in this process.
     pub fn listen(self) -> Result<TcpListener> {
         let port = match self {
             Self::Free => 0,

@@ -1,4 +1,4 @@
-//! Processes that end when we do, however we end.
+//! Starts processes that end when we do, however we end.
 //!
 //! A [`Group`] is led by a shell that waits for the end of its input. We hold the other end: when we return, panic or
 //! are killed, the input ends and the shell kills the group. So nothing is left behind, also not by a test whose
@@ -107,7 +107,7 @@ pub async fn run(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
-/// A file that takes what a program prints.
+/// Opens a file for a program's output.
 pub fn log_file(directory: &Path, name: &str) -> Result<(PathBuf, std::fs::File)> {
     let path = directory.join(name).with_extension("log");
     let file = std::fs::File::options()

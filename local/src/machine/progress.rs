@@ -1,5 +1,5 @@
-//! Progress on standard error: a spinner on a terminal, plain lines elsewhere. Standard output belongs to the command
-//! that `exec` runs.
+//! Shows progress on standard error: a spinner on a terminal, plain lines elsewhere. Standard output belongs to the
+//! command that `exec` runs.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -12,14 +12,14 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 /// The steps under way, a line for each.
 static STEPS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Something that takes time.
+/// A step that takes time.
 pub struct Step {
     bar: ProgressBar,
     text: String,
 }
 
 impl Step {
-    /// Begins it.
+    /// Begins a step.
     pub fn begin(text: impl Into<String>) -> Self {
         let text = text.into();
         let bar = STEPS.add(ProgressBar::new_spinner());
@@ -37,12 +37,12 @@ impl Step {
         Self { bar, text }
     }
 
-    /// Shows what it is doing now.
+    /// Shows the present detail.
     pub fn show(&self, detail: impl Into<String>) {
         self.bar.set_message(detail.into());
     }
 
-    /// Ends it. One that is dropped without leaves no line.
+    /// Ends the step. One that is dropped without leaves no line.
     pub fn done(self) {
         let elapsed = self.bar.elapsed();
         self.bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! The programs of the local stack: Python packages in virtual environments below `target/`, installed once.
+//! Installs the programs of the local stack: Python packages in virtual environments below `target/`, installed once.
 
 use std::{
     fs::{self, File},
@@ -14,21 +14,21 @@ use tokio::{
 
 use crate::machine::{process, progress::Step};
 
-/// What the stack runs.
+/// The packages that the stack runs.
 const STACK: Packages = Packages {
     directory: "local/tools",
     requirements: include_str!("../../python/stack.txt"),
     title: "Installing Postgres, MiniStack and cargo-lambda (once)",
 };
 
-/// What deploys it.
+/// The packages that deploy it.
 const SAM: Packages = Packages {
     directory: "local/sam",
     requirements: include_str!("../../python/sam.txt"),
     title: "Installing SAM (once)",
 };
 
-/// What the stand-ins are held to.
+/// The vendors' clients, to which the stand-ins are held.
 const VENDORS: Packages = Packages {
     directory: "local/vendors",
     requirements: include_str!("../../python/vendors.txt"),
@@ -55,7 +55,7 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Installs what `local/python/stack.txt` says, unless that was done. Two that start at once do it once.
+    /// Installs `local/python/stack.txt`, unless that was done. Two that start at once do it once.
     pub async fn install(target: &Path) -> Result<Self> {
         Self::install_packages(target, &STACK).await
     }
@@ -86,12 +86,12 @@ impl Tools {
         Ok(Self { directory })
     }
 
-    /// A program of the virtual environment.
+    /// Returns the path of a program.
     pub fn program(&self, name: &str) -> PathBuf {
         self.directory.join("bin").join(name)
     }
 
-    /// Where the packages' files are.
+    /// Finds the packages' files.
     pub fn packages(&self) -> Result<PathBuf> {
         let lib = self.directory.join("lib");
         let python = fs::read_dir(&lib)
@@ -105,7 +105,7 @@ impl Tools {
         })
     }
 
-    /// A place for what is prepared once for these versions of the programs.
+    /// Returns a place for data that is prepared once for these versions of the programs.
     pub fn cache(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }

@@ -1,4 +1,4 @@
-//! The workspace: where its functions and their binaries are, and building them.
+//! Finds the workspace's functions and their binaries, and builds them.
 
 use std::{
     env, fs,
@@ -52,7 +52,7 @@ impl Workspace {
         })
     }
 
-    /// The functions, sorted by name.
+    /// Lists the functions, sorted by name.
     pub fn functions(&self) -> Result<Vec<String>> {
         let directory = self.root.join("functions");
         let mut functions: Vec<_> = fs::read_dir(&directory)
@@ -65,13 +65,13 @@ impl Workspace {
         Ok(functions)
     }
 
-    /// Where cargo puts a function's binary.
+    /// Returns the path of a function's binary.
     pub fn binary(&self, function: &str) -> PathBuf {
         let profile = if self.release { "release" } else { "debug" };
         self.target.join(profile).join(function)
     }
 
-    /// A directory for the logs of this process. Those of processes that are gone are removed.
+    /// Makes a directory for the logs of this process, and removes those of processes that are gone.
     pub fn logs(&self) -> Result<PathBuf> {
         let all = self.target.join("local/logs");
         let own = all.join(std::process::id().to_string());
@@ -91,7 +91,7 @@ impl Workspace {
         Ok(own)
     }
 
-    /// A command of cargo.
+    /// Begins a command of cargo.
     pub fn cargo(&self, command: &str) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo

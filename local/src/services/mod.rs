@@ -1,4 +1,4 @@
-//! The services below a system: Postgres, AWS and Redis. Each is taken from the environment when it names one
+//! Starts the services below a system: Postgres, AWS and Redis. Each is taken from the environment when it names one
 //! (`DATABASE_URL`, `AWS_ENDPOINT_URL`, `REDIS_URL`), else started.
 
 pub mod aws;
@@ -34,7 +34,7 @@ const PORTS: [u16; 3] = [9003, 9004, 9005];
 /// Tells tests that the Redis server is ours.
 const REDIS_DATABASES: &str = "LOCAL_REDIS_DATABASES";
 
-/// Running services. What we started stops when they are dropped.
+/// Running services. Those that were started here stop when this is dropped.
 pub struct Services {
     /// The migrated template database, for which other databases of the same server can be named.
     template: String,
@@ -98,7 +98,7 @@ impl Services {
         Ok(services)
     }
 
-    /// The services of `cargo local test`, for tests.
+    /// Finds the services of `cargo local test`, for tests.
     pub fn from_env() -> Result<Self> {
         let variable = |name: &str| {
             env::var(name)
@@ -117,7 +117,7 @@ impl Services {
         })
     }
 
-    /// The same with a Postgres of its own, which a test can stop.
+    /// Starts a Postgres of its own, which a test can stop, beside the other services.
     pub async fn with_own_postgres(self) -> Result<Self> {
         let workspace = Workspace::find()?;
         let tools = Tools::install(&workspace.target).await?;
@@ -129,7 +129,7 @@ impl Services {
         })
     }
 
-    /// The same with a Redis of its own, which a test can stop.
+    /// Starts a Redis of its own, which a test can stop, beside the other services.
     pub async fn with_own_redis(self) -> Result<Self> {
         let workspace = Workspace::find()?;
         let tools = Tools::install(&workspace.target).await?;
@@ -142,20 +142,20 @@ impl Services {
         })
     }
 
-    /// The Redis that was started for these services.
+    /// Returns the Redis that was started for these services.
     pub fn redis(&self) -> Result<&Redis> {
         let redis = self.redis.as_ref();
         redis.context("this Redis is shared; use `with_own_redis`")
     }
 
-    /// The Postgres that was started for these services.
+    /// Returns the Postgres that was started for these services.
     pub fn postgres(&self) -> Result<&Postgres> {
         self.postgres
             .as_ref()
             .context("this Postgres is shared; use `with_own_postgres`")
     }
 
-    /// Makes the secret that a stack deployed into our MiniStack takes its variables from: what this system has.
+    /// Makes the secret from which a stack deployed into this MiniStack takes its variables.
     pub async fn keep_secrets(&self, variables: &Variables) -> Result<()> {
         match self.ministack {
             Some(_) => self.aws.keep_secrets(variables).await,
@@ -163,12 +163,13 @@ impl Services {
         }
     }
 
-    /// The migrated database. Nobody may be connected to it while a copy is made, so nobody should be.
+    /// Returns the migrated database. Nobody may be connected to it while a copy is made, so nobody should be.
     pub fn template_url(&self) -> &str {
         &self.template
     }
 
-    /// What `cargo test` gets: the template database, a queue and a table, and settings of the functions.
+    /// Makes a queue and a table for `cargo test`, and returns its variables: these, the template database's, and the
+    /// functions' settings.
     pub async fn test_variables(&self, settings: &Settings) -> Result<Variables> {
         // The queue's contract is tested without a pump, and nobody wants to wait.
         let queue_url = self
@@ -184,7 +185,7 @@ impl Services {
         settings.variables(own)
     }
 
-    /// The address of a Redis database that no other system uses, if there is Redis.
+    /// Takes a Redis database that no other system uses, if there is Redis, and returns its address.
     pub fn redis_database(&self) -> Result<Option<String>> {
         let (Some(url), Some(databases)) = (&self.redis_url, self.redis_databases) else {
             return Ok(self.redis_url.clone());
@@ -194,7 +195,7 @@ impl Services {
         Ok(Some(format!("{url}/{}", 1 + number % (databases - 1))))
     }
 
-    /// The variables that name these services.
+    /// Returns the variables that name these services.
     pub fn variables(&self, database_url: &str, queue_url: &str, table: &str) -> Variables {
         let names = [
             ("DATABASE_URL", database_url),
@@ -210,13 +211,13 @@ impl Services {
             .collect()
     }
 
-    /// Makes a database that is migrated and empty, and gives its URL.
+    /// Makes a database that is migrated and empty, and returns its URL.
     pub async fn create_database(&self, name: &str) -> Result<String> {
         self.copy_database(postgres::split(&self.template)?.1, name)
             .await
     }
 
-    /// Makes a database without a schema, and gives its URL.
+    /// Makes a database without a schema, and returns its URL.
     pub async fn create_unmigrated_database(&self, name: &str) -> Result<String> {
         self.copy_database("template0", name).await
     }

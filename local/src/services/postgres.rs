@@ -1,4 +1,4 @@
-//! Postgres 18 from a Python wheel, with fresh data at every start.
+//! Runs Postgres 18 from a Python wheel, with fresh data at every start.
 //!
 //! `initdb` takes seconds, so its result is kept beside the tools and copied. Postgres refuses to run as root; then it
 //! runs as `nobody`, which needs a copy of the programs too, since it may not be able to read ours.
@@ -75,7 +75,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Where a database of this server is.
+    /// Returns the URL of a database of this server.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
@@ -153,7 +153,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// One of its programs, as the user that it runs as.
+    /// Begins a command of one of its programs, as the user that it runs as.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         command.current_dir("/").env("TZ", "UTC");
@@ -171,13 +171,13 @@ pub async fn connect(url: &str) -> Result<tokio_postgres::Client> {
     Ok(client)
 }
 
-/// The URL of another database of the same server.
+/// Returns the URL of another database of the same server.
 pub fn with_database(url: &str, name: &str) -> Result<String> {
     let (server, _, parameters) = split(url)?;
     Ok(format!("{server}/{name}{parameters}"))
 }
 
-/// Server, database and parameters of a URL.
+/// Splits a URL into server, database and parameters.
 pub fn split(url: &str) -> Result<(&str, &str, &str)> {
     let end = url.find('?').unwrap_or(url.len());
     let (address, parameters) = url.split_at(end);

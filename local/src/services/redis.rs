@@ -1,4 +1,4 @@
-//! Redis: `redis-server` or `valkey-server` when one is installed, else the one of a Python wheel.
+//! Runs Redis: `redis-server` or `valkey-server` when one is installed, else the one of a Python wheel.
 
 use std::{
     env,
@@ -23,7 +23,7 @@ pub const DATABASES: u32 = 4096;
 
 /// A running server that keeps nothing on disk.
 pub struct Redis {
-    /// Where it is.
+    /// Its URL.
     pub url: String,
     program: PathBuf,
     port: u16,

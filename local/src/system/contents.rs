@@ -1,5 +1,5 @@
-//! What a system's queue and state store hold, past the functions: to add messages, to lose some, to see what is left,
-//! and to let time pass.
+//! Changes a system's queue and state store past the functions: adds, counts and loses messages, and lets entries
+//! expire.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use redis::{AsyncCommands, aio::MultiplexedConnection};
 use super::System;
 use crate::settings::{Queue, State};
 
-/// Where the functions keep wake-ups in Redis.
+/// The Redis key of the functions' wake-ups.
 const WAKE_UPS: &str = "{wake-ups}";
 const BELL: &str = "{wake-ups}:bell";
 const DEAD: &str = "{wake-ups}:dead";
 
 impl System {
-    /// What carries its wake-ups.
+    /// Returns the kind of its queue.
     pub fn queue_kind(&self) -> Queue {
         self.kind.0
     }
@@ -36,7 +36,7 @@ impl System {
         Ok(())
     }
 
-    /// How many messages are in the queue, those that a consumer has and did not acknowledge among them.
+    /// Counts the messages in the queue, including those that a consumer has and did not acknowledge.
     pub async fn queue_length(&self) -> Result<usize> {
         if self.kind.0 == Queue::Redis {
             return Ok(self.redis().await?.zcard(WAKE_UPS).await?);
@@ -51,7 +51,7 @@ impl System {
         counts.with_context(|| format!("SQS does not count its messages: {attributes}"))
     }
 
-    /// Loses the messages that wait in the queue, and says how many those were.
+    /// Loses the messages that wait in the queue, and returns how many.
     pub async fn lose_messages(&self) -> Result<usize> {
         if self.kind.0 == Queue::Redis {
             let mut redis = self.redis().await?;
@@ -65,7 +65,7 @@ impl System {
         Ok(received.len())
     }
 
-    /// The bodies of the messages that ended among the dead letters.
+    /// Returns the bodies of the dead letters.
     pub async fn dead_letters(&self) -> Result<Vec<String>> {
         if self.kind.0 == Queue::Redis {
             let members: Vec<String> = self.redis().await?.lrange(DEAD, 0, -1).await?;

@@ -1,5 +1,4 @@
-//! What a test may do to a running system: look inside, kill its processes, hold its parts still, and call its
-//! functions past the parts that would.
+//! Controls a running system for tests: looks inside, kills processes, holds parts still, and calls functions directly.
 
 use std::path::Path;
 
@@ -19,13 +18,13 @@ use crate::{
 };
 
 impl System {
-    /// The Gemini stand-in's address, for its controls. The real one's has none.
+    /// Returns the Gemini stand-in's address, for its controls. The real one's has none.
     pub fn gemini_url(&self) -> Result<&str> {
         let url = self.gemini.as_ref().map(|gemini| gemini.url.as_str());
         url.context("this system asks the real Gemini")
     }
 
-    /// Lays down how the coming calls of Gemini go; see [`crate::stand_ins::gemini::script::Outcome`].
+    /// Scripts the outcomes of the next calls of Gemini; see [`crate::stand_ins::gemini::script::Outcome`].
     pub async fn script(&self, outcomes: &Value) -> Result<()> {
         let url = format!("{}/_script", self.gemini_url()?);
         let answer = self.client.post(url).json(outcomes).send().await?;
@@ -35,30 +34,30 @@ impl System {
         Ok(())
     }
 
-    /// The bodies that Gemini received.
+    /// Returns the bodies that Gemini received.
     pub async fn gemini_calls(&self) -> Result<Vec<Value>> {
         let url = format!("{}/_calls", self.gemini_url()?);
         Ok(self.client.get(url).send().await?.json().await?)
     }
 
-    /// The Stripe stand-in's address, for its controls. The real one's has none.
+    /// Returns the Stripe stand-in's address, for its controls. The real one's has none.
     pub fn stripe_url(&self) -> Result<&str> {
         let url = self.stripe.as_ref().map(|stripe| stripe.url.as_str());
         url.context("this system asks the real Stripe")
     }
 
-    /// A connection to this system's database.
+    /// Connects to this system's database.
     pub async fn database(&self) -> Result<tokio_postgres::Client> {
         connect(&self.variables["DATABASE_URL"]).await
     }
 
-    /// The processes of a function, idle or busy. A function has none before its first request, and after one died it
-    /// gets another by the next request.
+    /// Returns the processes of a function, idle or busy. A function has none before its first request, and after one
+    /// died it gets another by the next request.
     pub fn pids(&self, function: &str) -> Vec<u32> {
         self.functions.pids(function)
     }
 
-    /// Kills every process of a function by SIGKILL and says how many there were.
+    /// Kills every process of a function by SIGKILL and returns how many there were.
     pub fn kill(&self, function: &str) -> Result<usize> {
         let pids = self.pids(function);
         for pid in pids
@@ -70,12 +69,13 @@ impl System {
         Ok(pids.len())
     }
 
-    /// The delivery of wake-ups. `let paused = system.deliveries().pause().await;` holds it until `paused` is dropped.
+    /// Returns the gate of deliveries. `let paused = system.deliveries().pause().await;` holds it until `paused` is
+    /// dropped.
     pub fn deliveries(&self) -> &Gate {
         &self.pump.deliveries
     }
 
-    /// The scheduled calls, like the sweep.
+    /// Returns the gate of scheduled calls, like the sweep.
     pub fn schedules(&self) -> &Gate {
         &self.pump.schedules
     }
@@ -90,7 +90,7 @@ impl System {
         self.invoke(function, &scheduled_event(function)).await
     }
 
-    /// Delivers message bodies as one batch, past the queue, and gives what the consumer returns. Their ids are their
+    /// Delivers message bodies as one batch, past the queue, and returns the consumer's result. Their ids are their
     /// numbers from 0.
     pub async fn deliver(&self, bodies: &[String]) -> Result<Value> {
         let message = |(number, body): (usize, &String)| Message {
@@ -109,10 +109,7 @@ impl System {
         self.deliver(&[self.wake_up(chatroom).await?]).await
     }
 
-    /// The queue message that wakes a chatroom.
-    ///
-    /// # Errors
-    /// When there is no such room.
+    /// Makes the queue message that wakes a chatroom.
     pub async fn wake_up(&self, chatroom: &str) -> Result<String> {
         let sql = "select user_id::text from chatrooms where id = $1::text::uuid";
         let database = self.database().await?;
@@ -120,22 +117,22 @@ impl System {
         Ok(json!({ "user_id": owner, "chatroom_id": chatroom }).to_string())
     }
 
-    /// The queue's URL. That of its dead-letter queue is the same with `-dead` at its end.
+    /// Returns the queue's URL. That of its dead-letter queue is the same with `-dead` at its end.
     pub fn queue_url(&self) -> &str {
         &self.variables["QUEUE_URL"]
     }
 
-    /// Prints what the functions print from now on.
+    /// Prints the functions' output from now on.
     pub fn show_logs(&self) {
         self.logs.show(true);
     }
 
-    /// Prints no more why processes died, for who kills them.
+    /// Stops printing why processes died, for tests that kill them.
     pub fn hide_logs(&self) {
         self.logs.silence();
     }
 
-    /// Where the logs are, a file for each function.
+    /// Returns the directory of the logs, which has a file for each function.
     pub fn logs(&self) -> &Path {
         self.logs.directory()
     }

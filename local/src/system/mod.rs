@@ -1,4 +1,4 @@
-//! One running system: gateway, functions, queue and Gemini, with data of its own.
+//! Runs one system: gateway, functions, queue and Gemini, with data of its own.
 
 mod contents;
 mod controls;
@@ -134,17 +134,17 @@ impl System {
         })
     }
 
-    /// Where the API is, for example `system.url("/chatroom")`.
+    /// Returns the URL of a path of the API, for example `system.url("/chatroom")`.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.gateway.url)
     }
 
-    /// A client for it.
+    /// Returns a client for the API.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The functions' variables and `API_URL`.
+    /// Returns the functions' variables and `API_URL`.
     pub fn variables(&self) -> Variables {
         let mut variables = self.variables.clone();
         variables.insert("API_URL".into(), self.gateway.url.clone());
@@ -172,7 +172,7 @@ impl Drop for System {
     }
 }
 
-/// Makes the system's own database, queue and table, and gives the variables that name them.
+/// Makes the system's own database, queue and table, and returns the variables that name them.
 pub async fn make_data(services: &Services, name: &str) -> Result<Variables> {
     let (database_url, queue_url, ()) = tokio::try_join!(
         services.create_database(name),

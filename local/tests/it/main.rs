@@ -1,4 +1,4 @@
-//! The system over HTTP, as its users meet it, on both kinds of queue and state store.
+//! Tests the system over HTTP, as its users meet it, on both kinds of queue and state store.
 //!
 //! | Folder | What it tests |
 //! | --- | --- |

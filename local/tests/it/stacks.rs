@@ -1,4 +1,5 @@
-//! The systems that the rules share. Each is started by the first rule that asks for it, and ends with the process.
+//! Starts the systems that the rules share. Each is started by the first rule that asks for it, and ends with the
+//! process.
 
 use std::sync::LazyLock;
 
@@ -11,7 +12,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::Mutex};
 
-/// What a Basic user may post in a day.
+/// The number of messages of a Basic user in a day.
 pub const DAILY: i64 = 15;
 
 /// The secrets of the webhook, of which one is about to go.
@@ -46,21 +47,21 @@ pub struct Shared {
     turn: Option<(Mutex<()>, Paused)>,
 }
 
-/// Wake-ups in SQS, state in `DynamoDB`.
+/// Returns the system with wake-ups in SQS and state in `DynamoDB`.
 pub fn sqs() -> &'static Shared {
     static SHARED: LazyLock<Shared> =
         LazyLock::new(|| Shared::start(settings(Queue::Sqs, State::Dynamodb)));
     &SHARED
 }
 
-/// Wake-ups and state in Redis.
+/// Returns the system with wake-ups and state in Redis.
 pub fn redis() -> &'static Shared {
     static SHARED: LazyLock<Shared> =
         LazyLock::new(|| Shared::start(settings(Queue::Redis, State::Redis)));
     &SHARED
 }
 
-/// For rules that script what Stripe answers or hold its deliveries back.
+/// Returns the system for rules that script Stripe or hold its deliveries back.
 pub fn alone() -> &'static Shared {
     static SHARED: LazyLock<Shared> = LazyLock::new(|| {
         let settings = settings(Queue::Sqs, State::Dynamodb).with("SYNC_AFTER_SECONDS", 0);

@@ -1,4 +1,4 @@
-//! Stopping workers at chosen points, and seeing that they stopped there.
+//! Stops workers at chosen points, and checks that they stopped there.
 //!
 //! The points are made from outside: a row lock that a test holds keeps a worker's statement waiting.
 
@@ -16,12 +16,12 @@ pub const CLAIM: &str = "asked = asked + 1";
 pub const SETTLE: &str = "status = 'answered'";
 pub const DEFER: &str = "set status = 'queued', not_before";
 
-/// A process by its number.
+/// Names a process by its number.
 pub fn process(pid: u32) -> Pid {
     Pid::from_raw(pid.cast_signed()).unwrap()
 }
 
-/// Kills the processes of a function by SIGKILL. There was at least one, and all are gone.
+/// Kills the processes of a function by SIGKILL, at least one, and waits until all are gone.
 pub async fn kill(stack: &Stack, function: &str) {
     let pids = stack.system.pids(function);
     assert!(!pids.is_empty(), "{function} has no process to kill");
@@ -50,7 +50,7 @@ pub async fn without_workers(stack: &Stack) -> Paused {
     paused
 }
 
-/// The id at the end of a path.
+/// Returns the id at the end of a path.
 pub fn id(path: &str) -> &str {
     path.rsplit('/').next().unwrap()
 }
@@ -76,7 +76,7 @@ impl Held {
         .await
     }
 
-    /// Holds what a statement locks.
+    /// Holds the rows that a statement locks.
     pub async fn locking(stack: &Stack, sql: &str) -> Self {
         let client = stack.database().await;
         client
@@ -128,7 +128,7 @@ pub async fn swept(stack: &Stack, user: &User<'_>, message: &str) -> Value {
     .await
 }
 
-/// Everything that is stored of a message, in one number.
+/// Hashes the row of a message.
 pub async fn content(stack: &Stack, message: &str) -> String {
     let sql = "select md5(messages::text) from messages where id";
     stack.value(&format!("{sql} = '{}'", id(message))).await
@@ -151,7 +151,7 @@ pub async fn until_logged(stack: &Stack, function: &str, parts: [&str; 2]) {
     until(&format!("{parts:?} in {}", log.display()), logged).await;
 }
 
-/// A system like this one whose functions reach queue and state store through proxies.
+/// Starts a system like this one whose functions reach queue and state store through proxies.
 pub async fn behind_proxies(stack: &Stack) -> (Stack, [Proxy; 2]) {
     let services = Stack::services();
     let aws = Proxy::before(&services.aws.endpoint).unwrap();

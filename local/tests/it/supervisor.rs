@@ -1,4 +1,4 @@
-//! The local stack does what Lambda, API Gateway and SQS would, where a test or a developer relies on it.
+//! Tests that the local stack acts as Lambda, API Gateway and SQS do, where a test or a developer relies on it.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn a_path_or_method_without_a_route_is_not_found() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_killed_process_hears_of_it_and_the_next_one_gets_another() {
+async fn a_caller_of_a_killed_process_gets_an_error_and_the_next_one_another_process() {
     let stack = start().await;
     let user = stack.user().await;
     let room = user.room().await;

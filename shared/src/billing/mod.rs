@@ -1,8 +1,8 @@
-//! Payments: who pays is a customer of Stripe's, and what a user gets follows from what Stripe says now.
+//! Sells Pro through Stripe. A user's plan follows from the subscription as Stripe returns it now.
 //!
-//! [`Payments`] asks Stripe, [`refresh`] stores what it says, and a webhook, verified by
-//! its [signature](SigningSecrets), tells when to ask. A Stripe event is
-//! a hint, not a fact: nothing of its content is stored as ours.
+//! [`Payments`] asks Stripe, [`refresh`] stores the response, and a webhook, verified by its
+//! [signature](SigningSecrets), tells when to ask. A Stripe event is a hint, not a fact: nothing of its content is
+//! stored as ours.
 
 mod signature;
 mod stripe;
@@ -31,18 +31,18 @@ pub struct CustomerId(pub String);
 pub struct CheckoutSession {
     /// Its id.
     pub id: String,
-    /// Where it is, for as long as it is open. Nobody can pay on one that was paid or that expired.
+    /// Its address while it is open. Nobody can pay on one that was paid or that expired.
     pub url: Option<String>,
 }
 
-/// What Stripe says about a subscription.
+/// A subscription as Stripe returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     /// Its id.
     pub id: String,
-    /// Stripe's word for how it stands: `active`, `past_due`, `canceled`. New words may come.
+    /// Stripe's status: `active`, `past_due`, `canceled`. New ones may come.
     pub status: String,
-    /// Until when it is paid, or was to be paid.
+    /// The end of the period that is paid, or was to be paid.
     pub current_period_end: Option<OffsetDateTime>,
     /// Whether it ends with the period instead of being renewed.
     pub cancel_at_period_end: bool,
@@ -51,28 +51,28 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Whether it is over for good. One that is merely unpaid is not: it comes back with a payment, so that nobody
-    /// should be sold a second one.
+    /// Tells whether it is over for good. One that is merely unpaid is not: a payment brings it back, so nobody should
+    /// be sold a second one.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         matches!(self.status.as_str(), "canceled" | "incomplete_expired")
     }
 
-    /// Whether its first payment is still to come. The page on which it was begun may ask for another card.
+    /// Tells whether its first payment is still to come. The page on which it was begun may ask for another card.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         self.status == "incomplete"
     }
 }
 
-/// Why Stripe did not do what it was asked.
+/// Why a request to Stripe failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be reached, does not answer in time, or has too much to do.
+    /// Stripe cannot be reached, does not respond in time, or is overloaded.
     #[error("Stripe is unavailable")]
     Unavailable(#[source] Source),
-    /// What Stripe keeps under this idempotency key is an error, or the answer to another request, and it would answer
-    /// the same again. Another attempt needs another key.
+    /// Stripe keeps an error, or the response to another request, under this idempotency key and would repeat it.
+    /// Another attempt needs another key.
     #[error("the idempotency key is spent")]
     KeySpent(#[source] Source),
     /// The customer was deleted, and every subscription with it. It never comes back.
@@ -93,7 +93,7 @@ impl From<Error> for crate::Error {
     }
 }
 
-/// What is for sale, and where the payment page leads back to.
+/// The price for sale, and the addresses the payment page leads back to.
 pub struct Offer {
     price: String,
     success_url: String,
@@ -101,7 +101,7 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// The offer that the environment describes.
+    /// Reads the offer from the environment.
     ///
     /// # Errors
     /// When a variable is missing.
@@ -118,7 +118,7 @@ impl Offer {
 pub struct ProPrices(Vec<String>);
 
 impl ProPrices {
-    /// The prices in `STRIPE_PRO_PRICE_ID`: one, or several with commas in between.
+    /// Reads the prices in `STRIPE_PRO_PRICE_ID`: one, or several with commas in between.
     ///
     /// # Errors
     /// When the variable is missing or holds no price.
@@ -141,7 +141,7 @@ impl ProPrices {
     }
 }
 
-/// How many pages of each kind a user may ask Stripe for in an hour: `STRIPE_PAGES_PER_USER_HOUR`, by default 20. Each
+/// Limits how many pages of each kind a user may ask for in an hour: `STRIPE_PAGES_PER_USER_HOUR`, by default 20. Each
 /// takes some requests to Stripe, which allows 100 a second for all users together.
 ///
 /// # Errors
@@ -155,7 +155,7 @@ pub fn page_limit() -> Result<Limit, ConfigError> {
     })
 }
 
-/// Where a page of Stripe's leads back to when there is nothing more to do on it.
+/// Reads the address that a page of Stripe's leads back to when the user leaves it.
 ///
 /// # Errors
 /// When `CHECKOUT_CANCEL_URL` is missing.

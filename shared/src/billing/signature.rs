@@ -1,5 +1,5 @@
-//! Stripe's webhook signature: `Stripe-Signature: t=…,v1=…[,v1=…]`, where `v1` is the HMAC-SHA-256, with the endpoint's
-//! secret as its key, of the timestamp, a full stop and the body as it came
+//! Verifies Stripe's webhook signature: `Stripe-Signature: t=…,v1=…[,v1=…]`, where `v1` is the HMAC-SHA-256, with the
+//! endpoint's secret as its key, of the timestamp, a full stop and the body as it came
 //! (<https://docs.stripe.com/webhooks#verify-manually>).
 //!
 //! It is verified before the body is looked at. While a secret rolls, two are valid, and Stripe signs with both.
@@ -11,10 +11,10 @@ use time::OffsetDateTime;
 
 use crate::config::{self, ConfigError};
 
-/// How far the time of signing may be from now, in seconds: an old event, recorded by somebody, must not work again.
+/// Limits how far the time of signing may be from now, in seconds: an event that somebody recorded must not work later.
 const TOLERANCE_SECONDS: u64 = 300;
 
-/// Why a body is not known to be Stripe's.
+/// Why a signature does not prove that a body is Stripe's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Forged {
     /// There is no signature, or it cannot be read.
@@ -38,7 +38,7 @@ impl From<Forged> for crate::Error {
 pub struct SigningSecrets(Vec<SecretString>);
 
 impl SigningSecrets {
-    /// The secrets in `STRIPE_WEBHOOK_SECRET`: one, or while it rolls several, with commas in between.
+    /// Reads the secrets in `STRIPE_WEBHOOK_SECRET`: one, or while it rolls several, with commas in between.
     ///
     /// # Errors
     /// When the variable is missing or holds no secret.
@@ -106,7 +106,7 @@ impl SigningSecrets {
     }
 }
 
-/// 32 bytes in hexadecimal.
+/// Reads 32 bytes in hexadecimal.
 fn decode_hex(text: &str) -> Option<[u8; 32]> {
     let text = text.as_bytes();
     if text.len() != 64 {
@@ -122,7 +122,7 @@ fn decode_hex(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    //! What is accepted as Stripe's, with values made outside of this program:
+    //! Tests signatures that were made outside of this program:
     //! `printf '1700000000.{"id":"evt_1"}' | openssl dgst -sha256 -hmac whsec_one`.
 
     use super::*;

@@ -1,4 +1,4 @@
-//! Storing what Stripe says about a subscription.
+//! Stores observations of a subscription, numbered so that a slow one cannot replace a newer one.
 //!
 //! Whatever gives reason to observe a subscription (an event, the hourly run, a checkout) raises the **number** of
 //! observations of its row before Stripe is asked, and an observation is stored only over one with a lower number. So a
@@ -13,10 +13,10 @@
 use super::{CustomerId, Error, Payments, ProPrices, Subscription};
 use crate::{Result, database::Database};
 
-/// Marks the event as handled together with what was learned from it: an event is handled exactly when its effect is
-/// stored. A customer of whom no user is known is nobody's business here.
+/// Stores an observation and marks its event as handled, so that an event is handled exactly when its effect is stored.
+/// Does nothing for a customer that no user has.
 ///
-/// Who stays late is late since the first unpaid invoice, not the newest.
+/// `past_due_since` stays at the first unpaid invoice while further ones fall due.
 const STORE: &str = "
     -- $1 customer, $2 event, $3 number, $4 subscription, $5 status, $6 period end, $7 ends then, $8 past due since
     with event as (
@@ -41,12 +41,12 @@ pub struct Observation<'a> {
     pub customer: CustomerId,
     /// Its number among those of the customer's row.
     pub number: i64,
-    /// The id of the event that gave reason to observe.
+    /// The id of the event that caused it.
     pub event: Option<&'a str>,
 }
 
-/// Asks Stripe for the Pro subscription of a customer and stores the answer. The event that gave reason to is handled
-/// then.
+/// Asks Stripe for the Pro subscription of a customer, stores the response, and marks the event that caused it as
+/// handled.
 ///
 /// # Errors
 /// When Stripe or Postgres fails. Nothing is stored then, and the event is not handled.
@@ -88,7 +88,7 @@ pub async fn refresh(
     Ok(subscription)
 }
 
-/// No number is needed: a deleted customer stays deleted. The next attempt makes another one.
+/// Removes a deleted customer from its row, without a number: it stays deleted. The next attempt makes another one.
 const FORGET: &str = "
     with event as (
         update stripe_events set handled_at = now() where id = $2 and handled_at is null

@@ -1,4 +1,5 @@
-//! Postgres: one connection for each execution environment, opened when first needed and reopened when lost.
+//! Runs statements on Postgres over one connection for each execution environment, opened when first needed and
+//! reopened when lost.
 //!
 //! A frozen environment loses its sockets without noticing. A connection that was idle for long is therefore tried
 //! before it is used, and a statement whose connection turns out to be closed is sent once more on a new one. Whether
@@ -39,25 +40,25 @@ use crate::{
     tls::{self, Roots},
 };
 
-/// How long a connection may take to open, and a statement to answer.
+/// Limits how long a connection may take to open, and a statement to return.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a cancelled statement may take to end.
+/// Limits how long a cancelled statement may take to end.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often a statement that Postgres undid is repeated, after a pause of up to this, which doubles every time.
+/// Limits how often a statement that Postgres undid is repeated, after a pause of up to this, which doubles every time.
 const REPETITIONS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// A connection that was idle for this long is tried before it is used, for as long as [`CHECK_TIMEOUT`].
+/// Says after how much idle time a connection is tried before it is used, for as long as [`CHECK_TIMEOUT`].
 const IDLE: Duration = Duration::from_secs(30);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Postgres cannot be reached or does not answer in time.
+    /// Postgres cannot be reached or does not respond in time.
     #[error("Postgres is unavailable")]
     Unavailable(#[source] Source),
     /// The statement met a unique key that another one stored meanwhile; nothing was written.
@@ -93,7 +94,7 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
-/// What a failed attempt leaves to do.
+/// Says what a failed attempt leaves to do.
 enum Failure {
     /// The connection is gone, or its server cannot write any more.
     Lost(Error),
@@ -118,7 +119,7 @@ struct Connection {
 }
 
 impl Database {
-    /// The database at `DATABASE_URL`, whose certificate `DATABASE_ROOTS` vouch for. Nothing is opened yet.
+    /// Configures the database at `DATABASE_URL`, whose certificate `DATABASE_ROOTS` verify. Nothing is opened yet.
     ///
     /// # Errors
     /// When the URL is missing or not one of Postgres, or the roots are neither known ones nor certificates.
@@ -132,7 +133,7 @@ impl Database {
         })
     }
 
-    /// The database at `MIGRATE_DATABASE_URL` or, when it is not set, at `DATABASE_URL`. Migrations hold a lock of
+    /// Configures the database at `MIGRATE_DATABASE_URL` or, without one, at `DATABASE_URL`. Migrations hold a lock of
     /// their session, which does not work through a pooler that shares sessions, so their URL can lead around it. The
     /// pooler and the database behind it may have certificates of different authorities: those of both are trusted.
     ///
@@ -148,7 +149,7 @@ impl Database {
         }
     }
 
-    /// The database at `url`. Nothing is opened yet.
+    /// Configures the database at `url`. Nothing is opened yet.
     ///
     /// # Errors
     /// When it is not a Postgres URL.
@@ -167,7 +168,7 @@ impl Database {
         })
     }
 
-    /// The same database over a connection of its own.
+    /// Copies the configuration, without the connection.
     #[must_use]
     pub fn another_connection(&self) -> Self {
         Self {
@@ -259,7 +260,7 @@ impl Database {
         }
     }
 
-    /// Leaves a connection to those who still wait on it.
+    /// Leaves a lost connection to the statements that still wait on it: the next one opens another.
     async fn forget(&self, client: &Arc<Client>) {
         let mut connection = self.connection.lock().await;
         if connection
@@ -270,7 +271,7 @@ impl Database {
         }
     }
 
-    /// The open connection, or a new one when there is none that works.
+    /// Returns the open connection, or a new one when there is none that works.
     async fn client(&self) -> Result<Arc<Client>, Error> {
         let mut connection = self.connection.lock().await;
         if let Some(open) = connection.as_mut() {
@@ -349,7 +350,7 @@ mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
-/// The number of the newest migration.
+/// Returns the number of the newest migration.
 #[must_use]
 pub fn schema_version() -> i32 {
     let migrations = embedded::migrations::runner();

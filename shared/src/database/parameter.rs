@@ -12,7 +12,7 @@ use crate::domain::{
 
 /// A value that can be a statement's parameter.
 pub trait Parameter: ToSql + Sync {
-    /// The Postgres type that the value is sent as.
+    /// Returns the Postgres type that the value is sent as.
     fn sql_type(&self) -> Type;
 }
 

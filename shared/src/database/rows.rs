@@ -1,4 +1,4 @@
-//! Rows as the product's nouns, by column name.
+//! Reads rows as the domain's types, by column name.
 
 use tokio_postgres::{
     Row,

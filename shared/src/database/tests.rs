@@ -1,4 +1,4 @@
-//! What becomes of statements that wait, collide or meet another server.
+//! Tests statements that wait, collide or meet another server.
 
 use super::*;
 use crate::testing;

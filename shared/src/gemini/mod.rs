@@ -123,8 +123,8 @@ impl Gemini {
         })
     }
 
-    /// Asks for the reply to `prompt` after the turns of `history`, oldest first, and appends it to `draft` as it comes.
-    /// Takes no longer than `ANSWER_TIMEOUT_SECONDS`.
+    /// Asks for the reply to `prompt` after the turns of `history`, oldest first, and appends it to `draft` as it
+    /// comes. Takes no longer than `ANSWER_TIMEOUT_SECONDS`.
     pub async fn ask(&self, history: &[Turn], prompt: &str, draft: &Draft) -> Outcome {
         match timeout(self.timeout, self.stream(history, prompt, draft)).await {
             Ok(Ok(outcome)) => outcome,

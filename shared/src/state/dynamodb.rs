@@ -1,4 +1,4 @@
-//! The state store over one DynamoDB table: partition key `key`, and `expires_at` as its TTL attribute.
+//! Keeps state in one DynamoDB table: partition key `key`, and `expires_at` as its TTL attribute.
 //!
 //! Every operation is one conditional request. DynamoDB removes expired items hours late, so every condition looks at
 //! `expires_at` itself. Times are whole seconds, rounded up: an item never ends early, and less than a second late.
@@ -118,7 +118,7 @@ impl DynamoDb {
     }
 
     /// Adds one to the window, which begins with the first. A window that is over may still lie there, and is replaced
-    /// by a new one; whoever loses the race for that adds to the winner's.
+    /// by a new one; a call that loses the race for that adds to the winner's.
     pub async fn count(&self, key: &str, limit: u32, window: Duration) -> Result<Count> {
         if limit == 0 {
             return Ok(Count::Over(window));
@@ -216,8 +216,8 @@ enum Added {
     No(u64),
 }
 
-/// Whether the condition held. An SDK retry after a lost answer can report a write of ours as a failed condition:
-/// callers then see "not done", which is the safe side for codes and limits.
+/// Tells whether the condition held. An SDK retry after a lost response can report a write of ours as a failed
+/// condition: callers then see "not done", which is the safe side for codes and limits.
 fn held<T, E>(answer: Result<T, E>) -> Result<bool>
 where
     aws_sdk_dynamodb::Error: From<E>,
@@ -252,7 +252,7 @@ fn end_of(ttl: Duration) -> AttributeValue {
     AttributeValue::N(seconds(ttl).to_string())
 }
 
-/// The time `after` now, in seconds since 1970: the present rounded down, a later time rounded up.
+/// Returns the time `after` now in seconds since 1970: the present rounded down, a later time rounded up.
 fn seconds(after: Duration) -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

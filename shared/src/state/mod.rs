@@ -1,9 +1,9 @@
-//! The state store: what is short-lived and must be decided atomically. One-time codes, limits and caches.
+//! Stores what is short-lived and must be decided atomically: one-time codes, limits and caches.
 //!
 //! The contract, for every adapter:
 //! - each operation is atomic under any concurrency, and reads what was written last;
 //! - an item whose time is over counts as absent, whether or not it was removed yet;
-//! - a store that does not answer is [`Error::Unavailable`](crate::Error::Unavailable), never "absent" or "allowed".
+//! - a store that does not respond is [`Error::Unavailable`](crate::Error::Unavailable), never "absent" or "allowed".
 
 mod dynamodb;
 mod redis;
@@ -33,29 +33,29 @@ pub enum Choice {
     Redis,
 }
 
-/// How often something may happen in a window of time, which starts with the first time.
+/// Limits how often something may happen in a window of time, which starts with the first time.
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {
     /// A short name: `codes-per-number`.
     pub policy: &'static str,
-    /// What to tell who reached it.
+    /// The detail of the 429.
     pub detail: &'static str,
-    /// How often.
+    /// How many times.
     pub times: u32,
-    /// In how long.
+    /// The length of the window.
     pub window: Duration,
 }
 
-/// What came of counting.
+/// The outcome of counting.
 enum Count {
-    /// It was within the limit, and was counted.
+    /// Counted, within the limit.
     Within,
-    /// It was not; the window ends after this time.
+    /// Not counted, as the limit is reached until the window ends after this time.
     Over(Duration),
 }
 
 impl StateStore {
-    /// The store that the environment describes. Nothing is opened yet.
+    /// Configures the store that `STATE` names. Nothing is opened yet.
     ///
     /// # Errors
     /// When `STATE` is no known choice, or a variable of the chosen store is missing.
@@ -64,7 +64,7 @@ impl StateStore {
         Self::open(config::choice("STATE", &choices)?.unwrap_or(Choice::DynamoDb))
     }
 
-    /// The chosen store, as the environment describes it.
+    /// Configures the chosen store from its variables.
     ///
     /// # Errors
     /// When a variable of it is missing or malformed.
@@ -75,10 +75,10 @@ impl StateStore {
         }))
     }
 
-    /// The value of `key`, if it has one.
+    /// Returns the value of `key`, if it has one.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn get(&self, key: &str) -> Result<Option<String>> {
         match &self.0 {
             Backend::DynamoDb(store) => store.get(key).await,
@@ -86,10 +86,10 @@ impl StateStore {
         }
     }
 
-    /// Stores `value` for `ttl` if `key` has none, and says whether it did.
+    /// Stores `value` for `ttl` if `key` has none, and returns whether it did.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn put_if_absent(&self, key: &str, value: &str, ttl: Duration) -> Result<bool> {
         match &self.0 {
             Backend::DynamoDb(store) => store.put_if_absent(key, value, ttl).await,
@@ -97,10 +97,10 @@ impl StateStore {
         }
     }
 
-    /// Replaces the value of `key` for `ttl` if it is `expected`, and says whether it did.
+    /// Replaces the value of `key` for `ttl` if it is `expected`, and returns whether it did.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn replace_if(
         &self,
         key: &str,
@@ -114,10 +114,10 @@ impl StateStore {
         }
     }
 
-    /// Removes `key` if its value is `expected`, and says whether it did. Of many callers, one is told so.
+    /// Removes `key` if its value is `expected`, and returns whether it did: true for one of many callers at once.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn remove_if(&self, key: &str, expected: &str) -> Result<bool> {
         match &self.0 {
             Backend::DynamoDb(store) => store.remove_if(key, expected).await,
@@ -128,7 +128,7 @@ impl StateStore {
     /// Removes `key`, whatever its value.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn remove(&self, key: &str) -> Result<()> {
         match &self.0 {
             Backend::DynamoDb(store) => store.remove(key).await,
@@ -140,7 +140,7 @@ impl StateStore {
     ///
     /// # Errors
     /// - [`Error::OverLimit`] when it would,
-    /// - when the store does not answer.
+    /// - when the store does not respond.
     pub async fn count(&self, key: &str, limit: &Limit) -> Result<()> {
         let count = match &self.0 {
             Backend::DynamoDb(store) => store.count(key, limit.times, limit.window).await?,

@@ -1,4 +1,4 @@
-//! The state store over Redis: each operation is one script, so it is atomic, and Redis removes what has expired.
+//! Keeps state in Redis: each operation is one script, so it is atomic, and Redis removes what has expired.
 //!
 //! Scripts may run twice when a connection is lost. A write that then finds its own first run reports "not done", and a
 //! count may count twice: the safe side for codes and limits.
@@ -116,7 +116,7 @@ impl Redis {
     }
 }
 
-/// The server may be shared with the queue.
+/// Names a key apart from the queue's, which may share the server.
 fn name(key: &str) -> String {
     format!("state:{key}")
 }

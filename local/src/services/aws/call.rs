@@ -1,4 +1,4 @@
-//! Calls of AWS services over their JSON, REST and form protocols.
+//! Calls AWS services over their JSON, REST and form protocols.
 
 use anyhow::{Context, Result, bail};
 use reqwest::{Method, RequestBuilder, header::CONTENT_TYPE};

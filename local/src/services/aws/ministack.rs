@@ -1,4 +1,4 @@
-//! MiniStack: AWS on this machine.
+//! Runs MiniStack: AWS on this machine.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use crate::machine::{
     tools::Tools,
 };
 
-/// What it takes for granted.
+/// How strictly it checks callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strictness {
-    /// Whoever calls may do everything.
+    /// Every caller may do everything.
     Trusting,
     /// Signatures are checked, roles may do what their policies say, and every call is recorded.
     Enforcing,
@@ -22,7 +22,7 @@ pub enum Strictness {
 
 /// A running MiniStack.
 pub struct MiniStack {
-    /// Where it is.
+    /// Its address.
     pub endpoint: String,
     _server: Child,
     _group: Group,

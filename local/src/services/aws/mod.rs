@@ -1,5 +1,5 @@
-//! AWS as the stack sees it: MiniStack, or what `AWS_ENDPOINT_URL` names. It is asked by plain JSON requests: the SDKs
-//! take longer to compile than everything else here together.
+//! Calls AWS: MiniStack, or the endpoint that `AWS_ENDPOINT_URL` names. It sends plain JSON requests: the SDKs take
+//! longer to compile than everything else here together.
 
 mod call;
 mod ministack;
@@ -32,7 +32,7 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// The services at `endpoint`, with region and credentials of the environment or made-up ones.
+    /// Reaches the services at `endpoint`, with region and credentials of the environment or made-up ones.
     pub fn at(endpoint: String) -> Result<Self> {
         let variable = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
         Ok(Self {
@@ -45,7 +45,7 @@ impl Aws {
         })
     }
 
-    /// The variables that Lambda would set.
+    /// Returns the variables that Lambda would set.
     pub fn variables(&self) -> [(&'static str, String); 4] {
         [
             ("AWS_ENDPOINT_URL", self.endpoint.clone()),

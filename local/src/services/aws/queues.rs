@@ -1,4 +1,4 @@
-//! SQS queues.
+//! Makes, fills and empties SQS queues.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::Aws;
 
-/// As on AWS, where a queue's visibility timeout must exceed its function's. The triggers return failures sooner.
+/// The visibility timeout, which on AWS must exceed the function's timeout. The triggers return failures sooner.
 pub const VISIBILITY_TIMEOUT: Duration = Duration::from_mins(18);
 
-/// After this many receives a message goes to the dead-letter queue.
+/// The number of receives after which a message goes to the dead-letter queue.
 const MAX_RECEIVES: u32 = 5;
 
 /// A received message.
@@ -20,19 +20,19 @@ const MAX_RECEIVES: u32 = 5;
 pub struct Message {
     /// Its id.
     pub message_id: String,
-    /// What deletes it.
+    /// The handle that deletes it.
     pub receipt_handle: String,
     /// Its text.
     pub body: String,
     /// The checksum of its text.
     #[serde(rename = "MD5OfBody")]
     pub md5_of_body: String,
-    /// What the queue knows about it, such as `ApproximateReceiveCount`.
+    /// The queue's attributes of it, such as `ApproximateReceiveCount`.
     pub attributes: Map<String, Value>,
 }
 
 impl Aws {
-    /// Makes a queue and gives its URL. That of its dead-letter queue is the same with `-dead` at its end.
+    /// Makes a queue and returns its URL. That of its dead-letter queue is the same with `-dead` at its end.
     pub async fn create_queue(&self, name: &str, visibility_timeout: Duration) -> Result<String> {
         let dead = json!({"QueueName": format!("{name}-dead")});
         let dead = self.sqs("CreateQueue", &dead).await?;
@@ -57,7 +57,7 @@ impl Aws {
         Ok(())
     }
 
-    /// The attributes of a queue: numbers are texts too.
+    /// Reads the attributes of a queue: numbers are texts too.
     pub async fn queue_attributes(&self, url: &str) -> Result<Value> {
         let all = json!({"QueueUrl": url, "AttributeNames": ["All"]});
         Ok(self.sqs("GetQueueAttributes", &all).await?["Attributes"].take())

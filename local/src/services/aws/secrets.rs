@@ -1,4 +1,4 @@
-//! The secret that the template's functions get their secrets from.
+//! Makes the secret that the template reads.
 
 use anyhow::Result;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Aws;
 use crate::settings::Variables;
 
-/// What the secret holds.
+/// The members of the secret.
 const SECRETS: [&str; 6] = [
     "DATABASE_URL",
     "GEMINI_API_KEY",

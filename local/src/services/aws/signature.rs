@@ -1,4 +1,4 @@
-//! AWS Signature Version 4, as far as requests without a query string need it.
+//! Signs requests without a query string by AWS Signature Version 4.
 //!
 //! See <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 

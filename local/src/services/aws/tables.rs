@@ -1,4 +1,4 @@
-//! The state store's table in `DynamoDB`.
+//! Makes the state store's table in `DynamoDB`.
 
 use anyhow::Result;
 use serde_json::{Value, json};

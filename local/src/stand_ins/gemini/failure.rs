@@ -1,4 +1,4 @@
-//! Errors in the form of Google's APIs (<https://google.aip.dev/193>), pretty-printed as Gemini sends them.
+//! Makes errors in the form of Google's APIs (<https://google.aip.dev/193>), pretty-printed as Gemini sends them.
 
 use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
@@ -31,7 +31,7 @@ impl Failure {
         self
     }
 
-    /// A key that Google does not know.
+    /// Refuses a key that Google does not know.
     pub(super) fn wrong_key() -> Self {
         let message = "API key not valid. Please pass a valid API key.";
         let reason = json!({
@@ -44,14 +44,14 @@ impl Failure {
         )
     }
 
-    /// No key at all.
+    /// Refuses a call without a key.
     pub(super) fn no_key() -> Self {
         let message = "Method doesn't allow unregistered callers (callers without established identity). Please use \
                        API Key or other form of API consumer identity to call this API.";
         Self::new(403, message)
     }
 
-    /// A model that does not exist.
+    /// Refuses a model that does not exist.
     pub(super) fn unknown_model(model: &str, method: &str) -> Self {
         let message = format!(
             "models/{model} is not found for API version v1beta, or is not supported for {method}. \
@@ -60,7 +60,7 @@ impl Failure {
         Self::new(404, message)
     }
 
-    /// A body that the API's schema has no place for: pairs of a field and what is wrong with it.
+    /// Refuses a body that the API's schema has no place for, with pairs of a field and its fault.
     pub(super) fn violations(violations: &[(String, String)]) -> Self {
         let described = violations
             .iter()
@@ -77,7 +77,7 @@ impl Failure {
             .with("BadRequest", json!({"fieldViolations": described}))
     }
 
-    /// The failure that the script asks for, with its quota and its retry delay.
+    /// Fails as the script asks, with its quota and its retry delay.
     pub(super) fn scripted(code: u16, outcome: &Outcome, model: &str) -> Self {
         let mut failure = Self::new(code, "The script says so.");
         if let Some(quota) = &outcome.quota_id {

@@ -1,8 +1,8 @@
-//! A stand-in for the Gemini API with the real wire format: `generateContent`, `streamGenerateContent?alt=sse`,
+//! Stands in for the Gemini API with the real wire format: `generateContent`, `streamGenerateContent?alt=sse`,
 //! `countTokens` and the models. It refuses what Gemini refuses, in Gemini's words.
 //!
 //! A prompt is answered by `echo: ` and the prompt, unless the [script] says otherwise. Its controls, which the real
-//! one does not have: `POST`, `GET` and `DELETE /_script`, and `GET` and `DELETE /_calls`, the bodies received.
+//! one does not have: `POST` and `DELETE /_script`, and `GET` and `DELETE /_calls`, the bodies received.
 
 mod failure;
 mod models;
@@ -20,7 +20,7 @@ use axum::{
     http::StatusCode,
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
     serve::ListenerExt,
 };
 use serde::Deserialize;
@@ -60,12 +60,7 @@ impl Gemini {
             .route("/v1beta/models/{call}", get(models::get).post(call))
             .layer(from_fn(authenticate));
         let controls = Router::new()
-            .route(
-                "/_script",
-                get(rest_of_script)
-                    .post(extend_script)
-                    .delete(forget_script),
-            )
+            .route("/_script", post(extend_script).delete(forget_script))
             .route("/_calls", get(calls).delete(forget_calls));
         let routes = api
             .merge(controls)
@@ -81,7 +76,7 @@ impl Gemini {
 }
 
 impl Gemini {
-    /// The settings that name it.
+    /// Returns the variables that name it.
     pub fn variables(&self) -> [(String, String); 2] {
         [("GEMINI_URL", self.url.as_str()), ("GEMINI_API_KEY", KEY)]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -102,10 +97,6 @@ async fn extend_script(
     let Json(outcomes) = outcomes.map_err(|error| bad(error.body_text()))?;
     lock(&model.script).extend(outcomes).map_err(bad)?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn rest_of_script(State(model): State<Arc<Model>>) -> Json<Vec<Outcome>> {
-    Json(lock(&model.script).rest())
 }
 
 async fn forget_script(State(model): State<Arc<Model>>) -> StatusCode {
@@ -203,7 +194,7 @@ fn count_tokens(read: &Value) -> Result<Json<Value>, Failure> {
     })))
 }
 
-/// The text of the last turn, in a body that Gemini would accept. A turn without a role is the user's.
+/// Returns the text of the last turn of a body that Gemini would accept. A turn without a role is the user's.
 fn prompt(read: &Value) -> Result<String, Failure> {
     let bad = |message: String| Failure::new(400, message);
     let role = |content: &Value| content["role"].as_str().unwrap_or("user").to_owned();

@@ -1,4 +1,4 @@
-//! The models that the stand-in knows: `GET /v1beta/models` and `GET /v1beta/models/{model}`.
+//! Lists the models that the stand-in knows: `GET /v1beta/models` and `GET /v1beta/models/{model}`.
 
 use axum::{
     Json,

@@ -1,4 +1,4 @@
-//! The fields of a request, and what Google's JSON parser says of those that the API does not have.
+//! Reads the fields of a request, and refuses those that the API does not have in the words of Google's JSON parser.
 //!
 //! It takes names in `camelCase` and in `snake_case`, one value for a list of one, and enum names in any case
 //! (<https://protobuf.dev/programming-guides/json/>). The names are those of
@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-/// What a field holds.
+/// The kind of value that a field holds.
 #[derive(Clone, Copy)]
 enum Kind {
     One(Message),
@@ -16,7 +16,7 @@ enum Kind {
     Flag,
     /// A type and its names.
     Enum(&'static str, &'static [&'static str]),
-    /// Something that the stand-in does not look into.
+    /// A value that the stand-in does not look into.
     Opaque,
 }
 
@@ -149,10 +149,10 @@ const SAFETY_SETTING: Message = Message {
     ],
 };
 
-/// Fields that are wrong, each with what the parser says of it.
+/// Fields that are wrong, each with the parser's complaint.
 type Violations = Vec<(String, String)>;
 
-/// Reads a body, and gives it with every name in `snake_case` and a list wherever there may be several.
+/// Reads a body, and returns it with every name in `snake_case` and a list wherever there may be several.
 pub(super) fn read(body: &Value, message: Message) -> Result<Value, Violations> {
     let mut violations = Vec::new();
     let read = one(body, message, "", &mut violations);
@@ -262,62 +262,4 @@ fn snake_case(name: &str) -> String {
         snake.push(character.to_ascii_lowercase());
         snake
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn complaint(body: &Value) -> (String, String) {
-        read(body, GENERATE).unwrap_err().remove(0)
-    }
-
-    #[test]
-    fn both_spellings_and_single_values_are_read_alike() {
-        let camel = json!({"systemInstruction": {"parts": [{"text": "a"}]}, "contents": [{"parts": [{"text": "b"}]}],
-            "generationConfig": {"thinkingConfig": {"thinkingLevel": "LOW"}}});
-        let snake = json!({"system_instruction": {"parts": {"text": "a"}}, "contents": {"parts": {"text": "b"}},
-            "generation_config": {"thinking_config": {"thinking_level": "LOW"}}});
-        assert_eq!(read(&camel, GENERATE), read(&snake, GENERATE));
-        let lower = json!({"generationConfig": {"thinkingConfig": {"thinkingLevel": "low"}}});
-        assert!(read(&lower, GENERATE).is_ok());
-    }
-
-    #[test]
-    fn what_the_api_does_not_have_is_named_with_its_place() {
-        let (field, said) = complaint(&json!({"stream": true}));
-        assert_eq!(
-            (field.as_str(), said.as_str()),
-            (
-                "",
-                "Invalid JSON payload received. Unknown name \"stream\": Cannot find field."
-            )
-        );
-        let (field, said) = complaint(&json!({"contents": [{}, {"parts": [{"txt": "a"}]}]}));
-        assert_eq!(field, "contents[1].parts[0]");
-        assert!(
-            said.ends_with("Unknown name \"txt\" at 'contents[1].parts[0]': Cannot find field."),
-            "{said}"
-        );
-        let (_, said) = complaint(&json!({"systemInstruction": [{}]}));
-        assert!(
-            said.ends_with(
-                "\"systemInstruction\": Proto field is not repeating, cannot start list."
-            ),
-            "{said}"
-        );
-        let (_, said) = complaint(&json!({"generationConfig": {"maxOutputTokens": "many"}}));
-        assert_eq!(
-            said,
-            "Invalid value at 'generation_config.max_output_tokens' (TYPE_INT32), \"many\""
-        );
-        let (_, said) =
-            complaint(&json!({"generationConfig": {"thinkingConfig": {"thinkingLevel": "SOME"}}}));
-        assert!(
-            said.contains(".ThinkingConfig.ThinkingLevel), \"SOME\""),
-            "{said}"
-        );
-    }
 }

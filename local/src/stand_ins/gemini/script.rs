@@ -1,8 +1,8 @@
-//! The outcomes that tests lay down for coming calls, in order.
+//! Keeps the outcomes that tests script for the next calls, in order.
 
 use serde::{Deserialize, Serialize};
 
-/// How a call goes. Without anything set, it is answered by `echo: ` and the prompt; members may be combined.
+/// The outcome of a call. Without anything set, it is answered by `echo: ` and the prompt; members may be combined.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(
@@ -16,13 +16,13 @@ pub struct Outcome {
     /// The reply's text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// What the model thinks first, in parts that are not text of the reply.
+    /// The model's thoughts, in parts that are not text of the reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thoughts: Option<String>,
     /// How many pieces the text comes in, if not two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pieces: Option<usize>,
-    /// How long nothing comes.
+    /// The delay before anything comes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
     /// How long nothing comes between two pieces.
@@ -71,7 +71,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// What is laid down and was not used yet.
+/// The outcomes that were not used yet.
 #[derive(Debug, Default)]
 pub struct Script(Vec<Outcome>);
 
@@ -122,11 +122,6 @@ impl Script {
             None => Outcome::default(),
         }
     }
-
-    /// What is left.
-    pub fn rest(&self) -> Vec<Outcome> {
-        self.0.clone()
-    }
 }
 
 #[cfg(test)]
@@ -149,7 +144,6 @@ mod tests {
         assert_eq!(script.next("a storm").status, Some(503));
         assert_eq!(script.next("a storm").delay_ms, Some(5));
         assert_eq!(script.next("a storm"), Outcome::default());
-        assert!(script.rest().is_empty());
     }
 
     #[test]

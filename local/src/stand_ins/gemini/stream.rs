@@ -1,4 +1,4 @@
-//! A reply: whole, or as a stream of server-sent events, each a `GenerateContentResponse`.
+//! Sends a reply: whole, or as a stream of server-sent events, each a `GenerateContentResponse`.
 
 use std::{convert::Infallible, future::pending, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::{failure::Failure, script::Outcome};
 
-/// How many pieces a reply comes in, if the script does not say.
+/// The number of pieces a reply comes in, unless the script gives one.
 const PIECES: usize = 2;
 
 /// Waits as long as the outcome says.
@@ -21,7 +21,7 @@ pub(super) async fn wait(outcome: &Outcome) {
     sleep(Duration::from_millis(outcome.delay_ms.unwrap_or_default())).await;
 }
 
-/// What the outcome has the model say.
+/// The reply that an outcome asks for.
 pub(super) struct Reply {
     model: String,
     prompt_tokens: usize,
@@ -42,7 +42,7 @@ impl Reply {
         }
     }
 
-    /// The one response of `generateContent`.
+    /// Makes the one response of `generateContent`.
     pub(super) fn whole(&self, outcome: &Outcome) -> Result<Value, Failure> {
         if let Some(code) = outcome.error_in_stream.or(outcome.unframed_error) {
             return Err(Failure::scripted(code, outcome, &self.model));
@@ -61,7 +61,7 @@ impl Reply {
         Ok(last)
     }
 
-    /// Streams what the outcome says.
+    /// Streams the reply as the outcome asks.
     pub(super) fn stream(self, outcome: Outcome) -> Response {
         let events: Vec<_> = self.events(&outcome).iter().map(data).collect();
         let endless = if outcome.endless { usize::MAX } else { 0 };
@@ -95,7 +95,7 @@ impl Reply {
             .into_response()
     }
 
-    /// The responses, up to where the outcome breaks off.
+    /// Makes the responses, up to where the outcome breaks off.
     fn events(&self, outcome: &Outcome) -> Vec<Value> {
         if let Some(reason) = &outcome.block {
             let feedback = json!({"blockReason": reason, "safetyRatings": ratings("HIGH", true)});
@@ -153,7 +153,7 @@ impl Reply {
         events
     }
 
-    /// Adds what every response says. As in proto JSON, a count of nought is absent.
+    /// Adds the members of every response. As in proto JSON, a count of nought is absent.
     fn response(&self, mut members: Value, said: &str) -> Value {
         let counts = [
             ("promptTokenCount", self.prompt_tokens),
@@ -173,7 +173,7 @@ impl Reply {
     }
 }
 
-/// The connection ends after the last event, or never.
+/// Ends the connection after the last event, or never.
 fn end(hang: bool) -> impl Stream<Item = Bytes> {
     stream::once(async move {
         if hang {
@@ -187,7 +187,7 @@ fn data(response: &Value) -> Bytes {
     format!("data: {response}\r\n\r\n").into()
 }
 
-/// A response with one candidate. Without parts its content has a role only, as an empty STOP of Gemini's.
+/// Makes a response with one candidate. Without parts its content has a role only, as an empty STOP of Gemini's.
 fn candidate(parts: &[Value], finish: Option<&str>) -> Value {
     let mut candidate = json!({"content": {"role": "model"}, "index": 0});
     if !parts.is_empty() {
@@ -220,119 +220,7 @@ fn pieces(text: &str, count: usize) -> Vec<&str> {
     pieces
 }
 
-/// About as many as Gemini would count.
+/// Counts about as many tokens as Gemini would.
 pub(super) fn tokens(text: &str) -> usize {
     text.chars().count().div_ceil(4)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn made(outcome: &Outcome) -> Vec<Value> {
-        Reply::new("gemini", "grüße", &json!({"contents": []}), outcome).events(outcome)
-    }
-
-    fn text(events: &[Value]) -> String {
-        let parts = events
-            .iter()
-            .filter_map(|event| event["candidates"][0]["content"]["parts"].as_array());
-        let parts = parts.flatten().filter(|part| part["thought"] != true);
-        parts.filter_map(|part| part["text"].as_str()).collect()
-    }
-
-    #[test]
-    fn a_whole_reply_comes_in_pieces_and_says_why_it_ended() {
-        for pieces in [None, Some(1), Some(7), Some(100)] {
-            let events = made(&Outcome {
-                pieces,
-                ..Outcome::default()
-            });
-            assert_eq!(text(&events), "echo: grüße");
-            let (last, before) = events.split_last().unwrap();
-            assert_eq!(before.len(), pieces.unwrap_or(2).min(11) - 1);
-            assert!(
-                before
-                    .iter()
-                    .all(|event| event["candidates"][0].get("finishReason").is_none())
-            );
-            assert_eq!(last["candidates"][0]["finishReason"], "STOP");
-            assert!(last["usageMetadata"]["totalTokenCount"].as_u64() > Some(0));
-        }
-    }
-
-    #[test]
-    fn thoughts_come_first_and_are_counted_apart() {
-        let events = made(&Outcome {
-            thoughts: Some("Hm. A greeting.".into()),
-            ..Outcome::default()
-        });
-        assert_eq!(
-            events[0]["candidates"][0]["content"]["parts"][0]["thought"],
-            true
-        );
-        assert_eq!(text(&events), "echo: grüße");
-        let last = events.last().unwrap();
-        assert_eq!(last["usageMetadata"]["thoughtsTokenCount"], 4);
-        assert!(last["candidates"][0]["content"]["parts"][0]["thoughtSignature"].is_string());
-    }
-
-    #[test]
-    fn a_reply_may_end_without_text_or_without_content() {
-        let empty = made(&Outcome {
-            text: Some(String::new()),
-            ..Outcome::default()
-        });
-        assert_eq!(empty.len(), 1);
-        assert_eq!(
-            empty[0]["candidates"][0]["content"],
-            json!({"role": "model"})
-        );
-        let bare = made(&Outcome {
-            bare_end: true,
-            ..Outcome::default()
-        });
-        assert_eq!(text(&bare), "echo: grüße");
-        assert!(
-            bare.last().unwrap()["candidates"][0]
-                .get("content")
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn what_breaks_off_has_no_finish_reason() {
-        for outcome in [
-            Outcome {
-                cut: true,
-                ..Outcome::default()
-            },
-            Outcome {
-                hang: true,
-                ..Outcome::default()
-            },
-            Outcome {
-                endless: true,
-                ..Outcome::default()
-            },
-            Outcome {
-                error_in_stream: Some(503),
-                ..Outcome::default()
-            },
-            Outcome {
-                unframed_error: Some(503),
-                ..Outcome::default()
-            },
-        ] {
-            let events = made(&outcome);
-            assert_eq!(events.len(), 1);
-            assert!(!format!("{events:?}").contains("finishReason"));
-        }
-        let blocked = made(&Outcome {
-            block: Some("SAFETY".into()),
-            ..Outcome::default()
-        });
-        assert_eq!(blocked[0]["promptFeedback"]["blockReason"], "SAFETY");
-        assert!(blocked[0].get("candidates").is_none());
-    }
 }

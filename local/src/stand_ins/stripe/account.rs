@@ -1,4 +1,4 @@
-//! What the account holds: objects in Stripe's form, and the events about them.
+//! Keeps the account: objects in Stripe's form, and the events about them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,9 +20,9 @@ pub struct Account {
     objects: BTreeMap<String, Value>,
     /// The events in their order, each as it was first sent.
     pub events: Vec<(String, String)>,
-    /// What was called, in order.
+    /// The calls, in order.
     pub calls: Vec<Value>,
-    /// What a checkout session sells: a price, and the metadata of the subscription.
+    /// The cart of a checkout session: a price, and the metadata of the subscription.
     pub carts: HashMap<String, (String, Value)>,
     /// While deliveries are held, the ids of the events that wait.
     pub held: Option<Vec<String>>,
@@ -38,7 +38,7 @@ pub fn now() -> i64 {
 }
 
 impl Account {
-    /// An account that sells one price, besides `price_other`, and says the id of every event.
+    /// Makes an account that sells one price, besides `price_other`, and sends the id of every event.
     pub fn new(url: String, price: &str, new_events: UnboundedSender<String>) -> Self {
         let price_object = |price: &str| {
             json!({
@@ -68,7 +68,7 @@ impl Account {
         }
     }
 
-    /// A new id. Later ones sort behind earlier ones.
+    /// Makes an id. Later ones sort behind earlier ones.
     pub fn new_id(&mut self, prefix: &str) -> String {
         self.count += 1;
         format!("{prefix}_{:08}", self.count)
@@ -81,7 +81,7 @@ impl Account {
         object
     }
 
-    /// An object of a kind, to look at or to change. `param` is what named it.
+    /// Finds an object of a kind, which the parameter `param` named.
     pub fn find(&mut self, object: &str, id: &str, param: &str) -> Result<&mut Value, Failure> {
         let found = self
             .objects
@@ -90,7 +90,7 @@ impl Account {
         found.ok_or_else(|| Failure::missing(object, id, param))
     }
 
-    /// A customer that was not deleted.
+    /// Finds a customer that was not deleted.
     pub fn customer(&mut self, id: &str, param: &str) -> Result<&mut Value, Failure> {
         let customer = self.find("customer", id, param)?;
         if customer["deleted"] == true {
@@ -99,7 +99,7 @@ impl Account {
         Ok(customer)
     }
 
-    /// The objects of a kind, newest first.
+    /// Lists the objects of a kind, newest first.
     pub fn all(&self, object: &str) -> Vec<&Value> {
         let mut all: Vec<_> = self
             .objects
@@ -112,7 +112,7 @@ impl Account {
         all
     }
 
-    /// A page of the objects that `wanted` picks, of those in `created`, after or before an object.
+    /// Lists a page of the objects that `wanted` picks, of those in `created`, after or before an object.
     pub fn list(
         &self,
         object: &str,
@@ -161,7 +161,7 @@ impl Account {
         Ok(page)
     }
 
-    /// One object as an answer.
+    /// Expands an object for a response.
     pub fn show(&self, object: &Value, parameters: &Parameters) -> Answer {
         let mut object = object.clone();
         for name in parameters.expand() {
@@ -181,12 +181,12 @@ impl Account {
         }
     }
 
-    /// Says that something happened to `object`.
+    /// Emits an event about `object`.
     pub fn emit(&mut self, kind: &str, object: &Value) {
         self.emit_data(kind, json!({ "object": object }));
     }
 
-    /// Says that `object` was changed, and how its changed members were before.
+    /// Emits an event about a change of `object`, with its changed members as they were before.
     pub fn emit_update(&mut self, kind: &str, object: &Value, before: &Value) {
         let members = before.as_object().into_iter().flatten();
         let changed = members.filter(|(name, value)| object[name.as_str()] != **value);
@@ -216,7 +216,7 @@ impl Account {
         }
     }
 
-    /// Has an event delivered, until that succeeds.
+    /// Delivers an event until that succeeds.
     pub fn deliver(&self, id: String) {
         let _ = self.new_events.send(id); // nobody listens any more when the stand-in stops
     }

@@ -1,4 +1,4 @@
-//! Checkout sessions and portal sessions.
+//! Makes, pays and expires checkout sessions, and makes portal sessions.
 
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::{
     parameters::Parameters,
 };
 
-/// Members of a session that say nothing yet.
+/// Members of a session that are null at first.
 const NULLS: &str = "
     after_expiration allow_promotion_codes billing_address_collection client_secret collected_information consent
     consent_collection currency_conversion customer_account customer_creation customer_email
@@ -97,7 +97,7 @@ impl Account {
         Ok(self.put(with_nulls(session, NULLS)))
     }
 
-    /// A session as it is now: one that nobody paid in time has expired.
+    /// Returns a session as it is now: one that nobody paid in time has expired.
     pub fn session(&mut self, id: &str) -> Answer {
         let session = self.find("checkout.session", id, "id")?;
         if session["status"] == "open" && session["expires_at"].as_i64() < Some(now()) {
@@ -155,7 +155,7 @@ impl Account {
         Ok(session)
     }
 
-    /// What happens when somebody pays.
+    /// Pays for a session.
     pub fn pay(&mut self, id: &str) -> Answer {
         let session = self.open_session(id)?;
         let customer = session["customer"].as_str().unwrap_or_default();
@@ -185,7 +185,7 @@ impl Account {
     }
 }
 
-/// A required parameter that must be an address of the web.
+/// Reads a required parameter that must be an address of the web.
 fn url<'a>(parameters: &'a Parameters, name: &str) -> Result<&'a str, Failure> {
     let given = parameters.required(name)?;
     match Url::parse(given) {

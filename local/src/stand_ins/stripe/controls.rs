@@ -1,4 +1,4 @@
-//! What the real Stripe has no API for: paying, time going by, and the fate of deliveries.
+//! Controls what the real Stripe has no API for: paying, time going by, and the fate of deliveries.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ pub async fn events(State(server): Shared) -> Json<Vec<Value>> {
     Json(told.collect())
 }
 
-/// `POST /_events/{id}/send`: delivers it once more and says what was answered.
+/// `POST /_events/{id}/send`: delivers it once more and returns the response's status.
 pub async fn send_event(
     State(server): Shared,
     Path(id): Path<String>,
@@ -80,8 +80,8 @@ pub struct Release {
     order: Option<Vec<String>>,
 }
 
-/// `POST /_release`: delivers what was held, one after the other, and says what was answered. What fails is tried
-/// again later, as ever.
+/// `POST /_release`: delivers held events, one after the other, and returns the responses' statuses. A failed delivery
+/// is repeated later, as ever.
 pub async fn release(State(server): Shared, body: String) -> Result<Json<Vec<Value>>, Failure> {
     let body = if body.is_empty() { "{}" } else { &body };
     let release: Release = serde_json::from_str(body)
@@ -112,7 +112,7 @@ pub async fn forget_calls(State(server): Shared) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// `POST /_script`: how coming calls go.
+/// `POST /_script`: adds outcomes of the next calls.
 pub async fn extend_script(
     State(server): Shared,
     outcomes: Input<Vec<Outcome>>,
@@ -121,7 +121,7 @@ pub async fn extend_script(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `DELETE /_script`: all go well again.
+/// `DELETE /_script`: forgets them.
 pub async fn forget_script(State(server): Shared) -> StatusCode {
     lock(&server.script).0.clear();
     StatusCode::NO_CONTENT

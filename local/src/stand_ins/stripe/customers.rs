@@ -1,4 +1,4 @@
-//! Customers.
+//! Makes, lists and deletes customers.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Webhook deliveries: signed, all at once, and again until they succeed.
+//! Delivers events to the webhook: signed, all at once, and again until that succeeds.
 
 use std::{
     collections::HashMap,
@@ -25,11 +25,11 @@ use crate::machine::lock;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long Stripe waits for an answer, and how long its payment page waits for the deliveries.
+/// The time that Stripe waits for a response, and that its payment page waits for the deliveries.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where events go, and what came of it.
+/// The webhook, and the statuses of its responses.
 pub struct Deliveries {
     /// The endpoint.
     pub url: String,
@@ -39,7 +39,7 @@ pub struct Deliveries {
     attempts: Mutex<HashMap<String, Vec<u16>>>,
 }
 
-/// Stripe's header for a body (<https://docs.stripe.com/webhooks#verify-manually>). Several secrets have commas in
+/// Signs a body as Stripe's header does (<https://docs.stripe.com/webhooks#verify-manually>). Several secrets have commas in
 /// between, and each signs.
 pub fn signature(secrets: &str, body: &str) -> String {
     let time = now();
@@ -56,7 +56,7 @@ pub fn signature(secrets: &str, body: &str) -> String {
 }
 
 impl Deliveries {
-    /// Deliveries to an endpoint.
+    /// Prepares deliveries to an endpoint.
     pub fn new(url: String, secrets: &str, client: Client) -> Self {
         Self {
             url,
@@ -66,7 +66,7 @@ impl Deliveries {
         }
     }
 
-    /// Delivers an event once and gives the status that was answered, or 0 when nobody did.
+    /// Delivers an event once and returns the response's status, or 0 without a response.
     pub async fn attempt(&self, id: &str, payload: String) -> u16 {
         let request = self.client.post(&self.url).timeout(TIMEOUT);
         let request = request
@@ -88,7 +88,7 @@ impl Deliveries {
         status
     }
 
-    /// The statuses of an event's deliveries so far.
+    /// Returns the statuses of an event's deliveries so far.
     pub fn attempts(&self, id: &str) -> Vec<u16> {
         lock(&self.attempts).get(id).cloned().unwrap_or_default()
     }
@@ -98,7 +98,7 @@ impl Deliveries {
     }
 }
 
-/// Whether the endpoint took it.
+/// Tells whether the endpoint took it.
 pub fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
@@ -124,7 +124,7 @@ async fn deliver(server: Arc<Server>, id: String) {
 }
 
 impl Server {
-    /// What an event says, byte for byte.
+    /// Returns an event's body, byte for byte.
     pub fn payload(&self, id: &str) -> Option<String> {
         let account = lock(&self.account);
         account
@@ -134,7 +134,7 @@ impl Server {
             .map(|(_, payload)| payload.clone())
     }
 
-    /// Does something and waits a while for the events that come of it to be delivered, as Stripe's payment page does
+    /// Acts on the account and waits a while until the events of that are delivered, as Stripe's payment page does
     /// before it goes on. Those that are held are not waited for.
     pub async fn and_deliver<T>(&self, act: impl FnOnce(&mut Account) -> T) -> T {
         let (outcome, events) = {

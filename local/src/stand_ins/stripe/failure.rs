@@ -1,4 +1,4 @@
-//! Errors in Stripe's form (<https://docs.stripe.com/api/errors>).
+//! Makes errors in Stripe's form (<https://docs.stripe.com/api/errors>).
 
 use axum::{
     Json,
@@ -20,7 +20,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Any failure.
+    /// Makes any failure.
     pub fn new(status: u16, kind: &'static str, message: &str) -> Self {
         Self {
             status,
@@ -31,7 +31,7 @@ impl Failure {
         }
     }
 
-    /// A parameter that is wrong.
+    /// Refuses a parameter.
     pub fn invalid(param: &str, message: &str) -> Self {
         let failure = Self::new(400, "invalid_request_error", message);
         Self {
@@ -40,7 +40,7 @@ impl Failure {
         }
     }
 
-    /// An object that is not there. Named by a parameter it is 400, by the path 404.
+    /// Reports a missing object. Named by a parameter it is 400, by the path 404.
     pub fn missing(object: &str, id: &str, param: &str) -> Self {
         let noun = match object {
             "checkout.session" => "checkout.session",
@@ -63,7 +63,7 @@ impl Failure {
         }
     }
 
-    /// The body.
+    /// Makes the response's body.
     pub fn body(&self) -> Value {
         let mut error = json!({"message": self.message, "type": self.kind});
         if let Some(code) = self.code {

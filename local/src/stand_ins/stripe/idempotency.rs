@@ -1,5 +1,5 @@
-//! Idempotency keys (<https://docs.stripe.com/api/idempotent_requests>): the first answer is repeated, errors of a call
-//! that began included; other parameters are refused; and so is a key that another call is using.
+//! Keeps idempotency keys (<https://docs.stripe.com/api/idempotent_requests>): repeats the first response, errors of a call
+//! that began included, and refuses other parameters and a key that another call is using.
 
 use std::collections::HashMap;
 
@@ -13,17 +13,17 @@ use super::{failure::Failure, respond};
 #[derive(Default)]
 pub struct Keys(HashMap<String, Kept>);
 
-/// What is known of a key.
+/// The state of a key.
 struct Kept {
     request: (String, Vec<(String, String)>),
     answer: Option<(u16, Value)>,
 }
 
-/// What to do with a call that carries a key.
+/// How to serve a call that carries a key.
 pub enum Before {
-    /// Do it, and then say what came of it.
+    /// Serve it, and then keep the response.
     New,
-    /// It was done, or cannot be done.
+    /// Respond with this: the call was served before, or is refused.
     Answered(Box<Response>),
 }
 
@@ -65,7 +65,7 @@ impl Keys {
         Before::Answered(Box::new(answer))
     }
 
-    /// Keeps an answer, unless the call never began because it was not valid.
+    /// Keeps a response, unless the call never began because it was not valid.
     pub fn keep(&mut self, key: &str, status: u16, body: &Value) {
         if matches!(status, 400..500) {
             self.0.remove(key);

@@ -1,10 +1,10 @@
-//! Invoices, of which the subscription's state follows: it is past due while the newest one is not paid.
+//! Makes invoices. The subscription's status follows from them: it is past due while the newest one is not paid.
 
 use serde_json::{Value, json};
 
 use super::account::{Account, with_nulls};
 
-/// Members that say nothing here.
+/// Members that are always null here.
 const NULLS: &str = "
     account_name account_tax_ids application automatically_finalizes_at custom_fields customer_account
     customer_address customer_email customer_name customer_phone customer_shipping default_payment_method

@@ -1,5 +1,5 @@
-//! A stand-in for Stripe: customers, a price, checkout and portal with their pages, subscriptions, and signed webhooks.
-//! It answers as Stripe does in the version of the API that the functions speak, errors and idempotency keys included;
+//! Stands in for Stripe: customers, a price, checkout and portal with their pages, subscriptions, and signed webhooks.
+//! It responds as Stripe does in the version of the API that the functions speak, errors and idempotency keys included;
 //! a call that it does not know is a 404 that says so.
 //!
 //! Its controls, which the real one does not have:
@@ -75,7 +75,7 @@ pub struct Stripe {
     _tasks: JoinSet<()>,
 }
 
-/// The account, what was asked and scripted, and the webhook.
+/// The account, its idempotency keys and script, and the webhook.
 struct Server {
     account: Mutex<Account>,
     keys: Mutex<Keys>,
@@ -93,8 +93,8 @@ impl Reserved {
         })
     }
 
-    /// The variables of the functions that follow from the port. A place to lead back to that the environment names
-    /// stays as it is.
+    /// Returns the functions' variables that follow from the port. Addresses to lead back to that the environment names
+    /// stay as they are.
     pub fn variables(&self) -> impl Iterator<Item = (String, String)> {
         let named = |name: &str| env::var(name).is_ok_and(|url| url != RETURN_URL);
         let returns = ["CHECKOUT_SUCCESS_URL", "CHECKOUT_CANCEL_URL"].into_iter();

@@ -1,4 +1,4 @@
-//! The pages that people see: payment and portal, as plain forms that a browser and curl can send.
+//! Shows the pages that people see: payment and portal, as plain forms that a browser and curl can send.
 
 use std::sync::Arc;
 
@@ -133,7 +133,7 @@ pub async fn press(
     Ok(Redirect::to(&format!("/portal/{id}")))
 }
 
-/// `GET /returned`: where pages lead back to when the environment names no other place.
+/// `GET /returned`: the page that others lead back to when the environment names none.
 pub async fn returned() -> Html<String> {
     page("Back at the app", "<p>Here the app would go on.</p>")
 }

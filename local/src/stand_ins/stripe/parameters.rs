@@ -1,4 +1,4 @@
-//! The parameters of a request, as Stripe takes them: `line_items[0][price]=price_1&mode=subscription`.
+//! Reads the parameters of a request, as Stripe takes them: `line_items[0][price]=price_1&mode=subscription`.
 
 use reqwest::Url;
 use serde_json::{Map, Value};
@@ -24,7 +24,7 @@ impl Parameters {
         )
     }
 
-    /// A parameter, unless it is absent or empty.
+    /// Returns a parameter, unless it is absent or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(candidate, _)| candidate == name);
         found
@@ -32,7 +32,7 @@ impl Parameters {
             .filter(|value| !value.is_empty())
     }
 
-    /// A parameter that must be there.
+    /// Returns a parameter that must be there.
     pub fn required(&self, name: &str) -> Result<&str, Failure> {
         self.get(name).ok_or_else(|| {
             Failure::invalid(name, &format!("Missing required param: {name}."))
@@ -40,7 +40,7 @@ impl Parameters {
         })
     }
 
-    /// A boolean.
+    /// Reads a boolean.
     pub fn flag(&self, name: &str) -> Result<Option<bool>, Failure> {
         match self.get(name) {
             None => Ok(None),
@@ -50,7 +50,7 @@ impl Parameters {
         }
     }
 
-    /// Whether a time is within `created`, `created[gt]` and so on.
+    /// Tells whether a time is within `created`, `created[gt]` and so on.
     pub fn created(&self, at: i64) -> Result<bool, Failure> {
         let bound = |name: &str, default: i64| match self.get(name).map(str::parse) {
             None => Ok(default),
@@ -63,7 +63,7 @@ impl Parameters {
             && at <= bound("created[lte]", i64::MAX)?)
     }
 
-    /// How many a list may have.
+    /// Reads the length of a page.
     pub fn limit(&self) -> Result<usize, Failure> {
         match self.get("limit").map_or(Ok(10), str::parse) {
             Ok(limit) if (1..=100).contains(&limit) => Ok(limit),
@@ -74,7 +74,7 @@ impl Parameters {
         }
     }
 
-    /// What was given as `metadata[…]`, below `prefix`.
+    /// Reads the members given as `metadata[…]`, below `prefix`.
     pub fn metadata(&self, prefix: &str) -> Value {
         let prefix = format!("{prefix}[");
         let entries = self.0.iter().filter_map(|(name, value)| {
@@ -84,7 +84,7 @@ impl Parameters {
         Value::Object(entries.collect::<Map<_, _>>())
     }
 
-    /// The same for a list, which may also be told its page.
+    /// Refuses unknown parameters of a list, which also takes those of its page.
     pub fn only_in_list(&self, filters: &[&str]) -> Result<(), Failure> {
         let page = [
             "created",
@@ -96,7 +96,7 @@ impl Parameters {
         self.only(&[filters, &page].concat())
     }
 
-    /// The values of a parameter that is given several times, as `types[0]` or as `types[]`.
+    /// Returns the values of a parameter that is given several times, as `types[0]` or as `types[]`.
     pub fn several(&self, name: &str) -> Vec<&str> {
         let given = self.0.iter().filter(|(candidate, _)| {
             candidate
@@ -106,7 +106,7 @@ impl Parameters {
         given.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// Refuses what is not in `known`, as Stripe does; a name stands for everything in it, too.
+    /// Refuses parameters that are not in `known`, as Stripe does; a name also stands for its members.
     pub fn only(&self, known: &[&str]) -> Result<(), Failure> {
         for (name, _) in &self.0 {
             let is_known = known.iter().any(|known| {
@@ -124,7 +124,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// The names of what to expand.
+    /// Returns the names of the members to expand.
     pub fn expand(&self) -> impl Iterator<Item = &str> {
         let expand = self
             .0
@@ -133,7 +133,7 @@ impl Parameters {
         expand.map(|(_, value)| value.as_str())
     }
 
-    /// The same for the same parameters in any order.
+    /// Returns the same text for the same parameters in any order.
     pub fn fingerprint(&self) -> Vec<(String, String)> {
         let mut pairs = self.0.clone();
         pairs.sort();

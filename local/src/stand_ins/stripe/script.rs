@@ -1,8 +1,8 @@
-//! The outcomes that tests lay down for coming calls of the API.
+//! Keeps the outcomes that tests script for the next calls of the API.
 
 use serde::{Deserialize, Serialize};
 
-/// How a call goes, if not well and at once.
+/// The outcome of a call that does not succeed at once.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Outcome {
@@ -12,10 +12,10 @@ pub struct Outcome {
     /// It fails with this HTTP status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// How long the answer is on its way. It says how things were before.
+    /// The delay of the response, which shows the state before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
-    /// For how many calls, if not for one.
+    /// The number of calls, if not one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! Subscriptions and their invoices: made, changed and ended, with the events that Stripe sends about it.
+//! Makes, changes and ends subscriptions and their invoices, with the events that Stripe sends about them.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,10 +9,10 @@ use super::{
     parameters::Parameters,
 };
 
-/// Why every invoice after the first is made.
+/// The billing reason of every invoice after the first.
 const CYCLE: &str = "subscription_cycle";
 
-/// Members of a subscription that say nothing yet.
+/// Members of a subscription that are null at first.
 const NULLS: &str = "
     application application_fee_percent billing_cycle_anchor_config billing_thresholds cancel_at canceled_at
     customer_account days_until_due default_payment_method default_source description ended_at
@@ -151,7 +151,7 @@ impl Account {
         )
     }
 
-    /// Changes a subscription and emits what Stripe would.
+    /// Changes a subscription and emits the events that Stripe would.
     pub fn change_subscription(&mut self, id: &str, change: &Change) -> Answer {
         let before = self.find("subscription", id, "id")?.clone();
         if before["status"] == "canceled" {
@@ -222,7 +222,7 @@ impl Account {
     }
 }
 
-/// What a subscription consists of. Its period is the subscription's.
+/// Makes a subscription's item. Its period is the subscription's.
 fn item(id: &str, subscription: &str, price: &Value) -> Value {
     json!({
         "id": id, "object": "subscription_item", "billing_thresholds": null, "created": now(),

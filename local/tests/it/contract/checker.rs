@@ -1,4 +1,4 @@
-//! The checker notices what it is there to notice: each breach below differs from an allowed response in one thing.
+//! Tests the checker of responses: each breach below differs from an allowed response in one thing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -16,7 +16,7 @@ struct Exchange {
 
 const ROOM: &str = "019b0000-0000-7000-8000-000000000002";
 
-/// A 202 of `message-send`.
+/// Returns a 202 of `message-send`.
 fn accepted() -> Exchange {
     let location = format!("/chatroom/{ROOM}/message/019b0000-0000-7000-8000-000000000003");
     Exchange {
@@ -39,7 +39,7 @@ fn accepted() -> Exchange {
     }
 }
 
-/// A 200 of `message-get`.
+/// Returns a 200 of `message-get`.
 fn answered() -> Exchange {
     let mut response = Exchange {
         method: "GET",
@@ -61,7 +61,7 @@ fn answered() -> Exchange {
     response
 }
 
-/// A 429 of `message-send`.
+/// Returns a 429 of `message-send`.
 fn over_limit() -> Exchange {
     Exchange {
         status: 429,

@@ -1,4 +1,4 @@
-//! The sample events are what AWS sends, and what the contract allows.
+//! Tests that the sample events are what AWS sends and what the contract allows.
 
 use aws_lambda_events::{
     apigw::ApiGatewayV2httpRequest, cloudformation::CloudFormationCustomResourceRequest,
@@ -17,10 +17,10 @@ use super::{
     workspace::{Route, WORKSPACE, array, text},
 };
 
-/// Stands where whoever uses an event puts a token of their own.
+/// The place for a real token in a sample event.
 const PLACEHOLDER: &str = "Bearer PUT-A-REAL-ACCESS-TOKEN-HERE";
 
-/// The event as the type that AWS's events have; every member must be one that the type knows.
+/// Reads an event as AWS's type, which must know every member.
 fn event<T: DeserializeOwned + Serialize>(function: &str) -> T {
     let event = &WORKSPACE.events[function];
     let typed: T = serde_json::from_value(event.clone())
@@ -30,7 +30,7 @@ fn event<T: DeserializeOwned + Serialize>(function: &str) -> T {
     typed
 }
 
-/// The names in `value` that are not in `known`.
+/// Returns the names in `value` that are not in `known`.
 fn unknown(value: &Value, known: &Value) -> Vec<String> {
     let mut names = Vec::new();
     for (name, member) in members(value) {

@@ -1,4 +1,4 @@
-//! `local` stays in layers, and stays quick to compile.
+//! Tests that `local` stays in layers, and quick to compile.
 
 use std::{
     collections::BTreeSet,
@@ -68,7 +68,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The modules that a file names behind `crate::`, alone or in braces.
+/// Finds the modules that a file names behind `crate::`, alone or in braces.
 fn used(source: &str) -> BTreeSet<&str> {
     let mut used = BTreeSet::new();
     for part in source.split("crate::").skip(1) {
@@ -106,7 +106,8 @@ fn uses_are_found_alone_and_in_braces() {
     assert_eq!(used(source), ["chaos", "demo", "system"].into());
 }
 
-/// Whatever differs would be compiled once for `cargo local`, and again, with all that uses it, for the functions.
+/// A package whose features differ would be compiled once for `cargo local`, and again, with its dependents, for the
+/// functions.
 #[test]
 fn building_the_functions_compiles_nothing_again_that_cargo_local_needed() {
     let own = packages(&["--package", "local"]);
@@ -118,7 +119,7 @@ fn building_the_functions_compiles_nothing_again_that_cargo_local_needed() {
     );
 }
 
-/// The packages with their features that cargo compiles for a selection.
+/// Lists the packages with their features that cargo compiles for a selection.
 fn packages(selection: &[&str]) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
         .args(["tree", "--edges=normal,build", "--prefix=none", "--offline"])

@@ -1,4 +1,4 @@
-//! Routes, functions, sample events, `openapi.yaml` and `template.yaml` say the same: nothing has one without the
+//! Tests that routes, functions, sample events, `openapi.yaml` and `template.yaml` agree: nothing has one without the
 //! others.
 //!
 //! Each stands where its reader looks for it, so something must hold them together. Real responses are held to the
@@ -31,7 +31,7 @@ fn has_address(function: &str) -> bool {
     function.is_ok_and(|function| function.trigger == Trigger::Address)
 }
 
-/// The operations of the contract, each under its route.
+/// Lists the operations of the contract, each under its route.
 fn operations() -> BTreeMap<Route, &'static Value> {
     let mut operations = BTreeMap::new();
     for (path, item) in members(&CONTRACT.document["paths"]) {

@@ -1,4 +1,4 @@
-//! The AWS stack has every function, and calls it the way the local stack does.
+//! Tests that the AWS stack has every function, and calls it the way the local stack does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,12 +10,12 @@ use super::{
     workspace::{Route, WORKSPACE, array, text},
 };
 
-/// The resources of functions, by the functions' names.
+/// Returns the resources of functions, by the functions' names.
 pub fn functions() -> BTreeMap<String, &'static Value> {
     resources(&WORKSPACE.template)
 }
 
-/// What calls a function: the types and properties of its events.
+/// Lists a function's triggers: the types and properties of its events.
 fn triggers(function: &Value) -> Vec<(&str, &Value)> {
     members(&function["Properties"]["Events"])
         .map(|(_, event)| {

@@ -1,7 +1,7 @@
-//! The AWS stack gives a function the variables that its code reads, and no others.
+//! Tests that the AWS stack gives a function the variables that its code reads, and no others.
 //!
-//! A function says which it reads when it logs at the debug level. What it reads depends on the kinds of queue and
-//! state store, so it is started with both.
+//! A function logs the names of its variables at the debug level. They depend on the kinds of queue and state store, so
+//! it is started with both.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{template, workspace::WORKSPACE};
 
-/// Nobody listens there, so a function that has read its configuration ends.
+/// An address without a listener, at which a function that has read its configuration ends.
 const NO_RUNTIME: &str = "127.0.0.1:1";
 
 /// The choices between which a function reads other variables.
@@ -38,7 +38,8 @@ const KINDS: [(Queue, [(&str, &str); 4]); 2] = [
     ),
 ];
 
-/// The variables that a function reads, without those that Lambda itself sets. `cargo local test` sets them all.
+/// Returns the variables that a function reads, without those that Lambda itself sets. `cargo local test` sets them
+/// all.
 fn read(function: &str, kinds: [(&str, &str); 4]) -> BTreeSet<String> {
     let workspace = Workspace::find().unwrap();
     let output = Command::new(workspace.binary(function))
@@ -58,7 +59,7 @@ fn read(function: &str, kinds: [(&str, &str); 4]) -> BTreeSet<String> {
     names.filter(|name| !name.starts_with("AWS_")).collect()
 }
 
-/// The variables that a function reads with any of the kinds with which the stack has it.
+/// Returns the variables that a function reads with any of the kinds with which the stack has it.
 fn needed(function: &str) -> BTreeSet<String> {
     let stack = WORKSPACE.catalogue.get(function).unwrap();
     let kinds = KINDS.iter().filter(|(queue, _)| stack.exists_with(*queue));
@@ -92,7 +93,7 @@ fn a_function_gets_the_variables_that_it_reads() {
     }
 }
 
-/// The rows of the table in `docs/configuration.md`, by the variable that each begins with.
+/// Returns the rows of the table in `docs/configuration.md`, by the variable that each begins with.
 fn documented() -> Vec<&'static str> {
     let text = include_str!("../../../../docs/configuration.md");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));

@@ -1,4 +1,4 @@
-//! What the repository has: routes, functions and sample events.
+//! Reads the repository's routes, functions, sample events and template.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ pub struct Route {
     pub function: String,
 }
 
-/// What the repository has.
+/// The repository's parts.
 pub struct Workspace {
     /// The local router's, in the workspace's `Cargo.toml`.
     pub routes: BTreeSet<Route>,
@@ -71,7 +71,7 @@ fn routes(router: &Value) -> BTreeSet<Route> {
     routes
 }
 
-/// By folder, so that a crate whose name is not its folder's is found out.
+/// Lists the functions by folder, so that a crate whose name is not its folder's is found out.
 fn functions(root: &Path, metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
     let crates = fs::read_dir(root.join("functions")).expect("functions/ can be read");
     let folders = crates.map(|entry| entry.expect("functions/ can be read").path());
@@ -113,18 +113,18 @@ fn template(path: &Path) -> Value {
     serde_saphyr::from_str(&text).expect("the template is YAML")
 }
 
-/// A file's name without its extension.
+/// Returns a file's name without its extension.
 fn name(path: &Path) -> String {
     let name = path.file_stem().and_then(|name| name.to_str());
     name.expect("file names are Unicode").to_owned()
 }
 
-/// The elements of an array.
+/// Returns the elements of an array.
 pub fn array(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// A string, which must be one.
+/// Reads a value that must be a string.
 pub fn text(value: &Value) -> String {
     value
         .as_str()

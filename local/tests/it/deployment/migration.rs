@@ -1,4 +1,4 @@
-//! The step of a deploy that brings the schema up to date: CloudFormation hears what came of it, whatever it was.
+//! Tests the step of a deploy that brings the schema up to date: CloudFormation gets its outcome, whatever it is.
 
 use std::{fs, path::Path};
 
@@ -14,7 +14,7 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 
-/// Where CloudFormation waits for answers.
+/// The address where CloudFormation waits for responses.
 struct CloudFormation {
     url: String,
     answers: UnboundedReceiver<Value>,
@@ -30,7 +30,7 @@ impl CloudFormation {
         Self { url, answers }
     }
 
-    /// The sample event as another type of request, answered here.
+    /// Turns the sample event into another type of request, answered here.
     fn request(&self, kind: &str) -> Value {
         let events = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("events");
         let sample = fs::read(events.join("migrate.json")).unwrap();
@@ -62,7 +62,7 @@ async fn take(
     Json(())
 }
 
-/// A system whose database has no schema yet.
+/// Starts a system whose database has no schema yet.
 async fn start(name: &str) -> (Services, System, String) {
     let services = Services::from_env().unwrap();
     let name = format!("{name}_{}", std::process::id());

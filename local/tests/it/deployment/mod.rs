@@ -1,5 +1,5 @@
-//! The AWS stack works before anyone pays for it: SAM deploys it into MiniStack, with its permissions enforced, and it
-//! is used through its API, its queue and its schedules.
+//! Tests the AWS stack without paying for it: SAM deploys it into MiniStack, with its permissions enforced, and the
+//! tests use it through its API, its queue and its schedules.
 
 mod migration;
 mod permissions;

@@ -1,4 +1,4 @@
-//! What the functions may do is what they do.
+//! Tests that the functions may do what they do, and nothing else.
 //!
 //! MiniStack refuses what no policy allows, and records what was allowed. So a permission that is missing shows in the
 //! functions' logs, and one that is not needed is never seen in use.
@@ -93,7 +93,8 @@ async fn use_codes_and_passwords(deployed: &'static Deployed) {
     assert_eq!(api.post("/auth/send-otp", &number).await.status, 202);
 }
 
-/// What the template's policies allow the functions that run with these parameters, without those that may nothing.
+/// Lists the actions that the template's policies allow the functions that run with these parameters, without those
+/// that have none.
 fn allowed(template: &Value) -> BTreeMap<String, Actions> {
     let roles = members(&template["Resources"]);
     let roles = roles.filter_map(|(name, role)| {
@@ -112,7 +113,7 @@ fn allowed(template: &Value) -> BTreeMap<String, Actions> {
     roles.collect()
 }
 
-/// What was done, by the key of each role's session.
+/// Lists the recorded actions, by the key of each role's session.
 async fn used(deployed: &Deployed) -> BTreeMap<String, Actions> {
     const LOOK_UP: &str = "CloudTrail_20131101.LookupEvents";
     let mut used = BTreeMap::<String, Actions>::new();
@@ -163,7 +164,7 @@ fn differences(
     differences
 }
 
-/// What the functions logged that is more than information, except what the tests brought about.
+/// Lists the functions' warnings and errors, except those that the tests brought about.
 async fn complaints(deployed: &Deployed) -> Vec<String> {
     let expected = [
         "a queue message is no wake-up",

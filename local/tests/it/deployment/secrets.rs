@@ -1,10 +1,10 @@
-//! Secrets get to the functions that use them, and nowhere else.
+//! Tests that secrets reach the functions that use them, and nothing else.
 
 use serde_json::{Value, json};
 
 use super::stack::run;
 
-/// What CloudFormation allows is 60 for the whole template; each may be one more secret of a function.
+/// CloudFormation's limit is 60 for the whole template; each may be one more secret of a function.
 const MOST_REFERENCES: usize = 20;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Faults 34 and 35: a function that panics, and one that was frozen while its connections were cut.
+//! Tests faults 34 and 35: a function that panics, and one that was frozen while its connections were cut.
 
 use futures_util::join;
 use local::{

@@ -1,4 +1,4 @@
-//! Faults 12 to 16: what becomes of a message, whatever Gemini says.
+//! Tests faults 12 to 16: the end of a message, however Gemini fails.
 
 use futures_util::future::join_all;
 use local::{

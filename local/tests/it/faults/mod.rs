@@ -1,5 +1,5 @@
-//! What the system survives. A 202 is never lost: its message ends answered or failed. Nothing is doubled: there is one
-//! reply and one charge.
+//! Tests the faults that the system survives. A 202 is never lost: its message ends answered or failed. Nothing is
+//! doubled: there is one reply and one charge.
 //!
 //! The faults are real: processes are killed and frozen, Postgres is stopped, connections are cut. Every test sees to
 //! it that its fault happened. Each fault or bad input below is followed by what happens and by its test. A path that

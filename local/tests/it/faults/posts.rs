@@ -1,4 +1,4 @@
-//! Faults 1 to 3: what becomes of a post.
+//! Tests faults 1 to 3: the fate of a post.
 
 use futures_util::join;
 use local::{

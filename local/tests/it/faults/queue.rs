@@ -1,4 +1,4 @@
-//! Fault 17: messages in the queue that say nothing.
+//! Tests fault 17: messages in the queue that cannot be read.
 
 use local::{
     harness::{Stack, until},

@@ -1,4 +1,4 @@
-//! A short random run; `cargo local faults` does longer ones.
+//! Makes a short random run; `cargo local faults` does longer ones.
 
 use local::{chaos, harness::Stack, system::System};
 

@@ -1,4 +1,4 @@
-//! Faults 10, 11 and 18: rooms that are answered side by side, each in order.
+//! Tests faults 10, 11 and 18: rooms that are answered side by side, each in order.
 
 use futures_util::{
     future::{join_all, try_join_all},

@@ -1,4 +1,4 @@
-//! Fault 32: the state store is away.
+//! Tests fault 32: the state store is away.
 
 use local::{
     harness::{Sent, Stack, User},

@@ -1,4 +1,4 @@
-//! Faults 6 to 9: workers that come together, die or stall.
+//! Tests faults 6 to 9: workers that come together, die or stall.
 
 use std::process::Stdio;
 

@@ -1,4 +1,4 @@
-//! Fault 33: bodies that are not the JSON object they should be. Every endpoint that takes one treats them alike.
+//! Tests fault 33: bodies that are not the JSON object they should be. Every endpoint that takes one treats them alike.
 
 use std::path::Path;
 

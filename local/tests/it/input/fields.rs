@@ -1,4 +1,4 @@
-//! What each field accepts: its type, its length and its form, at the limit and one beyond.
+//! Tests each field's type, length and form, at the limit and one beyond.
 
 use reqwest::Method;
 use serde_json::{Value, json};

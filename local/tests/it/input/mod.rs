@@ -1,4 +1,4 @@
-//! Whatever is sent, the response is the documented one, and never a 500.
+//! Tests that any input gets a documented response, and never a 500.
 //!
 //! Every response is held to `openapi.yaml`, and where a rule says "every endpoint", the endpoints are those of
 //! `openapi.yaml`, so a new one is covered from its first day.
@@ -79,7 +79,7 @@ pub struct Endpoint {
 }
 
 impl<'a> Sender<'a> {
-    /// Somebody new.
+    /// Signs a new user up.
     pub async fn new(stack: &'a Stack) -> Self {
         let user = stack.user().await;
         let room = user.room_named("Trip to Lisbon").await;
@@ -136,7 +136,7 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// The fields that a 422 names, each once.
+/// Returns the fields that a 422 names, each once.
 pub fn fields(response: &Response) -> Vec<&str> {
     let errors = response.body["errors"].as_array().into_iter().flatten();
     let mut fields: Vec<_> = errors.filter_map(|error| error["field"].as_str()).collect();

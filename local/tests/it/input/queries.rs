@@ -1,4 +1,4 @@
-//! Query values and the Idempotency-Key.
+//! Tests query values and the Idempotency-Key.
 
 use reqwest::{Method, Url, header::HeaderValue};
 use serde_json::json;
@@ -65,13 +65,13 @@ pub async fn a_wait_has_0_to_20_seconds(stack: &Stack) {
     }
 }
 
-/// The cursor of a page of one; the list goes on after it.
+/// Gets the cursor of a page of one; the list goes on after it.
 async fn cursor(sender: &Sender<'_>, path: &str) -> String {
     let page = sender.user.get(&format!("{path}?limit=1")).await;
     text(&page.body["next_cursor"]).to_owned()
 }
 
-/// Somebody with two rooms, and two messages in the first.
+/// Signs up a user with two rooms, and two messages in the first.
 async fn busy_user(stack: &Stack) -> Sender<'_> {
     let sender = Sender::new(stack).await;
     sender.user.room().await;

@@ -1,4 +1,4 @@
-//! Requests that are wrong at random, at every endpoint: never a fault of ours.
+//! Sends requests that are wrong at random to every endpoint: none may be a 500.
 //!
 //! They are text, since the local gateway itself refuses to pass other bodies and headers on.
 
@@ -29,7 +29,7 @@ fn value(random: &mut Rng) -> Value {
     }
 }
 
-/// The example with a member replaced, some bytes changed, or its end cut off.
+/// Replaces a member of the example, changes some bytes, or cuts its end off.
 fn body(random: &mut Rng, example: &Value) -> String {
     let mut object = example.clone();
     let names: Vec<_> = example.as_object().unwrap().keys().cloned().collect();

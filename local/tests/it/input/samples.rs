@@ -1,4 +1,4 @@
-//! The sample events, sent to their functions past the gateway, as `cargo lambda invoke` does.
+//! Sends the sample events to their functions past the gateway, as `cargo lambda invoke` does.
 
 use std::{fs, path::Path};
 
@@ -15,7 +15,7 @@ fn sample(function: &str) -> Value {
     serde_json::from_slice(&event).unwrap()
 }
 
-/// The status of the response to an event; the response is what the contract allows.
+/// Sends an event, holds the response to the contract, and returns its status.
 async fn status(sender: &Sender<'_>, endpoint: &Endpoint, event: &Value) -> u16 {
     let response = sender
         .stack

@@ -1,4 +1,4 @@
-//! Passwords and tokens that are typed in: what is accepted, and that none is ever logged.
+//! Tests which passwords and tokens are accepted, and that none is ever logged.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Variables that are missing or malformed: the function does not start, and says which it was.
+//! Tests variables that are missing or malformed: the function does not start, and names the variable.
 
 use std::{
     net::TcpListener,
@@ -65,7 +65,7 @@ fn end(mut process: Child) {
     process.wait().unwrap();
 }
 
-/// The variables without which a function does not start, as it names them one by one.
+/// Finds the variables without which a function does not start, as it names them one by one.
 fn needs(workspace: &Workspace, function: &str, all: &Variables) -> Variables {
     let mut variables = Variables::new();
     while let Start::Failed(message) = start(workspace, function, &variables) {

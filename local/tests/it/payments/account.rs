@@ -1,4 +1,4 @@
-//! Who removes the account pays no more.
+//! Tests that a deleted account pays no more.
 
 use futures_util::join;
 use reqwest::Method;

@@ -1,4 +1,4 @@
-//! One customer for each user, one open page, and nothing is sold twice.
+//! Tests that a user has one customer and one open page, and that nothing is sold twice.
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -41,7 +41,7 @@ pub async fn a_page_that_expired_is_replaced(stack: &Stack) {
     assert_eq!(user.made().await, (1, 2));
 }
 
-pub async fn whoever_paid_without_anybody_saying_so_is_not_sold_a_second_one(stack: &Stack) {
+pub async fn a_user_who_paid_without_an_event_is_not_sold_a_second_one(stack: &Stack) {
     let user = stack.user().await;
     let page = user.subscribe().await;
     stack.ask_stripe(stack.stripe(Method::POST, "/_hold")).await;
@@ -130,7 +130,7 @@ pub async fn a_subscriber_gets_the_portal_instead(stack: &Stack) {
 }
 
 /// Stripe makes a subscription before its first payment succeeds.
-pub async fn whoever_has_not_paid_yet_gets_the_open_page_again(stack: &Stack) {
+pub async fn a_user_who_has_not_paid_yet_gets_the_open_page_again(stack: &Stack) {
     let user = stack.user().await;
     let page = user.subscribe().await;
     let customer = user.customer().await;

@@ -1,4 +1,4 @@
-//! Whatever becomes of events, what is stored becomes what Stripe says.
+//! Tests that the stored subscription becomes Stripe's, in whatever order events come.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use local::harness::{Stack, User};
 
-/// What Stripe says, and what is stored, in the same words.
+/// Reads the subscription from Stripe and from the database, in the same words.
 async fn compare(user: &User<'_>, subscription: &str, told: &str) {
     let said = user
         .api
@@ -29,7 +29,7 @@ async fn compare(user: &User<'_>, subscription: &str, told: &str) {
     assert_eq!(stored, expected, "{told}");
 }
 
-/// Every order of the elements, with each of them left out once, too.
+/// Returns every order of the elements, with each of them left out once, too.
 fn orders(events: &[String]) -> Vec<Vec<String>> {
     if events.is_empty() {
         return vec![Vec::new()];
@@ -46,7 +46,7 @@ fn orders(events: &[String]) -> Vec<Vec<String>> {
     orders
 }
 
-/// How often Stripe was called for something that contains `part`.
+/// Counts the calls of Stripe that contain `part`.
 pub async fn calls(stack: &Stack, part: &str) -> usize {
     let calls = stack.get_stripe("/_calls").await;
     let calls = calls.as_array().unwrap().iter();
@@ -57,7 +57,7 @@ pub async fn calls(stack: &Stack, part: &str) -> usize {
     said.filter(|call| call.contains(part)).count()
 }
 
-/// The ids of the events since the first `skip`.
+/// Returns the ids of the events since the first `skip`.
 async fn events(stack: &Stack, skip: usize) -> Vec<String> {
     let events = stack.get_stripe("/_events").await;
     let ids = events.as_array().unwrap().iter().skip(skip);

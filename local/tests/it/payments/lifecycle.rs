@@ -1,4 +1,4 @@
-//! From Basic to Pro and back: the plan and the daily limit follow what was paid.
+//! Tests the way from Basic to Pro and back: the plan and the daily limit follow the payments.
 
 use reqwest::Method;
 use serde_json::json;
@@ -166,7 +166,7 @@ pub async fn the_best_of_several_subscriptions_counts(stack: &Stack) {
     );
 }
 
-pub async fn whoever_pays_late_keeps_the_first_day_of_being_late(stack: &Stack) {
+pub async fn a_late_payer_keeps_the_first_day_of_being_late(stack: &Stack) {
     let user = stack.user().await;
     let change = format!("/_subscriptions/{}", user.become_pro().await);
     stack

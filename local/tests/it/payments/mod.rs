@@ -1,4 +1,4 @@
-//! Paying: checkout, portal, webhooks, and what follows from them, against the Stripe stand-in.
+//! Tests payments against the Stripe stand-in: checkout, portal, webhooks, and the plan that follows from them.
 
 mod account;
 mod checkout;
@@ -25,7 +25,7 @@ on_every_kind!(
 );
 
 on!(sqs:
-    checkout::whoever_has_not_paid_yet_gets_the_open_page_again,
+    checkout::a_user_who_has_not_paid_yet_gets_the_open_page_again,
     checkout::a_customer_that_was_deleted_at_stripe_is_replaced,
     checkout::a_key_that_was_used_for_something_else_is_left_behind,
     checkout::a_page_that_expired_is_replaced,
@@ -33,7 +33,7 @@ on!(sqs:
     checkout::nobody_without_a_customer_has_a_portal,
     checkout::a_subscriber_gets_the_portal_instead,
     lifecycle::the_best_of_several_subscriptions_counts,
-    lifecycle::whoever_pays_late_keeps_the_first_day_of_being_late,
+    lifecycle::a_late_payer_keeps_the_first_day_of_being_late,
     outages::an_event_is_handled_once_postgres_is_back,
 );
 
@@ -42,8 +42,6 @@ on!(redis:
     account::leaving_goes_on_where_it_broke_off,
     account::nobody_can_pay_for_an_account_that_is_gone,
     stand_in::a_call_that_it_does_not_know_is_a_clear_404,
-    stand_in::an_idempotency_key_repeats_the_first_answer_and_refuses_another_request,
-    stand_in::its_errors_have_stripes_form,
     stand_in::its_pages_work_without_a_script,
     webhook::a_forged_event_is_refused_and_leaves_no_trace,
     webhook::while_a_secret_rolls_either_one_will_do,
@@ -57,7 +55,7 @@ on!(alone:
     account::leaving_waits_for_a_payment_that_is_running,
     webhook::an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_asked,
     checkout::an_error_that_stripe_would_repeat_is_left_behind,
-    checkout::whoever_paid_without_anybody_saying_so_is_not_sold_a_second_one,
+    checkout::a_user_who_paid_without_an_event_is_not_sold_a_second_one,
     checkout::checkouts_at_once_give_one_customer_and_one_page,
     webhook::an_event_that_comes_twenty_times_at_once_has_one_effect,
     convergence::any_order_with_duplicates_and_any_one_missing_ends_in_stripes_state,

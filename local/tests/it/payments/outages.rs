@@ -1,4 +1,4 @@
-//! Stripe or Postgres away.
+//! Tests outages of Stripe and Postgres.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use tokio::spawn;
 
 use local::harness::{Stack, text, until};
 
-/// The newest event that Stripe sent, with what was answered.
+/// Returns Stripe's newest event, with the responses to its deliveries.
 async fn last_event(stack: &Stack) -> Value {
     let events = stack.get_stripe("/_events").await;
     events.as_array().unwrap().last().unwrap().clone()

@@ -1,4 +1,4 @@
-//! Signatures by Stripe's published scheme, made here and not by anything that is tested
+//! Signs by Stripe's published scheme, independently of the code under test
 //! (<https://docs.stripe.com/webhooks#verify-manually>).
 
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use crate::stacks::SECRETS;
 
 use super::now;
 
-/// The hexadecimal HMAC-SHA-256 of the time, a full stop and the body.
+/// Computes the hexadecimal HMAC-SHA-256 of the time, a full stop and the body.
 pub fn sign(secret: &str, time: u64, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(format!("{time}.").as_bytes());

@@ -1,4 +1,4 @@
-//! The stand-in answers as Stripe does, or says that it cannot.
+//! Tests that the stand-in refuses unknown calls, and that its pages work. `vendors` holds the rest to Stripe's client.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
@@ -27,102 +27,6 @@ pub async fn a_call_that_it_does_not_know_is_a_clear_404(stack: &Stack) {
             "{message}"
         );
     }
-}
-
-pub async fn its_errors_have_stripes_form(stack: &Stack) {
-    let url = format!("{}/v1/customers", stack.stripe_url.as_deref().unwrap());
-    for request in [
-        stack.client.get(&url),
-        stack.client.get(&url).bearer_auth("pk_test_1"),
-    ] {
-        let (status, body) = response(request).await;
-        assert_eq!(
-            (status, &body["error"]["type"]),
-            (401, &"invalid_request_error".into())
-        );
-    }
-    let cases = [
-        (
-            Method::GET,
-            "/v1/customers/cus_none",
-            "",
-            404,
-            "resource_missing",
-            "id",
-        ),
-        (
-            Method::GET,
-            "/v1/subscriptions?customer=cus_none",
-            "",
-            400,
-            "resource_missing",
-            "customer",
-        ),
-        (
-            Method::POST,
-            "/v1/customers",
-            "colour=red",
-            400,
-            "parameter_unknown",
-            "colour",
-        ),
-        (
-            Method::POST,
-            "/v1/billing_portal/sessions",
-            "",
-            400,
-            "parameter_missing",
-            "customer",
-        ),
-        (
-            Method::POST,
-            "/v1/checkout/sessions",
-            "mode=subscription",
-            400,
-            "parameter_missing",
-            "customer",
-        ),
-    ];
-    for (method, path, body, status, code, param) in cases {
-        let (answered, body) = response(stack.stripe(method, path).body(body)).await;
-        let error = &body["error"];
-        assert_eq!(
-            (answered, &error["code"], &error["param"]),
-            (status, &code.into(), &param.into()),
-            "{path}"
-        );
-    }
-}
-
-pub async fn an_idempotency_key_repeats_the_first_answer_and_refuses_another_request(
-    stack: &Stack,
-) {
-    let create = |name: &'static str| {
-        let request = stack
-            .stripe(Method::POST, "/v1/customers")
-            .header("idempotency-key", "stand-in-1");
-        request.body(format!("name={name}"))
-    };
-    let first = response(create("Ada")).await;
-    assert_eq!(first.0, 200);
-    let again = create("Ada").send().await.unwrap();
-    assert_eq!(again.headers()["idempotent-replayed"], "true");
-    assert_eq!(again.json::<Value>().await.unwrap(), first.1);
-    let (status, body) = response(create("Eve")).await;
-    assert_eq!(
-        (status, &body["error"]["type"]),
-        (400, &"idempotency_error".into())
-    );
-
-    // A request that was not valid does not count.
-    let request = |body: &'static str| {
-        let request = stack
-            .stripe(Method::POST, "/v1/customers")
-            .header("idempotency-key", "stand-in-2");
-        request.body(body)
-    };
-    assert_eq!(response(request("colour=red")).await.0, 400);
-    assert_eq!(response(request("name=Ada")).await.0, 200);
 }
 
 pub async fn its_pages_work_without_a_script(stack: &Stack) {

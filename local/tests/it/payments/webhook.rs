@@ -1,4 +1,4 @@
-//! What the webhook accepts, refuses and keeps.
+//! Tests which events the webhook accepts, refuses and keeps.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::future::join_all;
@@ -15,13 +15,13 @@ use super::{
     signature::{deliver, deliver_signed, header, sign},
 };
 
-/// An event that nobody here knows the type of.
+/// Makes an event of an unknown type.
 fn event(id: &str) -> String {
     json!({ "id": id, "object": "event", "type": "radar.early_fraud_warning.created", "data": { "object": {} } })
         .to_string()
 }
 
-/// How many events are on record under an id, and how many of them are handled.
+/// Counts the events on record under an id, and those of them that are handled.
 async fn kept(stack: &Stack, id: &str) -> (i64, i64) {
     let count = |what: &str| format!("select count({what}) from stripe_events where id = '{id}'");
     (

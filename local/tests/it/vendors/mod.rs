@@ -1,4 +1,4 @@
-//! The stand-ins satisfy the vendors' own clients: each test here runs one file of `local/python/vendors`.
+//! Tests the stand-ins with the vendors' own clients: each test here runs one file of `local/python/vendors`.
 
 use std::{
     fs,

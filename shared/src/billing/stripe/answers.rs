@@ -1,4 +1,4 @@
-//! What is read of Stripe's answers, and what it means.
+//! Reads the fields of Stripe's responses that are used, and ranks subscriptions.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::billing::{CheckoutSession, ProPrices, Subscription};
 
-/// What Stripe answers instead of what it was asked for.
+/// An error that Stripe responds with.
 #[derive(Deserialize)]
 pub(super) struct Refusal {
     pub error: ApiError,
@@ -114,7 +114,7 @@ impl From<Session> for CheckoutSession {
 }
 
 impl Listed {
-    /// Whether one of these prices is paid with it.
+    /// Tells whether it is to one of these prices.
     pub fn is_for(&self, prices: &ProPrices) -> bool {
         let paid = self
             .items
@@ -125,7 +125,7 @@ impl Listed {
             .any(|price| prices.contain(price))
     }
 
-    /// The better, the higher; among equals the newest.
+    /// Ranks it: paid above unpaid, unpaid above ended, and among equals the newest highest.
     pub fn rank(&self) -> (u8, i64) {
         let rank = match self.status.as_str() {
             "active" | "trialing" => 3,
@@ -141,7 +141,8 @@ impl Listed {
         items.filter_map(|item| item.current_period_end).max()
     }
 
-    /// Stripe's portal sets the flag, or the date of the end, depending on how the account is billed.
+    /// Tells whether it ends with its period: Stripe's portal sets the flag or the date, depending on the account's
+    /// billing.
     fn ends_with_period(&self) -> bool {
         self.cancel_at_period_end
             || self.cancel_at.is_some_and(|cancelled| {
@@ -171,13 +172,13 @@ impl From<Listed> for Subscription {
 
 #[cfg(test)]
 mod tests {
-    //! What a list of subscriptions means, and what is read of an error.
+    //! Tests the choice among subscriptions, and the reading of errors.
 
     use miniserde::json;
 
     use super::*;
 
-    /// A subscription as Stripe lists it, with more than is read here.
+    /// Returns a subscription as Stripe lists it, with more than is read here.
     fn listed(status: &str, created: i64, more: &str) -> Listed {
         let text = format!(
             r#"{{"id": "sub_{created}", "object": "subscription", "status": "{status}", "created": {created},

@@ -20,7 +20,7 @@ use tracing::warn;
 use super::answers::{ApiError, Refusal};
 use crate::{error::Source, telemetry::Chain, tls};
 
-/// How long to wait before a request is repeated.
+/// The pause before a request is repeated.
 const REPEAT_AFTER: Duration = Duration::from_millis(200);
 
 const USER_AGENT: &str = concat!("chat-backend/", env!("CARGO_PKG_VERSION"));
@@ -34,7 +34,7 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// One request takes no longer than `timeout`, its repetition included. Nothing is opened yet.
+    /// Configures a client whose requests take no longer than `timeout`, repetition included. Nothing is opened yet.
     ///
     /// # Errors
     /// When the key cannot be in a header.
@@ -81,7 +81,7 @@ impl StripeClient for Http {
     type Err = Failure;
 
     /// Sends a request, and repeats it once where that is safe and may help. A read is always safe, a write only with
-    /// an idempotency key. What else is worth another try is for the caller to know.
+    /// an idempotency key. The caller decides about other failures.
     async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, Failure> {
         let (request, custom) = request.into_pieces();
         let reads = matches!(request.method, StripeMethod::Get);
@@ -108,8 +108,8 @@ impl StripeClient for Http {
     }
 }
 
-/// Whether a repetition may succeed. An error that Stripe answered to a write is not repeated: Stripe keeps it under the
-/// idempotency key, and would answer it again (<https://docs.stripe.com/api/idempotent_requests>).
+/// Tells whether a repetition may succeed. A write that Stripe responded to with an error is not repeated: Stripe keeps
+/// the error under the idempotency key, and would return it again (<https://docs.stripe.com/api/idempotent_requests>).
 fn may_pass(failure: &Failure, reads: bool) -> bool {
     match failure {
         Failure::Unanswered(_) => true,
@@ -118,17 +118,17 @@ fn may_pass(failure: &Failure, reads: bool) -> bool {
     }
 }
 
-/// Why a request came to nothing. `async-stripe`'s own error holds every object that an error can be about, and code
+/// Why a request failed. `async-stripe`'s own error holds every object that an error can be about, and code
 /// that reads them all.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// Stripe answered with an error, and with this status.
+    /// Stripe responded with an error, and with this status.
     #[error("Stripe answered {1}, {0}")]
     Refused(ApiError, u16),
-    /// There was no answer, or not in time.
+    /// There was no response, or not in time.
     #[error("no answer from Stripe")]
     Unanswered(#[source] reqwest::Error),
-    /// The answer is not what Stripe answers.
+    /// The response cannot be read.
     #[error("Stripe's answer cannot be read: {0}")]
     Unreadable(String),
     /// Nothing was sent.

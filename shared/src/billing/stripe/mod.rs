@@ -1,6 +1,6 @@
-//! The [`Payments`](super::Payments) that Stripe's API offers.
+//! Makes customers, payment pages and portal pages by Stripe's API, and reads subscriptions.
 //!
-//! Of every answer only the fields used here are read: the client's full objects would add 4 MB to a function, and
+//! Of every response only the fields used here are read: the client's full objects would add 4 MB to a function, and
 //! break on what Stripe adds. An error is such an object too.
 
 mod answers;
@@ -32,10 +32,10 @@ use crate::{
 use answers::{ApiError, Customer, Link, Listed, Named, Page, Session};
 use client::{Failure, Http};
 
-/// How long one request may take. A checkout needs some of them within API Gateway's 30 s.
+/// Limits how long one request may take. A checkout needs some of them within API Gateway's 30 s.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How often, and after how long each time, a key that another request is using is tried again.
+/// Limits how often, and after which pause, a key that another request is using is tried again.
 const KEY_IN_USE_TRIES: u32 = 10;
 const KEY_IN_USE_DELAY: Duration = Duration::from_millis(300);
 
@@ -45,8 +45,8 @@ const PAGE: i64 = 100;
 /// Stripe, or whatever answers as it does at `STRIPE_URL`.
 ///
 /// What is made is made once for each user and `attempt`, however often it is asked for and however many ask at the
-/// same time: both go into the idempotency key, under which Stripe repeats its first answer for a day. It repeats an
-/// answer that is out of date and an error just as well; the attempt is then raised.
+/// same time: both go into the idempotency key, under which Stripe repeats its first response for a day. It repeats a
+/// response that is out of date and an error just as well; the attempt is then raised.
 pub struct Payments {
     key: SecretString,
     url: String,
@@ -54,7 +54,7 @@ pub struct Payments {
 }
 
 impl Payments {
-    /// The account that the environment describes. Nothing is opened yet.
+    /// Configures the account that the environment describes. Nothing is opened yet.
     ///
     /// # Errors
     /// When a variable is missing or malformed.
@@ -84,8 +84,8 @@ impl Payments {
         }
     }
 
-    /// Makes a page on which `user` can buy what `offer` offers. It may be the answer of an earlier time: whether the
-    /// page is still open is what [`checkout`](Self::checkout) says.
+    /// Makes a page on which `user` can buy `offer`. It may be one that was made earlier:
+    /// [`checkout`](Self::checkout) tells whether it is still open.
     ///
     /// # Errors
     /// See [`Error`].
@@ -118,7 +118,7 @@ impl Payments {
         }
     }
 
-    /// How a payment page stands now.
+    /// Returns a payment page as it is now.
     ///
     /// # Errors
     /// See [`Error`].
@@ -153,7 +153,7 @@ impl Payments {
         Ok(())
     }
 
-    /// The best of a customer's subscriptions as it is now, if there ever was one.
+    /// Returns the best of a customer's subscriptions as it is now, if there ever was one.
     ///
     /// Among several subscriptions the best one counts, however many a customer has: one that is paid before one that
     /// is not, and one that is not before one that has ended.
@@ -179,7 +179,7 @@ impl Payments {
         Ok(best.map(Subscription::from))
     }
 
-    /// The address of a page, good for some minutes, on which a customer can change, cancel or resume a subscription.
+    /// Makes a page, good for some minutes, on which a customer can change, cancel or resume a subscription.
     ///
     /// # Errors
     /// See [`Error`].
@@ -208,8 +208,8 @@ impl Payments {
         }
     }
 
-    /// What an error about a customer means. One that Stripe does not find was deleted, or belongs to another account
-    /// than the key does, and that is our mistake: only of the first can it be told that nothing is paid any more.
+    /// Tells a deleted customer from one of another account, which is our mistake: Stripe finds neither, and only the
+    /// first has nothing paid any more.
     async fn unless_gone(&self, customer: &CustomerId, error: Failure) -> Error {
         if is_missing(&error) {
             let request = RetrieveCustomer::new(customer.0.as_str());
@@ -257,13 +257,13 @@ impl Payments {
     }
 }
 
-/// Says whose it is, to whoever looks at it in Stripe's dashboard.
+/// Names the user in Stripe's dashboard.
 fn metadata(user: UserId) -> HashMap<String, String> {
     HashMap::from([("user_id".to_owned(), user.to_string())])
 }
 
-/// Whether Stripe keeps this answer under the idempotency key. It does not keep what it never began: a request that is
-/// not valid, came too fast, or met its own key in use (<https://docs.stripe.com/api/idempotent_requests>).
+/// Tells whether Stripe keeps this error under the idempotency key. It keeps none for a request it never began: one
+/// that is not valid, came too fast, or met its own key in use (<https://docs.stripe.com/api/idempotent_requests>).
 fn is_kept(error: &Failure) -> bool {
     matches!(error, Failure::Refused(error, status)
         if *status >= 500 || error.type_ == ApiErrorsType::IdempotencyError && !is_in_use(error))
@@ -273,7 +273,7 @@ fn is_missing(error: &Failure) -> bool {
     matches!(error, Failure::Refused(error, _) if error.code == Some(ApiErrorsCode::ResourceMissing))
 }
 
-/// Whether a request with the same key is being served at this moment.
+/// Tells whether a request with the same key is being served at this moment.
 fn is_in_use(error: &ApiError) -> bool {
     error.code == Some(ApiErrorsCode::IdempotencyKeyInUse)
 }
@@ -281,7 +281,7 @@ fn is_in_use(error: &ApiError) -> bool {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match &failure {
-            // An answer that cannot be read is most likely not Stripe's own, but of something in between.
+            // A response that cannot be read most likely comes from something between us and Stripe.
             Failure::Refused(_, 409 | 429 | 500..)
             | Failure::Unanswered(_)
             | Failure::Unreadable(_) => Self::Unavailable(failure.into()),
