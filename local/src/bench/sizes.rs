@@ -71,8 +71,8 @@ pub fn quotas() -> Vec<Quota> {
     })
 }
 
-/// Measures a function with each size, with TLS to Postgres as on AWS. They take turns, so that a slow moment meets all of them, and each request has a
-/// period to itself, as when Lambda thaws an environment for it.
+/// Measures a function with each size, with TLS to Postgres as on AWS. They take turns, so that a slow moment meets all
+/// of them, and each request has a period to itself, as when Lambda thaws an environment for it.
 pub async fn measure(bench: &Bench<'_>, quotas: &[Quota], function: &str) -> Result<Vec<AtSize>> {
     let each = STARTS + WARMING_UP + REQUESTS;
     let mut codes = match sender_of_codes(function) {

@@ -206,8 +206,8 @@ impl Function {
         Ok(())
     }
 
-    /// Passes a response on as it is written. Lambda does not tell a function that its client went away, so the function
-    /// is heard out in any case.
+    /// Passes a response on as it is written. Lambda does not tell a function that its client went away, so the
+    /// function is heard out in any case.
     async fn pass_on(
         &self,
         id: &str,

@@ -1,4 +1,5 @@
-//! Accepts a message, for `message-send` and `message-stream`: the same limits, keys and errors, whoever answers it then.
+//! Accepts a message, for `message-send` and `message-stream`: the same limits, keys and errors, whoever answers it
+//! then.
 
 use std::time::Duration;
 

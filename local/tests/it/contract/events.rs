@@ -2,11 +2,11 @@
 
 use aws_lambda_events::{
     apigw::ApiGatewayV2httpRequest, cloudformation::CloudFormationCustomResourceRequest,
-    eventbridge::EventBridgeEvent, sqs::SqsEvent,
+    sqs::SqsEvent,
 };
 use local::{
     harness::contract::{CONTRACT, matches, members, typed},
-    lambda::functions::Trigger,
+    lambda::{events::scheduled_event, functions::Trigger},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -184,8 +184,12 @@ fn the_event_of_a_function_without_a_route_is_what_calls_it() {
                 assert!(create, "events/{name}.json");
             }
             Trigger::Schedule => {
-                let event: EventBridgeEvent = event(name);
-                assert_eq!(event.detail_type, "Scheduled Event", "events/{name}.json");
+                let (event, sent) = (&WORKSPACE.events[name], scheduled_event(name));
+                assert_eq!(unknown(event, &sent), [""; 0], "events/{name}.json");
+                assert_eq!(
+                    event["detail-type"], "Scheduled Event",
+                    "events/{name}.json"
+                );
             }
         }
     }
