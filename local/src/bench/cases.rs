@@ -97,6 +97,7 @@ impl<'a> Cases<'a> {
             | "chatroom-update"
             | "message-get"
             | "message-send"
+            | "message-stream"
             | "subscription-status" => same(self.request(function, &room).await?),
             "message-answer" => self.each(count, async || self.wake_up(1).await).await,
             "chatroom-delete" => {
@@ -228,6 +229,12 @@ impl<'a> Cases<'a> {
                 event["queryStringParameters"]["limit"] = SIZES[0].to_string().into();
                 event["rawQueryString"] = format!("limit={}", SIZES[0]).into();
             }
+        }
+        // A function URL knows no routes, so its path has to name the room.
+        if event["routeKey"] == "$default" {
+            let path = format!("/chatroom/{room}/stream");
+            event["requestContext"]["http"]["path"] = path.clone().into();
+            event["rawPath"] = path.into();
         }
         if event["pathParameters"]["message_id"].is_string() {
             let newest = self.stock.newest(room.parse()?).await?;

@@ -128,11 +128,8 @@ fn chosen(workspace: &Workspace, options: &Options) -> Result<Vec<String>> {
     }
     Ok(match options {
         Options { all: true, .. } => known,
-        Options { cost: true, .. } => {
-            let functions = cost::FUNCTIONS.map(str::to_owned).into_iter();
-            functions.filter(|name| known.contains(name)).collect()
-        }
         Options { functions, .. } if !functions.is_empty() => functions.clone(),
+        Options { cost: true, .. } => cost::FUNCTIONS.map(str::to_owned).to_vec(),
         _ => DEFAULT.map(str::to_owned).to_vec(),
     })
 }

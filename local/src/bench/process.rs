@@ -34,7 +34,7 @@ pub struct Process {
     function: String,
 }
 
-/// A response, and how long it took from handing out the request.
+/// A response, and how long it took from handing out the request. Of a stream, `body` is what stands before it.
 pub struct Responded {
     pub time: Duration,
     pub body: Value,
@@ -94,8 +94,15 @@ impl Process {
         let Report::Responded(mut response) = self.report().await? else {
             bail!("{} does not respond", self.function);
         };
-        let time = response.at - given;
+        let begun = response.at - given;
         let body = response.body().await?;
+        // A stream begins with the status and headers as JSON, and lasts until its end.
+        let (time, body) = if response.is_streamed {
+            let prelude = body.split(|byte| *byte == 0).next();
+            (given.elapsed(), body.slice_ref(prelude.unwrap_or_default()))
+        } else {
+            (begun, body)
+        };
         let failed = response.kind != "response";
         response.accept();
         let body: Value = serde_json::from_slice(&body)
