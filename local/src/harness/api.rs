@@ -28,21 +28,18 @@ pub struct Response {
 impl Response {
     /// Expects a status and returns the body.
     #[track_caller]
-    #[must_use]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.body);
         self.body
     }
 
     /// Returns a header, which must be there.
-    #[must_use]
     pub fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_else(|| panic!("no header {name}: {self:?}"))
     }
 
     /// Returns the status and the problem type.
-    #[must_use]
     pub fn problem(&self) -> (u16, &str) {
         let kind = self.body["type"].as_str().unwrap_or_default();
         (self.status, kind.trim_start_matches("/problems/"))
@@ -70,7 +67,6 @@ impl Sent {
     }
 
     /// A request with a code for a number, and what else belongs to it.
-    #[must_use]
     pub fn proof(&self, mobile: &str) -> Value {
         json!({ "mobile": mobile, "challenge": self.challenge, "otp": self.code })
     }
@@ -151,7 +147,6 @@ impl Api {
     }
 
     /// Makes up a mobile number that nobody used before.
-    #[must_use]
     pub fn mobile(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         format!("+1555{:07}", COUNT.fetch_add(1, Ordering::Relaxed))
@@ -321,7 +316,6 @@ impl Api {
 }
 
 /// Reads a value that must be a string.
-#[must_use]
 #[track_caller]
 pub fn text(value: &Value) -> &str {
     let text = value.as_str();

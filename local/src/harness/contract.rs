@@ -134,7 +134,6 @@ impl Contract {
     }
 
     /// Lists the parts of `value` that break `schema`, a schema of the contract.
-    #[must_use]
     pub fn errors(&self, schema: &Value, value: &Value) -> Vec<String> {
         match self.validator(schema) {
             Ok(validator) => {
@@ -163,7 +162,6 @@ impl Contract {
     }
 
     /// Follows a reference into the contract, and returns any other value as it is. Null, if it refers to nothing.
-    #[must_use]
     pub fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
         match value["$ref"].as_str() {
             Some(reference) => {
@@ -176,7 +174,6 @@ impl Contract {
 }
 
 /// The function that an operation leads to. Its id, unless the function has more than one operation.
-#[must_use]
 pub fn function(operation: &Value) -> &str {
     let function = operation.get("x-function");
     let function = function.unwrap_or(&operation["operationId"]).as_str();
@@ -184,7 +181,6 @@ pub fn function(operation: &Value) -> &str {
 }
 
 /// Matches a path with a template of paths.
-#[must_use]
 pub fn matches(template: &str, path: &str) -> bool {
     let (template, path) = (template.split('/'), path.split('/'));
     template.clone().count() == path.clone().count()
@@ -194,7 +190,6 @@ pub fn matches(template: &str, path: &str) -> bool {
 }
 
 /// Reads a header, path or query value as the type that its schema asks for.
-#[must_use]
 pub fn typed(schema: &Value, text: &str) -> Value {
     match schema["type"].as_str() {
         Some("integer") => text.parse::<i64>().map_or(Value::from(text), Value::from),

@@ -59,13 +59,11 @@ impl Stack {
     }
 
     /// Finds the services that `cargo local test` started.
-    #[must_use]
     pub fn services() -> Services {
         must(Services::from_env(), "there are no services")
     }
 
     /// Names the function that answers messages.
-    #[must_use]
     pub fn worker(&self) -> &'static str {
         worker(self.settings.queue)
     }

@@ -122,7 +122,6 @@ impl Records {
 
 impl Report {
     /// Tells whether every message got one reply, and nothing failed but by a documented limit.
-    #[must_use]
     pub fn holds(&self) -> bool {
         let [all, answered, ..] = self.ending.messages;
         let mut refused = self.seen.refused.keys();

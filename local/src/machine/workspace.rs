@@ -187,21 +187,3 @@ pub fn forget_cargo_run(command: &mut Command) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_test_finds_the_workspace_and_its_functions() {
-        let workspace = Workspace::find().unwrap();
-        assert!(workspace.root.join("Cargo.lock").is_file());
-        assert!(workspace.target.join("debug/deps").is_dir());
-        let functions = workspace.functions().unwrap();
-        assert!(
-            functions.contains(&"message-send".to_owned()),
-            "{functions:?}"
-        );
-        assert!(functions.is_sorted());
-    }
-}

@@ -163,11 +163,6 @@ impl Services {
         }
     }
 
-    /// Returns the migrated database. Nobody may be connected to it while a copy is made, so nobody should be.
-    pub fn template_url(&self) -> &str {
-        &self.template
-    }
-
     /// Makes a queue and a table for `cargo test`, and returns its variables: these, the template database's, and the
     /// functions' settings.
     pub async fn test_variables(&self, settings: &Settings) -> Result<Variables> {

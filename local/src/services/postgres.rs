@@ -216,7 +216,6 @@ async fn copy_for_everybody(packages: &Path, home: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::workspace::Workspace;
 
     #[test]
     fn another_database_of_the_same_server_keeps_its_parameters() {
@@ -224,26 +223,5 @@ mod tests {
         assert_eq!(url, "postgres://me@host:1/second?sslmode=disable");
         assert!(with_database("postgres://me@host", "second").is_err());
         assert!(with_database("host/database", "second").is_err());
-    }
-
-    #[tokio::test]
-    async fn a_server_that_was_stopped_resumes_with_its_data() {
-        let workspace = Workspace::find().unwrap();
-        let tools = Tools::install(&workspace.target).await.unwrap();
-        let logs = workspace.logs().unwrap();
-        let postgres = Postgres::start(&tools, Port::Free, &logs).await.unwrap();
-        let url = postgres.url("postgres");
-        let database = connect(&url).await.unwrap();
-        database
-            .batch_execute("create table kept (id int)")
-            .await
-            .unwrap();
-
-        postgres.stop().await.unwrap();
-        assert!(connect(&url).await.is_err(), "it still answers");
-
-        postgres.resume().await.unwrap();
-        let database = connect(&url).await.unwrap();
-        database.batch_execute("select id from kept").await.unwrap();
     }
 }

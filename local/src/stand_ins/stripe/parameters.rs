@@ -140,30 +140,3 @@ impl Parameters {
         pairs
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nested_parameters_are_found_by_their_full_name() {
-        let parameters = Parameters::parse(
-            "mode=subscription&line_items%5B0%5D%5Bprice%5D=p+1&metadata[a]=b%20c&empty=",
-        );
-        assert_eq!(parameters.get("line_items[0][price]"), Some("p 1"));
-        assert_eq!(parameters.get("empty"), None);
-        assert_eq!(
-            parameters.metadata("metadata"),
-            serde_json::json!({"a": "b c"})
-        );
-        assert!(
-            parameters
-                .only(&["mode", "line_items", "metadata", "empty"])
-                .is_ok()
-        );
-        let error = parameters
-            .only(&["mode", "line", "metadata", "empty"])
-            .unwrap_err();
-        assert_eq!(error.param.as_deref(), Some("line_items[0][price]"));
-    }
-}
