@@ -49,8 +49,9 @@ const FORGOTTEN: &str = "
     order by oldest.due
     limit 10000";
 
-/// Idempotency keys are kept for a day, the use of deleted accounts until midnight, refresh tokens until they expire, and sessions as long as they have tokens.
-/// Only sessions that lose a token here are looked at: every session began with one.
+/// Idempotency keys are kept for a day, the use of deleted accounts until midnight, refresh tokens until they expire,
+/// and sessions as long as they have tokens. Only sessions that lose a token here are looked at: every session began
+/// with one.
 const FORGET: &str = "
     with keys as (
         update messages set idempotency_key = null

@@ -1,4 +1,4 @@
-//! What a million messages cost: the table in `docs/operations.md`, from what the functions were measured to take.
+//! Computes what a million messages cost, from the measured functions, and writes the table of `docs/operations.md`.
 //!
 //! List prices of us-east-1 in 2026, without free tiers.
 
@@ -13,15 +13,15 @@ use super::{
     sizes::{AtSize, GB_SECOND, MILLION_REQUESTS, best},
 };
 
-/// How long Gemini takes, in seconds.
+/// Seconds that Gemini takes.
 const WAITS: [u32; 2] = [3, 6];
 
-/// What a client waits on: the long poll, or a stream of its own.
+/// The functions that clients wait on: the long poll, or a stream of its own.
 const POLL: &str = "message-get";
 const STREAM: &str = "message-stream";
 const SEND: &str = "message-send";
 
-/// The functions that this takes.
+/// The functions that must be measured for it.
 pub const FUNCTIONS: [&str; 4] = [SEND, POLL, CONSUMER, STREAM];
 
 /// US$ for a million requests, and for a GB of logs.
@@ -29,14 +29,14 @@ const API_GATEWAY: f64 = 1.00;
 const SQS: f64 = 0.40;
 const LOGS_GB: f64 = 0.50;
 
-/// What Lambda and a function log for each request, in GB for a million.
+/// The logs of Lambda and a function, in GB for a million requests.
 const LOGGED_GB: f64 = 1.0;
 
 /// The lines between which the table stands.
 const BEGIN: &str = "<!-- Written by `cargo local bench --cost`. -->";
 const END: &str = "<!-- End. -->";
 
-/// What one way of getting replies costs.
+/// The cost of one way of getting replies.
 #[derive(Debug, Serialize)]
 pub struct Cost {
     /// How the client waits.
@@ -141,7 +141,7 @@ pub fn table(costs: &[Cost]) -> String {
     table
 }
 
-/// Puts the table into a document, in place of the one that is there.
+/// Replaces the table in a document.
 pub fn write(document: &Path, costs: &[Cost]) -> Result<()> {
     let text = fs::read_to_string(document)
         .with_context(|| format!("cannot read {}", document.display()))?;

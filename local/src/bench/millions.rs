@@ -1,5 +1,5 @@
-//! Whether what all others have makes anybody's requests slower: a database with a million rooms and ten million
-//! messages beside one that has hardly any, by turns.
+//! Measures whether other users' data slows requests down: a database with a million rooms and ten million messages
+//! beside one that has hardly any, by turns.
 
 use anyhow::{Result, bail};
 
@@ -16,10 +16,10 @@ use crate::services::Services;
 /// The functions that read what grows: they list, post, claim, and sweep.
 pub const FUNCTIONS: [&str; 4] = ["chatroom-list", "message-send", CONSUMER, "message-sweep"];
 
-/// How many requests are timed.
+/// The number of requests that are timed.
 const REQUESTS: usize = 200;
 
-/// Fills another database and measures them.
+/// Fills another database and measures the functions over both.
 pub async fn measure(bench: &Bench<'_>, services: &Services, name: &str) -> Result<Vec<Growth>> {
     let url = services
         .create_database(&format!("{name}_millions"))

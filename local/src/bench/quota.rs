@@ -1,4 +1,5 @@
-//! The share of a processor that Lambda gives with a memory size: a core for 1 769 MB, in periods of 20 ms.
+//! Limits a process to the share of a processor that Lambda gives with a memory size: a core for 1 769 MB, in periods
+//! of 20 ms.
 //!
 //! A control group has the kernel do the same here, which needs root or a delegated `cpu` controller. See
 //! <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html> and
@@ -14,10 +15,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-/// How much memory comes with a whole core.
+/// The memory that comes with a whole core.
 const MEGABYTES_A_CORE: u32 = 1_769;
 
-/// How often a share is given out.
+/// The period in which a share is given out.
 pub const PERIOD: Duration = Duration::from_millis(20);
 
 /// A shell that joins the control group and becomes the function, so that no moment of it is outside.

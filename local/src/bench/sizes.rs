@@ -1,5 +1,5 @@
-//! Which memory size a function should have: what it takes under the share of a processor that comes with each, and
-//! what AWS bills for that.
+//! Finds the memory size that a function should have: measures it under the share of a processor that comes with each,
+//! and adds up what AWS bills for that.
 
 use anyhow::Result;
 use serde::Serialize;

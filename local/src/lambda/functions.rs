@@ -15,8 +15,8 @@ use crate::settings::Queue;
 
 /// The facts that the template does not say, for each function that differs from [`USUAL`].
 const FACTS: [(&str, Facts); 20] = [
-    // Whoever asks for a code is counted: for the number with the address (for half a minute, and for an hour), for each
-    // of the two alone, for the country and for all. Then the code is stored.
+    // Whoever asks for a code is counted: for the number with the address (for half a minute, and for an hour), for
+    // each of the two alone, for the country and for all. Then the code is stored.
     ("auth-signup", USUAL.state_calls(7)),
     ("auth-send-otp", USUAL.state_calls(7)),
     ("auth-forgot-password", USUAL.state_calls(7)),

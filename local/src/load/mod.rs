@@ -32,7 +32,7 @@ use records::{Ending, Memory, Records};
 /// More people than this, with their connections and processes, would measure the machine.
 const MOST_USERS: usize = 2_000;
 
-/// How many environments a function may have. A Lambda account has 1 000 for all functions together.
+/// The number of environments that a function may have. A Lambda account has 1 000 for all functions together.
 const ENVIRONMENTS: usize = 300;
 
 /// The functions that people come to, and those behind them. To build all others for release would take long.
@@ -49,13 +49,13 @@ const FUNCTIONS: [&str; 10] = [
     "message-sweep",
 ];
 
-/// People arrive one after the other, this many a second.
+/// The number of people who arrive in a second, one after the other.
 const ARRIVALS: f64 = 50.0;
 
-/// How long it may take until the last reply has come.
+/// The longest wait for the last reply.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many people come, and for how long.
+/// The size of a run.
 pub struct Options {
     /// How many people.
     pub users: usize,
@@ -134,7 +134,7 @@ pub async fn run(system: &System, options: &Options) -> Result<Report> {
     Ok(records.report(options.users, ending))
 }
 
-/// Functions whose memory is looked at: those that are asked most.
+/// The functions whose memory is watched: those that are asked most.
 const WATCHED: [&str; 4] = [
     "message-send",
     "message-get",
@@ -176,7 +176,7 @@ async fn probe(api: Api, records: Arc<Records>) {
     }
 }
 
-/// What became of the messages: how many there are, and how many have a reply, failed, or were asked more than once.
+/// Counts the messages: how many there are, and how many have a reply, failed, or were asked more than once.
 async fn messages(system: &System) -> Result<[i64; 4]> {
     let sql = "select count(*), count(*) filter (where status = 'answered'),
                       count(*) filter (where status = 'failed'), count(*) filter (where asked > 1)
@@ -185,7 +185,7 @@ async fn messages(system: &System) -> Result<[i64; 4]> {
     Ok([0, 1, 2, 3].map(|column| row.get(column)))
 }
 
-/// For how long the processors had nothing to do so far (proc(5); ticks are hundredths of a second).
+/// Returns the processors' idle time so far (proc(5); ticks are hundredths of a second).
 fn idle_time() -> Result<Duration> {
     let statistics = fs::read_to_string("/proc/stat")?;
     let idle = statistics.split_whitespace().nth(4);

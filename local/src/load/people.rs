@@ -1,4 +1,4 @@
-//! Somebody who uses the API as a client does.
+//! Uses the API as a person with a client does.
 
 use std::{
     ops::RangeInclusive,
@@ -13,16 +13,16 @@ use tokio::time::sleep;
 use super::records::Records;
 use crate::harness::{Api, text};
 
-/// How long somebody reads and types before the next message, and how long Gemini thinks about it.
+/// The time that a person reads and types before the next message, and that Gemini takes for it.
 const THINKING_MS: RangeInclusive<u64> = 5_000..=35_000;
 const GEMINI_MS: RangeInclusive<u64> = 1_000..=6_000;
 
-/// Of a hundred messages, before how many somebody looks at the list first, opens another room, or reads the room.
+/// The number of messages in a hundred before which a person looks at the list, opens another room, or reads the room.
 const LISTS: u8 = 30;
 const OPENS: u8 = 10;
 const READS: u8 = 20;
 
-/// Somebody.
+/// A person.
 pub struct Person {
     api: Api,
     records: Arc<Records>,

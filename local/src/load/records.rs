@@ -1,4 +1,4 @@
-//! What people saw, counted and drawn.
+//! Counts and draws what people saw.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -19,7 +19,7 @@ use crate::{
     machine::lock,
 };
 
-/// How many columns a drawing has.
+/// The columns of a drawing.
 const COLUMNS: usize = 60;
 
 /// The gateway is the limit when it takes more than this part of a request's time.
@@ -28,7 +28,7 @@ const GATEWAY_SHARE: f64 = 0.5;
 /// The endpoint that the gateway's own time is compared with.
 const COMPARED: &str = "GET /chatroom";
 
-/// What was seen so far.
+/// The responses and replies so far.
 pub struct Records {
     start: Instant,
     seen: Mutex<Seen>,
@@ -47,7 +47,7 @@ struct Seen {
     gateway: Vec<f64>,
 }
 
-/// What is known at the end of a run.
+/// The figures at the end of a run.
 pub struct Ending {
     /// How long it took.
     pub elapsed: Duration,
@@ -67,7 +67,7 @@ pub struct Memory {
     pub end: f64,
 }
 
-/// Everything, to be printed.
+/// All figures, to be printed.
 pub struct Report {
     users: usize,
     seen: Seen,
