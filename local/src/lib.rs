@@ -53,3 +53,5 @@ pub mod bench;
 pub mod load;
 
 pub mod demo;
+
+pub mod reference;

@@ -8,9 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use local::{demo, machine::ports::Ports, settings::environment_file};
+use local::{demo, machine::ports::Ports, reference::Reference, settings::environment_file};
 
 use super::Options;
+
+/// The port of the API reference.
+const REFERENCE: u16 = 9006;
 
 /// Serves the API on port 9000.
 pub async fn serve(options: &Options) -> Result<()> {
@@ -39,6 +42,8 @@ pub async fn serve(options: &Options) -> Result<()> {
             eprintln!("{name:17} {value}");
         }
     }
+    let reference = Reference::serve(Ports::Fixed.port(REFERENCE), &system.url("")).await?;
+    eprintln!("{:17} {}", "API reference", reference.url);
     eprintln!("Every variable of the functions is in {}.", file.display());
     eprintln!("Serving until Ctrl-C; a function that is saved is built again.");
     system.show_logs();

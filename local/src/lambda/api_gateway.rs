@@ -3,12 +3,7 @@
 //!
 //! It never gets a `--timeout`: that would also end the long polls of [`Gateway::next`].
 
-use std::{
-    net::{Ipv6Addr, TcpListener},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use axum::body::Bytes;
@@ -26,7 +21,6 @@ use crate::{
     machine::{
         ports::Port,
         process::{Group, log_file, wait_until_ready},
-        proxy::Proxy,
         tools::Tools,
         workspace::Workspace,
     },
@@ -40,29 +34,25 @@ const SLACK: Duration = Duration::from_secs(5);
 
 /// The running gateway.
 pub struct Gateway {
-    /// Where clients send their requests.
+    /// Where it listens. Clients come in by the [`Entrance`](super::entrance::Entrance).
     pub url: String,
     client: Client,
     catalogue: Arc<Catalogue>,
     /// Sends responses over HTTP/2: over HTTP/1.1 the gateway now and then does not read the rest of a large one.
     answers: Client,
     _process: Child,
-    /// The gateway listens on one address, and `cargo lambda invoke` looks for it on the other. Some machines lack
-    /// that.
-    _ipv6: Option<Proxy>,
 }
 
 impl Gateway {
-    /// Starts it in a process group.
+    /// Starts it in a process group, on a free port.
     pub async fn start(
         tools: &Tools,
         workspace: &Workspace,
         catalogue: Arc<Catalogue>,
         group: &Group,
-        port: Port,
         logs: &Path,
     ) -> Result<Self> {
-        let port = port.number()?;
+        let port = Port::Free.number()?;
         let (path, log) = log_file(logs, "gateway")?;
         let mut process = group.spawn(
             Command::new(tools.program("cargo-lambda"))
@@ -76,11 +66,8 @@ impl Gateway {
             TcpStream::connect(("127.0.0.1", port)).await.is_ok()
         })
         .await?;
-        let url = format!("http://127.0.0.1:{port}");
-        let ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).ok();
         Ok(Self {
-            _ipv6: ipv6.map(|listener| Proxy::at(listener, &url)).transpose()?,
-            url,
+            url: format!("http://127.0.0.1:{port}"),
             client: crate::machine::http::client()?,
             catalogue,
             answers: crate::machine::http::builder()?

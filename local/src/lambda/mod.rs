@@ -1,6 +1,7 @@
 //! Does what AWS does around a function.
 
 pub mod api_gateway;
+pub mod entrance;
 pub mod environments;
 pub mod events;
 pub mod functions;

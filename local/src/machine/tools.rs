@@ -35,6 +35,20 @@ const VENDORS: Packages = Packages {
     title: "Installing the vendors' clients (once)",
 };
 
+/// What shows the contract in a browser.
+const REFERENCE: Packages = Packages {
+    directory: "local/reference",
+    requirements: include_str!("../../python/reference.txt"),
+    title: "Installing Swagger UI (once)",
+};
+
+/// What clients are generated and tested with.
+const CLIENTS: Packages = Packages {
+    directory: "local/clients",
+    requirements: include_str!("../../python/clients.txt"),
+    title: "Installing Node and the client generators (once)",
+};
+
 /// Python packages that go together.
 struct Packages {
     /// Their virtual environment, below `target/`.
@@ -68,6 +82,16 @@ impl Tools {
     /// Installs the vendors' own clients in the same way.
     pub async fn install_vendors(target: &Path) -> Result<Self> {
         Self::install_packages(target, &VENDORS).await
+    }
+
+    /// Installs the viewer of the API reference in the same way.
+    pub async fn install_reference(target: &Path) -> Result<Self> {
+        Self::install_packages(target, &REFERENCE).await
+    }
+
+    /// Installs Node and the client generators in the same way.
+    pub async fn install_clients(target: &Path) -> Result<Self> {
+        Self::install_packages(target, &CLIENTS).await
     }
 
     async fn install_packages(target: &Path, packages: &Packages) -> Result<Self> {

@@ -16,8 +16,8 @@ use reqwest::Client;
 
 use crate::{
     lambda::{
-        api_gateway::Gateway, environments::Functions, functions::Catalogue, logs::Logs,
-        runtime_api::RuntimeApi, triggers::Pump,
+        api_gateway::Gateway, entrance::Entrance, environments::Functions, functions::Catalogue,
+        logs::Logs, runtime_api::RuntimeApi, triggers::Pump,
     },
     machine::{process::Group, tools::Tools, workspace::Workspace},
     services::{
@@ -47,6 +47,7 @@ pub struct System {
     logs: Arc<Logs>,
     pump: Pump,
     functions: Functions,
+    entrance: Entrance,
     gateway: Arc<Gateway>,
     gemini: Option<Gemini>,
     stripe: Option<Stripe>,
@@ -82,22 +83,20 @@ impl System {
         });
         let logs = Logs::below(&workspace.logs()?.join(&name))?;
         let group = Arc::new(Group::new(None)?);
-        let api = settings.ports.port(API);
+        let api = settings.ports.port(API).listen()?;
         let (gateway, mut own) = tokio::try_join!(
-            Gateway::start(
-                &tools,
-                &workspace,
-                catalogue.clone(),
-                &group,
-                api,
-                logs.directory()
-            ),
+            api_gateway::Gateway,
+            entrance::Entrance,
+            environments::Functions,
+            functions::Catalogue,
+            logs::Logs,
             Box::pin(make_data(services, &name)),
         )?;
         own.extend(gemini.iter().flat_map(Gemini::variables));
         own.extend(stripe.iter().flat_map(Reserved::variables));
         let variables = settings.variables(own)?;
-        let webhook = format!("{}/webhook/stripe", gateway.url);
+        let entrance = Entrance::open(api, gateway.url.clone())?;
+        let webhook = format!("{}/webhook/stripe", entrance.url);
         let stripe = stripe.map(|stripe| stripe.serve(webhook, &variables));
 
         let gateway = Arc::new(gateway);
@@ -127,6 +126,7 @@ impl System {
             client: crate::machine::http::client()?,
             logs,
             functions,
+            entrance,
             gateway,
             gemini,
             stripe: stripe.transpose()?,
@@ -136,7 +136,7 @@ impl System {
 
     /// Returns the URL of a path of the API, for example `system.url("/chatroom")`.
     pub fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.gateway.url)
+        format!("{}{path}", self.entrance.url)
     }
 
     /// Returns a client for the API.
@@ -147,7 +147,7 @@ impl System {
     /// Returns the functions' variables and `API_URL`.
     pub fn variables(&self) -> Variables {
         let mut variables = self.variables.clone();
-        variables.insert("API_URL".into(), self.gateway.url.clone());
+        variables.insert("API_URL".into(), self.entrance.url.clone());
         variables
     }
 

@@ -22,6 +22,7 @@ const LAYERS: [&str; 13] = [
     "bench",
     "load",
     "demo",
+    "reference",
 ];
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use local::{harness::contract::members, lambda::functions::resources};
+use local::{
+    harness::contract::members,
+    lambda::{entrance, functions::resources},
+};
 use serde_json::Value;
 
 use super::{
@@ -135,6 +138,10 @@ fn routes_that_wait_or_send_codes_have_throttles_of_their_own() {
 }
 
 #[test]
+use local::{
+    harness::contract::members,
+    lambda::{entrance, functions::resources},
+};
 fn the_visibility_timeout_is_six_times_that_of_the_consumer() {
     let queue = &WORKSPACE.template["Resources"]["WakeUpQueue"]["Properties"];
     let consumer = WORKSPACE.catalogue.get("message-answer").unwrap();
