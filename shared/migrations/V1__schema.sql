@@ -13,7 +13,10 @@ create table users (
     password_hash text,
     -- Goes up when all sessions end. A session of an earlier epoch has ended, whether or not its row was removed.
     epoch         bigint not null default 0,
-    created_at    timestamptz not null default now()
+    created_at    timestamptz not null default now(),
+    -- Counts the rooms opened within an hour, for their limit.
+    new_rooms       integer not null default 0,
+    new_rooms_since timestamptz not null default now()
 );
 
 create table sessions (

@@ -100,7 +100,7 @@ impl App {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    shared::serve(App::from_env, list).await
+    http::serve_with_query(&["limit", "cursor"], App::from_env, list).await
 }
 
 #[cfg(test)]

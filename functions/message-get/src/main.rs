@@ -1,7 +1,11 @@
 //! `GET /chatroom/{id}/message/{message_id}`: a message and its reply, if need be after a wait.
 //!
-//! With `wait` the answer comes as soon as the message is settled, or when the wait is over. Meanwhile the statement is
-//! sent again and again: listening for a notification would hold a server connection for every waiting client.
+//! With `wait` the response comes as soon as the message is settled, or when the wait is over. Meanwhile the statement
+//! is sent again and again: listening for a notification would hold a server connection for every waiting client.
+//!
+//! A request that waits occupies one of the account's concurrent executions, so a user has three places to wait in.
+//! Whoever finds none free gets the message as it is. A place is a key in the state store that expires by itself, and
+//! is only looked for when the message is not settled. When the state store is down, everybody may wait.
 
 use std::time::Duration;
 
@@ -13,16 +17,27 @@ use shared::{
     database::Database,
     domain::{ChatroomId, Message, MessageId, UserId},
     http,
+    state::StateStore,
+    telemetry::Chain,
 };
 use tokio::time::{Instant, sleep};
+use tracing::warn;
+use uuid::Uuid;
 
 /// How long to wait between two looks: at first a reply may come at once, later every look costs more than it gains.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// How many requests of one user may wait at once.
+const PLACES: usize = 3;
+
+/// How much longer than its wait a request may keep its place: the time of a last look.
+const LAST_LOOK: Duration = Duration::from_secs(5);
+
 struct App {
     tokens: TokenVerifier,
     database: Database,
+    state: StateStore,
 }
 
 impl App {
@@ -30,6 +45,7 @@ impl App {
         Ok(Self {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
+            state: StateStore::from_env()?,
         })
     }
 }
@@ -48,15 +64,24 @@ async fn get(app: &App, request: Request) -> Result<Response<Body>> {
     let wait = Duration::from_secs(http::query(&request, "wait", 0..=20, 0)?);
 
     let until = Instant::now() + wait;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let message = app.message(id, room, caller.user).await?;
-        if message.status.is_settled() || Instant::now() + pause > until {
-            return http::ok(&message);
-        }
-        sleep(pause).await;
-        pause = (pause * 5 / 4).min(LONGEST_PAUSE);
+    let mut message = app.message(id, room, caller.user).await?;
+    if !message.status.is_settled()
+        && !wait.is_zero()
+        && let Some(place) = app.take_place(caller.user, wait).await
+    {
+        let settled = app.settled(message, caller.user, until).await;
+        app.leave(place).await;
+        message = settled?;
     }
+    http::ok(&message)
+}
+
+/// A place that a request waits in.
+enum Place {
+    /// A key of the state store, whose value is this request's own.
+    Taken { key: String, owner: String },
+    /// Nobody counts.
+    Uncounted,
 }
 
 impl App {
@@ -68,9 +93,55 @@ impl App {
             ..Message::from(&row)
         })
     }
+
+    /// Looks at a message until it is settled or the time is over.
+    async fn settled(
+        &self,
+        mut message: Message,
+        owner: UserId,
+        until: Instant,
+    ) -> Result<Message> {
+        let mut pause = FIRST_PAUSE;
+        while !message.status.is_settled() && Instant::now() + pause <= until {
+            sleep(pause).await;
+            message = self.message(message.id, message.chatroom_id, owner).await?;
+            pause = (pause * 5 / 4).min(LONGEST_PAUSE);
+        }
+        Ok(message)
+    }
+
+    /// Takes one of the user's places, or finds all of them taken.
+    async fn take_place(&self, user: UserId, wait: Duration) -> Option<Place> {
+        let owner = Uuid::now_v7().to_string();
+        for n in 1..=PLACES {
+            let key = format!("waits:{user}:{n}");
+            match self
+                .state
+                .put_if_absent(&key, &owner, wait + LAST_LOOK)
+                .await
+            {
+                Ok(true) => return Some(Place::Taken { key, owner }),
+                Ok(false) => {}
+                Err(error) => {
+                    warn!(error = %Chain(&error), "waiting requests are not counted");
+                    return Some(Place::Uncounted);
+                }
+            }
+        }
+        None
+    }
+
+    /// Gives a place to the next request. One that is not given back is free when its time is over.
+    async fn leave(&self, place: Place) {
+        if let Place::Taken { key, owner } = place
+            && let Err(error) = self.state.remove_if(&key, &owner).await
+        {
+            warn!(error = %Chain(&error), "a place to wait in was not given back");
+        }
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    shared::serve(App::from_env, get).await
+    http::serve_with_query(&["wait"], App::from_env, get).await
 }

@@ -4,14 +4,19 @@
 //! which ends what is paid at once and cannot be undone. Whatever breaks off in between leaves an account that is
 //! whole and pays nothing, and asking again goes on from there. The other way round, a crash would leave somebody
 //! paying without an account to cancel with. Therefore there are two statements, with Stripe between them.
+//!
+//! The list of chatrooms leaves the cache last, also when the account was gone before: a first try may have ended
+//! between the two.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
     Error, Result,
     auth::{Caller, Pepper, TokenVerifier, sessions::usage_hash},
     billing::{CustomerId, Payments},
+    chatroom_cache::ChatroomCache,
     config::ConfigError,
     database::Database,
+    domain::UserId,
     http,
 };
 
@@ -23,6 +28,7 @@ struct App {
     database: Database,
     payments: Payments,
     pepper: Pepper,
+    cache: ChatroomCache,
 }
 
 impl App {
@@ -32,6 +38,7 @@ impl App {
             database: Database::from_env()?,
             payments: Payments::from_env()?,
             pepper: Pepper::from_env()?,
+            cache: ChatroomCache::from_env()?,
         })
     }
 }
@@ -84,7 +91,7 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
     let Caller { user, session } = app.tokens.authenticate(&request)?;
     for _ in 0..ROUNDS {
         let Some(account) = app.database.query_opt(ACCOUNT, &[&user, &session]).await? else {
-            return http::no_content();
+            return app.gone(user).await;
         };
         if !account.get::<_, bool>("lasts") {
             return Err(Error::SessionEnded);
@@ -98,7 +105,7 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
             .query_opt(DELETE, &[&user, &session, &customer, &number_hash])
             .await?;
         if deleted.is_some() {
-            return http::no_content();
+            return app.gone(user).await;
         }
     }
     Err(Error::unavailable("the account changed too often"))
@@ -115,9 +122,61 @@ impl App {
         }
         Ok(self.payments.delete_customer(&customer).await?)
     }
+
+    /// Answers for an account that no longer exists.
+    async fn gone(&self, user: UserId) -> Result<Response<Body>> {
+        self.cache.forget(user).await;
+        http::no_content()
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     shared::serve(App::from_env, delete).await
+}
+
+#[cfg(test)]
+mod tests {
+    //! What an account leaves behind.
+
+    use serde_json::json;
+    use shared::{
+        state::StateStore,
+        testing::{self, request},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_list_of_a_deleted_account_leaves_the_cache_even_if_the_account_was_gone_before() {
+        let app = App {
+            tokens: TokenVerifier::from_env().unwrap(),
+            database: testing::database().await,
+            payments: Payments::from_env().unwrap(),
+            cache: ChatroomCache::over(StateStore::from_env().unwrap()),
+        };
+        let caller = testing::user(&app.database).await;
+        for _ in 0..2 {
+            let titles = [json!({
+                "id": "019b0000-0000-7000-8000-000000000002",
+                "title": "A secret of the owner",
+                "created_at": "2026-11-22T20:14:47Z",
+                "active_at": "2026-11-22T20:14:47Z",
+            })];
+            let rooms = serde_json::from_value(json!(titles)).unwrap();
+            app.cache
+                .list(caller.user, async { Ok(rooms) })
+                .await
+                .unwrap();
+            delete(&app, request(caller, &[], &json!({})))
+                .await
+                .unwrap();
+            let left = app.cache.list(caller.user, async { Ok(Vec::new()) });
+            assert!(
+                left.await.unwrap().is_empty(),
+                "a room is still in the cache"
+            );
+            app.cache.forget(caller.user).await;
+        }
+    }
 }

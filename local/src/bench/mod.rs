@@ -219,7 +219,10 @@ fn settings() -> Settings {
         ..Settings::default()
     };
     let settings = settings.with("BASIC_DAILY_MESSAGES", many);
-    settings.with("STRIPE_PAGES_PER_USER_HOUR", many)
+    settings
+        .with("STRIPE_PAGES_PER_USER_HOUR", many)
+        .with("CHATROOMS_PER_USER", many)
+        .with("NEW_CHATROOMS_PER_USER_HOUR", many)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes are small enough")]

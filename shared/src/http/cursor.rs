@@ -38,7 +38,10 @@ fn decode<Position: DeserializeOwned>(cursor: &str, list: &str) -> Option<Positi
 }
 
 /// Encodes the cursor of the page that starts after `position`.
-fn write<Position: Serialize>(position: &Position, list: &str) -> Result<String> {
+///
+/// # Errors
+/// When the position cannot be serialised, which is a defect.
+pub fn write<Position: Serialize>(position: &Position, list: &str) -> Result<String> {
     let position = serde_json::to_vec(position).map_err(Error::internal)?;
     let bytes = [&checksum(list, &position), position.as_slice()].concat();
     Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))

@@ -14,20 +14,39 @@ use lambda_http::{IntoResponse, RequestExt, service_fn};
 
 pub use lambda_http::{Body, Request, Response};
 pub use request::{
-    MAX_BODY_BYTES, client_address, idempotency_key, json, json_or_default, path, query, raw_path,
+    MAX_BODY_BYTES, client_address, idempotency_key, json, json_or_default, path, query,
+    query_choice, raw_path,
 };
 pub use response::{accepted, created, no_content, ok, ok_unless_known};
 pub use streaming::{ChunkWriter, Chunks, event_stream, no_events, serve_streaming};
 
 use crate::{Error, Result, config::ConfigError, telemetry};
 
+/// Runs a function whose operation takes no query parameters; see [`serve_with_query`].
+///
+/// # Errors
+/// As [`serve_with_query`].
+pub async fn serve<App, Handler, Outcome>(
+    configure: impl FnOnce() -> Result<App, ConfigError>,
+    handler: Handler,
+) -> Result<(), lambda_http::Error>
+where
+    App: Sync + 'static,
+    Handler: Fn(&'static App, Request) -> Outcome + Copy + Send,
+    Outcome: Future<Output = Result<Response<Body>>> + Send,
+{
+    serve_with_query(&[], configure, handler).await
+}
+
 /// Runs a function until Lambda ends its environment: reads the configuration once, then passes every request to
-/// `handler`. Turns errors and panics into problem documents, and logs them; no other place does.
+/// `handler`, unless it has other query parameters than `known_query`. Turns errors and panics into problem documents,
+/// and logs them; no other place does.
 ///
 /// # Errors
 /// When the configuration is wrong, which fails the init phase with the variable's name; or when the Lambda runtime
 /// does not answer.
-pub async fn serve<App, Handler, Outcome>(
+pub async fn serve_with_query<App, Handler, Outcome>(
+    known_query: &'static [&'static str],
     configure: impl FnOnce() -> Result<App, ConfigError>,
     handler: Handler,
 ) -> Result<(), lambda_http::Error>
@@ -40,7 +59,11 @@ where
     let app: &'static App = Box::leak(Box::new(configure()?));
     lambda_http::run(service_fn(move |request: Request| async move {
         let request_id = request.lambda_context().request_id;
-        match catch(&request_id, async move { handler(app, request).await }).await {
+        let outcome = async move {
+            request::refuse_unknown_query(&request, known_query)?;
+            handler(app, request).await
+        };
+        match catch(&request_id, outcome).await {
             Ok(response) => Ok(Utf8(response)),
             Err(error) => problem::response(&error, &request_id).map(Utf8),
         }

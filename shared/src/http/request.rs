@@ -12,7 +12,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use super::fields;
-use crate::{Error, Result};
+use crate::{Error, Result, error::InvalidField};
 
 /// Limits the request body.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -114,6 +114,45 @@ where
             name,
             format!("must be a number from {} to {}", range.start(), range.end()),
         )),
+    }
+}
+
+/// Parses a query parameter that names one of `choices`, of which the first is the default.
+///
+/// # Errors
+/// [`Error::Invalid`] when it names none of them.
+pub fn query_choice<T: Copy>(request: &Request, name: &str, choices: &[(&str, T)]) -> Result<T> {
+    let chosen = match query_text(request, name) {
+        Some(text) => choices.iter().find(|(choice, _)| *choice == text),
+        None => choices.first(),
+    };
+    chosen.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(choice, _)| *choice).collect();
+        Error::invalid(name, format!("must be one of: {}", names.join(", ")))
+    })
+}
+
+/// Refuses query parameters other than `known`.
+///
+/// # Errors
+/// [`Error::Invalid`] with the name of each that is not known.
+pub(super) fn refuse_unknown_query(request: &Request, known: &[&str]) -> Result<()> {
+    let Some(query) = request.query_string_parameters_ref() else {
+        return Ok(());
+    };
+    let unknown: Vec<_> = query
+        .iter()
+        .map(|(name, _)| name)
+        .filter(|name| !known.contains(name))
+        .map(|name| InvalidField {
+            field: name.to_owned(),
+            message: "is not a parameter of this operation".into(),
+        })
+        .collect();
+    if unknown.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(unknown))
     }
 }
 

@@ -4,6 +4,7 @@ mod conversations;
 mod drain;
 mod ids;
 mod lists;
+mod waits;
 
 on_every_kind!(
     conversations::a_conversation_goes_from_sign_up_to_its_second_reply,
@@ -11,6 +12,7 @@ on_every_kind!(
     drain::a_plain_process_drains_the_queue_and_finishes_what_it_began_when_told_to_stop,
     lists::a_list_never_lacks_a_room_whose_creation_was_answered,
     lists::a_message_moves_its_room_to_the_top_of_the_list,
+    waits::of_fifty_requests_of_one_user_three_wait_and_the_others_are_answered_at_once,
 );
 
 on!(sqs:

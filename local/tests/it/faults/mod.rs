@@ -94,6 +94,12 @@
 //!     `auth::sessions::an_account_that_is_deleted_and_opened_again_has_its_day_used_up`
 //! 45. A subscription to another price → Basic.
 //!     `payments::checkout::a_subscription_to_another_price_is_not_pro`
+//! 52. A room of 64 KB messages and replies → Pages of at most 4 MB.
+//!     `chatroom-get: a_page_of_large_messages_ends_at_four_megabytes_as_lambda_sends_it`
+//! 53. 50 requests of one user that wait → Three wait, the others are answered at once.
+//!     `chat::waits::of_fifty_requests_of_one_user_three_wait_and_the_others_are_answered_at_once`
+//! 54. An account is deleted → Its list is no longer in the cache.
+//!     `user-delete: the_list_of_a_deleted_account_leaves_the_cache_even_if_the_account_was_gone_before`
 //! 55. A genuine Stripe event of another account, or about an unknown customer → 200, kept, warned.
 //!     `payments::webhook::an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_asked`
 //! 57. Older code on a newer schema; a deploy rolled back over a migration → Works.

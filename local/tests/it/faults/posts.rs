@@ -60,12 +60,20 @@ pub async fn a_post_while_postgres_is_down_is_refused_and_leaves_nothing(stack: 
     let stack = stack.another_on(&services, &[]).await;
     let user = stack.user().await;
     let room = user.room().await;
+    let health = async || {
+        stack
+            .send(stack.request(Method::GET, "/health"))
+            .await
+            .status
+    };
+    assert_eq!(health().await, 200);
     let workers = without_workers(&stack).await;
     services.postgres().unwrap().stop().await.unwrap();
     assert!(stack.system.database().await.is_err());
     let refused = user.try_post(&room, "hello").await;
     assert_eq!(refused.status, 503);
     assert!(refused.headers.contains_key("retry-after"));
+    assert_eq!(health().await, 503, "monitors hear of it");
 
     services.postgres().unwrap().resume().await.unwrap();
     assert_eq!(stack.count("messages").await, 0);

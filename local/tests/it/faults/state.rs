@@ -23,6 +23,8 @@ pub async fn without_queue_and_state_store_chat_goes_on_and_codes_do_not(stack: 
     let room = user.room().await;
     let message = user.post(&room, "hello").await;
     assert_eq!(rooms(&user).await, 2, "the cache is bypassed");
+    let found = user.get(&format!("{message}?wait=1")).await.expect(200);
+    assert_eq!(found["status"], "queued", "whoever waits is not counted");
     for path in ["/auth/signup", "/auth/send-otp", "/auth/forgot-password"] {
         let response = stack.post(path, &json!({ "mobile": stack.mobile() })).await;
         assert_eq!(response.status, 503, "{path}");

@@ -37,6 +37,8 @@ on!(sqs:
     bodies::json_is_declared_in_any_case_and_with_any_parameters,
     bodies::bytes_that_are_no_text_are_malformed,
     queries::a_page_has_1_to_100_items,
+    queries::an_order_is_asc_or_desc,
+    queries::an_unknown_query_parameter_is_refused_at_every_endpoint_and_named,
     queries::a_wait_has_0_to_20_seconds,
     queries::a_cursor_works_for_the_list_that_gave_it_and_no_other,
     queries::an_idempotency_key_has_1_to_255_visible_characters,

@@ -43,6 +43,36 @@ pub async fn a_page_has_1_to_100_items(stack: &Stack) {
     }
 }
 
+pub async fn an_order_is_asc_or_desc(stack: &Stack) {
+    let sender = &Sender::new(stack).await;
+    for order in ["", "ASC", "newest", "asc,desc", "%00"] {
+        let path = format!("{}?order={order}", sender.room);
+        let response = sender.user.get(&path).await;
+        assert_eq!(
+            (response.problem(), fields(&response)),
+            (INVALID, vec!["order"]),
+            "{order}"
+        );
+    }
+}
+
+pub async fn an_unknown_query_parameter_is_refused_at_every_endpoint_and_named(stack: &Stack) {
+    let sender = &Sender::new(stack).await;
+    for endpoint in sender.endpoints() {
+        for (query, names) in [("limits=1", vec!["limits"]), ("x", vec!["x"])] {
+            let path = format!("{}?{query}", endpoint.path);
+            let request = sender.user.request(endpoint.method.clone(), &path);
+            let response = sender.user.send(request).await;
+            assert_eq!(
+                (response.problem(), fields(&response)),
+                (INVALID, names),
+                "{} {path}",
+                endpoint.method
+            );
+        }
+    }
+}
+
 pub async fn a_wait_has_0_to_20_seconds(stack: &Stack) {
     let sender = &Sender::new(stack).await;
     let path = sender.user.post(&sender.room, "Hello").await;
@@ -110,6 +140,9 @@ pub async fn a_cursor_works_for_the_list_that_gave_it_and_no_other(stack: &Stack
             .len(),
         1
     );
+    let other_order = format!("{room}?order=desc&cursor={messages_cursor}");
+    let response = sender.user.get(&other_order).await;
+    assert_eq!(response.problem(), MALFORMED, "a cursor of the other order");
 
     for (path, good) in [("/chatroom", &rooms_cursor), (room, &messages_cursor)] {
         let mut forged = vec![
