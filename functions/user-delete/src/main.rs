@@ -153,6 +153,7 @@ mod tests {
             tokens: TokenVerifier::from_env().unwrap(),
             database: testing::database().await,
             payments: Payments::from_env().unwrap(),
+            pepper: Pepper::from_env().unwrap(),
             cache: ChatroomCache::over(StateStore::from_env().unwrap()),
         };
         let caller = testing::user(&app.database).await;

@@ -85,11 +85,13 @@ impl System {
         let group = Arc::new(Group::new(None)?);
         let api = settings.ports.port(API).listen()?;
         let (gateway, mut own) = tokio::try_join!(
-            api_gateway::Gateway,
-            entrance::Entrance,
-            environments::Functions,
-            functions::Catalogue,
-            logs::Logs,
+            Gateway::start(
+                &tools,
+                &workspace,
+                catalogue.clone(),
+                &group,
+                logs.directory()
+            ),
             Box::pin(make_data(services, &name)),
         )?;
         own.extend(gemini.iter().flat_map(Gemini::variables));

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`auth`] | codes, passwords, sessions and access tokens |
 //! | [`chat`] | chatrooms, messages and replies |
+//! | [`clients`] | generated clients, and requests made up from `openapi.yaml` |
 //! | [`payments`] | checkout, webhook and plan, against the Stripe stand-in |
 //! | [`input`] | whatever is sent, the response is the documented one |
 //! | [`faults`] | what the system survives; its table names the test for each fault |
@@ -29,6 +30,7 @@
 mod stacks;
 mod auth;
 mod chat;
+mod clients;
 mod contract;
 mod deployment;
 mod faults;

@@ -15,7 +15,7 @@ use http_body::Frame;
 use lambda_http::{Body, Request, RequestExt, Response, http::StatusCode, service_fn};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{catch, problem};
+use super::{catch, problem, request::refuse_unknown_query};
 use crate::{Error, Result, config::ConfigError, telemetry};
 
 /// Reads the chunks of a response's body, as they are written.
@@ -72,7 +72,11 @@ where
     let app: &'static App = Box::leak(Box::new(configure()?));
     let service = service_fn(move |request: Request| async move {
         let request_id = request.lambda_context().request_id;
-        match catch(&request_id, async move { handler(app, request).await }).await {
+        let outcome = async move {
+            refuse_unknown_query(&request, &[])?;
+            handler(app, request).await
+        };
+        match catch(&request_id, outcome).await {
             Ok(response) => Ok(response),
             Err(error) => problem::response(&error, &request_id).map(streamed),
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// The modules of `local` in the order of `lib.rs`: each uses only those before it.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
     "machine",
     "keys",
     "settings",

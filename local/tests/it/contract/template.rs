@@ -138,10 +138,19 @@ fn routes_that_wait_or_send_codes_have_throttles_of_their_own() {
 }
 
 #[test]
-use local::{
-    harness::contract::members,
-    lambda::{entrance, functions::resources},
-};
+fn browsers_may_do_the_same_locally() {
+    let cors = &WORKSPACE.template["Resources"]["Api"]["Properties"]["CorsConfiguration"];
+    let list = |name: &str| {
+        let names: Vec<_> = array(&cors[name]).iter().map(text).collect();
+        names.join(",")
+    };
+    assert_eq!(list("AllowMethods"), entrance::ALLOWED_METHODS);
+    assert_eq!(list("AllowHeaders"), entrance::ALLOWED_HEADERS);
+    assert_eq!(list("ExposeHeaders"), entrance::EXPOSED_HEADERS);
+    assert_eq!(cors["MaxAge"].to_string(), entrance::MAX_AGE);
+}
+
+#[test]
 fn the_visibility_timeout_is_six_times_that_of_the_consumer() {
     let queue = &WORKSPACE.template["Resources"]["WakeUpQueue"]["Properties"];
     let consumer = WORKSPACE.catalogue.get("message-answer").unwrap();
