@@ -1,4 +1,5 @@
-//! `DELETE /chatroom/{id}`: removes a chatroom with its messages. A reply under way has nowhere to go any more.
+//! `DELETE /chatroom/{id}`: removes a chatroom with its messages. A reply that is being made is discarded: its worker
+//! finds no row to settle.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -22,7 +23,9 @@ impl App {
     }
 }
 
-const DELETE: &str = "delete from chatrooms where user_id = $1 and id = $2 returning id";
+const DELETE: &str = "
+    -- $1 user, $2 room
+    delete from chatrooms where user_id = $1 and id = $2 returning id";
 
 async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;

@@ -48,6 +48,7 @@ struct Position {
 
 /// One room more than the page holds, to know whether there is another.
 const LIST: &str = "
+    -- $1 user, $2 activity and $3 id of the room before the page, $4 length of the page
     select id, title, created_at, active_at
     from chatrooms
     where user_id = $1

@@ -35,6 +35,7 @@ struct Changes {
 }
 
 const UPDATE: &str = "
+    -- $1 user, $2 room, $3 title
     update chatrooms set title = $3
     where user_id = $1 and id = $2
     returning id, title, created_at, active_at";

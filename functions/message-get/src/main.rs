@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 use uuid::Uuid;
 
-/// How long to wait between two looks: at first a reply may come at once, later every look costs more than it gains.
+/// The pause between two looks, which grows: a reply may come soon, and later a look costs more than it gains.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
