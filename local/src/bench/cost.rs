@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{
-    figures::Run,
+    figures::{AtSize, Run},
     replies::CONSUMER,
-    sizes::{AtSize, GB_SECOND, MILLION_REQUESTS, best},
+    sizes::{GB_SECOND, MILLION_REQUESTS, best},
 };
 
 /// Seconds that Gemini takes.

@@ -8,8 +8,6 @@ use std::{
 
 use serde::Serialize;
 
-use super::sizes::AtSize;
-
 /// The median of some values, and the quartiles, between which half of them lie.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
@@ -39,6 +37,18 @@ pub struct Requests {
     pub warm: Warm,
     /// Calls of one warm request.
     pub calls: Calls,
+}
+
+/// A function with one memory size.
+#[derive(Debug, Serialize)]
+pub struct AtSize {
+    pub memory_mb: u32,
+    /// From exec to the first `/next`, and the first request after that, in milliseconds.
+    pub init_ms: Spread,
+    pub first_ms: Spread,
+    pub warm: Warm,
+    /// The mean that a warm request is billed for, which AWS rounds up to whole milliseconds.
+    pub billed_ms: f64,
 }
 
 /// The figures of warm requests.

@@ -2,12 +2,11 @@
 //! and adds up what AWS bills for that.
 
 use anyhow::Result;
-use serde::Serialize;
 use tokio::time::sleep;
 
 use super::{
     cases::sender_of_codes,
-    figures::{Spread, Warm, ms},
+    figures::{AtSize, Spread, ms},
     measure::Bench,
     quota::{PERIOD, Quota},
     timing::{Timing, WARMING_UP},
@@ -27,18 +26,6 @@ const FAST_ENOUGH: f64 = 1.5;
 /// US$ for a GB-second of arm64 and for a million requests: <https://aws.amazon.com/lambda/pricing/>, us-east-1.
 pub const GB_SECOND: f64 = 0.000_013_333_4;
 pub const MILLION_REQUESTS: f64 = 0.20;
-
-/// A function with one memory size.
-#[derive(Debug, Serialize)]
-pub struct AtSize {
-    pub memory_mb: u32,
-    /// From exec to the first `/next`, and the first request after that, in milliseconds.
-    pub init_ms: Spread,
-    pub first_ms: Spread,
-    pub warm: Warm,
-    /// The mean that a warm request is billed for, which AWS rounds up to whole milliseconds.
-    pub billed_ms: f64,
-}
 
 impl AtSize {
     /// GB-seconds that a million warm requests are billed for, each of which waits for something else for `wait_ms`.
@@ -128,7 +115,7 @@ pub async fn measure(bench: &Bench<'_>, quotas: &[Quota], function: &str) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::figures::Warm, *};
 
     fn size(memory_mb: u32, p99_ms: f64, billed_ms: f64) -> AtSize {
         let spread = Spread::of(vec![0.0]);
