@@ -23,7 +23,7 @@ const STOPPED: &str = "STOPPED";
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// How long a connection follows. Its client comes again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Reads how far a message is: the text after a position, or all of it if the position belongs to another epoch, and
 /// whether the room is free for somebody to go on.

@@ -27,8 +27,9 @@ pub async fn kill(stack: &Stack, function: &str) {
     assert!(!pids.is_empty(), "{function} has no process to kill");
     stack.system.kill(function).unwrap();
     let gone = async || {
-        pids.iter()
-            .all(|pid| test_kill_process(process(*pid)).is_err())
+        let left = stack.system.pids(function); // which also reaps those that were idle
+        let is_gone = |pid: &u32| !left.contains(pid) && test_kill_process(process(*pid)).is_err();
+        pids.iter().all(is_gone)
     };
     until("the processes are gone", gone).await;
 }

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use local::harness::User;
+use local::harness::{PATIENCE, User};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::stops::id;
 
 /// How long a stream may stay silent. It has a heartbeat.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -188,32 +190,57 @@ impl Client {
         ["finish", "abort", "error"].contains(&self.last())
     }
 
-    /// Begins a request that goes on where the client is.
-    pub fn again(&self, user: &User<'_>, room: &str) -> RequestBuilder {
-        let request = user.request(Method::GET, &format!("{room}/stream"));
-        if self.position.is_empty() {
-            return request;
+    /// A client that has nothing yet of a message whose id it knows.
+    pub fn of(message: &str) -> Self {
+        Self {
+            position: format!("{}.0.0", id(message)),
+            ..Self::default()
         }
-        request.header("last-event-id", &self.position)
+    }
+
+    /// The path of the message.
+    pub fn message(&self, room: &str) -> String {
+        format!("{room}/message/{}", position(&self.position).0)
+    }
+
+    /// Reads a stream until the reply has begun.
+    pub async fn read_some(&mut self, stream: &mut Stream) {
+        while self.text.is_empty() {
+            self.take(stream.next().await.unwrap());
+        }
+    }
+
+    /// Gets the stream of a room, from where the client is.
+    pub async fn get(&self, user: &User<'_>, room: &str) -> reqwest::Result<Response> {
+        let mut request = user.request(Method::GET, &format!("{room}/stream"));
+        if !self.position.is_empty() {
+            request = request.header("last-event-id", &self.position);
+        }
+        request.send().await
     }
 
     /// Comes again until the message is at its end.
     pub async fn follow(&mut self, user: &User<'_>, room: &str) {
-        let end = Instant::now() + Duration::from_secs(90);
+        let end = Instant::now() + PATIENCE;
         while !self.is_over() {
             assert!(Instant::now() < end, "it never ended: {self:?}");
-            let Ok(response) = self.again(user, room).send().await else {
-                continue;
-            };
-            match response.status().as_u16() {
-                200 => {
-                    self.read(&mut Stream::of(response)).await;
-                }
-                204 => return,
-                // Its worker may have died, or those of the streams before.
-                429 | 500 | 502 => sleep(Duration::from_millis(500)).await,
-                status => panic!("{status}: {response:?}"),
+            let response = self.get(user, room).await;
+            self.hear(response, usize::MAX).await;
+        }
+    }
+
+    /// Reads up to `limit` bytes of what a request for a stream has got, if that is one.
+    pub async fn hear(&mut self, response: reqwest::Result<Response>, limit: usize) {
+        let status = response.as_ref().map_or(0, |it| it.status().as_u16());
+        match (status, response) {
+            (200, Ok(response)) => {
+                let mut stream = Stream::of(response);
+                stream.limit = limit;
+                self.read(&mut stream).await;
             }
+            // The function died, or those of three streams before, whose slots are still held.
+            (0 | 429 | 500 | 502, _) => sleep(Duration::from_millis(200)).await,
+            (status, response) => panic!("{status}: {response:?}"),
         }
     }
 }

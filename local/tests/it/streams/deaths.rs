@@ -1,0 +1,160 @@
+//! Fault 59: the worker of a stream dies, and its client comes again.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use local::harness::{Stack, User};
+use rustix::process::{Signal, kill_process};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{
+    client::{Client, Ended, open, post},
+    live::TEXT,
+};
+use crate::stops::{Held, SETTLE, kill, process, undo_waiting, until_waiting};
+
+const STREAM: &str = "message-stream";
+
+/// How many clients there are at once, and how many messages each of them posts.
+const CLIENTS: usize = 20;
+const MESSAGES: usize = 10;
+
+async fn is_answered(user: &User<'_>, room: &str, client: &Client) {
+    assert_eq!(client.last(), "finish");
+    let stored = user.reply(&client.message(room)).await;
+    assert_eq!(client.text, stored);
+}
+
+/// Fault 59.
+pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes_again(
+    stack: &Stack,
+) {
+    let stack = stack.another(&[]).await;
+    stack.system.hide_logs();
+    let user = stack.user().await;
+    // Nobody but the client may take over.
+    let _deliveries = stack.system.deliveries().pause().await;
+    let _schedules = stack.system.schedules().pause().await;
+
+    // Before the first word.
+    let room = user.room().await;
+    stack
+        .script(&json!([{ "match": "no word", "delay_ms": 60_000 }]))
+        .await;
+    let mut stream = open(post(&user, &room, "no word", None)).await;
+    let mut client = Client::default();
+    client.take(stream.next().await.unwrap());
+    stack.called("no word").await;
+    kill(&stack, STREAM).await;
+    assert_eq!(client.read(&mut stream).await, Ended::Early);
+    client.follow(&user, &room).await;
+    is_answered(&user, &room, &client).await;
+    assert_eq!(
+        (client.text.as_str(), client.restarts),
+        ("echo: no word", 0)
+    );
+
+    // In the middle of a reply, and two of its client's tabs come again at once.
+    let room = user.room().await;
+    let hang = json!([{ "match": "middle", "text": TEXT, "hang": true }]);
+    stack.script(&hang).await;
+    let mut stream = open(post(&user, &room, "middle", None)).await;
+    let mut client = Client::default();
+    client.read_some(&mut stream).await;
+    kill(&stack, STREAM).await;
+    assert_eq!(client.read(&mut stream).await, Ended::Early);
+    let mut tabs = [client.clone(), client];
+    join_all(tabs.iter_mut().map(|tab| tab.follow(&user, &room))).await;
+    for tab in &tabs {
+        is_answered(&user, &room, tab).await;
+        assert_eq!((tab.text.as_str(), tab.restarts), ("echo: middle", 1));
+    }
+
+    // When everything is written but the end.
+    let room = user.room().await;
+    let slow = json!([{ "match": "almost", "text": TEXT, "pieces": 4, "pause_ms": 300 }]);
+    stack.script(&slow).await;
+    let mut stream = open(post(&user, &room, "almost", None)).await;
+    let mut client = Client::default();
+    client.read_some(&mut stream).await;
+    let lock = Held::row(&stack, &client.message(&room)).await;
+    until_waiting(&stack, SETTLE).await;
+    kill(&stack, STREAM).await;
+    undo_waiting(&stack, SETTLE).await;
+    lock.release().await;
+    assert_eq!(client.read(&mut stream).await, Ended::Early);
+    assert_eq!(client.text, TEXT, "the client has it all, but not the end");
+    client.follow(&user, &room).await;
+    is_answered(&user, &room, &client).await;
+    assert_eq!((client.text.as_str(), client.restarts), ("echo: almost", 1));
+
+    for prompt in ["no word", "middle", "almost"] {
+        assert_eq!(stack.calls(prompt).await.len(), 2, "{prompt}");
+    }
+    assert_eq!(user.used().await, 3);
+}
+
+/// Fault 59.
+pub async fn whoever_dies_or_leaves_at_random_the_text_assembled_is_the_reply_stored(
+    stack: &Stack,
+) {
+    let stack = stack.another(&[]).await;
+    stack.system.hide_logs();
+    let users = join_all((0..CLIENTS).map(|_| stack.user())).await;
+    let clients = join_all(users.iter().map(|user| converse(&stack, user)));
+    let (deaths, restarts) = tokio::select! {
+        restarts = clients => (0, restarts),
+        deaths = kill_some(&stack) => (deaths, Vec::new()),
+    };
+    let restarts: usize = restarts.iter().sum();
+    println!(
+        "{} replies, {restarts} begun anew, {deaths} deaths",
+        CLIENTS * MESSAGES
+    );
+    assert!(restarts > 0, "no reply was taken over");
+}
+
+/// Kills one process after another, for as long as anybody waits for it.
+async fn kill_some(stack: &Stack) -> usize {
+    loop {
+        sleep(Duration::from_millis(fastrand::u64(50..400))).await;
+        if let Some(pid) = fastrand::choice(stack.system.pids(STREAM)) {
+            let _ = kill_process(process(pid), Signal::KILL); // it may be gone already
+        }
+    }
+}
+
+/// Posts messages and leaves their streams at random. Returns how many replies began anew.
+async fn converse(stack: &Stack, user: &User<'_>) -> usize {
+    let room = user.room().await;
+    let mut restarts = 0;
+    for number in 0..MESSAGES {
+        let prompt = format!("random {number} {}", user.id);
+        let outcomes = [1, 2, 3, 4].map(|attempt| {
+            let text = format!("{attempt}: {TEXT} {}", TEXT.repeat(fastrand::usize(0..20)));
+            let (pieces, pause) = (fastrand::usize(2..20), fastrand::u64(0..120));
+            json!({ "match": prompt, "text": text, "pieces": pieces, "pause_ms": pause })
+        });
+        stack.script(&json!(outcomes)).await;
+        let key = number.to_string();
+        let mut client = Client::default();
+        while !client.is_over() {
+            let response = if client.position.is_empty() {
+                post(user, &room, &prompt, Some(&key)).send().await
+            } else {
+                client.get(user, &room).await
+            };
+            let leaves = fastrand::u32(..3) == 0;
+            let limit = if leaves {
+                fastrand::usize(..4_000)
+            } else {
+                usize::MAX
+            };
+            client.hear(response, limit).await;
+        }
+        is_answered(user, &room, &client).await;
+        restarts += client.restarts;
+    }
+    restarts
+}
