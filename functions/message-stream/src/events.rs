@@ -181,3 +181,98 @@ impl EventWriter {
             .write(format!("id: {position}\ndata: {json}\n\n"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! The wire format, to the byte: older clients refuse what they do not know.
+
+    use serde_json::{Value, json};
+    use shared::{
+        domain::{ChatroomId, Status},
+        http::written,
+    };
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    fn message() -> Message {
+        Message {
+            id: MessageId::new(),
+            chatroom_id: ChatroomId::new(),
+            content: "hi".into(),
+            status: Status::Answering,
+            created_at: OffsetDateTime::UNIX_EPOCH,
+            draft: None,
+            reply: None,
+            failure: None,
+        }
+    }
+
+    /// Writes a message from its beginning, and returns the positions and the data of its events.
+    fn events(write: impl FnOnce(&mut EventWriter, &Message)) -> Vec<(usize, Value)> {
+        let message = message();
+        let text = written(|chunks| {
+            let mut writer = EventWriter::new(chunks, Position::beginning(message.id));
+            write(&mut writer, &message);
+        });
+        let events = text.split_terminator("\n\n").map(|event| {
+            let Some((id, data)) = event.split_once('\n') else {
+                assert_eq!(event, "data: [DONE]");
+                return (0, json!("done"));
+            };
+            let position: Position = id.strip_prefix("id: ").unwrap().parse().unwrap();
+            assert_eq!(position.message, message.id);
+            let data = data.strip_prefix("data: ").unwrap();
+            (position.characters, serde_json::from_str(data).unwrap())
+        });
+        events.collect()
+    }
+
+    #[test]
+    fn a_reply_has_a_start_its_text_and_an_end_and_no_other_members() {
+        let events = events(|writer, message| {
+            writer.start(message);
+            for delta in ["Grü", "", "ße 🌉\n"] {
+                writer.text(delta);
+            }
+            writer.finish("MAX_TOKENS", message);
+        });
+        let metadata = &events[0].1["messageMetadata"];
+        let expected = [
+            (0, json!({ "type": "start", "messageId": metadata["id"], "messageMetadata": metadata })),
+            (0, json!({ "type": "text-start", "id": "reply" })),
+            (3, json!({ "type": "text-delta", "id": "reply", "delta": "Grü" })),
+            (8, json!({ "type": "text-delta", "id": "reply", "delta": "ße 🌉\n" })),
+            (8, json!({ "type": "text-end", "id": "reply" })),
+            (8, json!({ "type": "finish", "finishReason": "length", "messageMetadata": metadata })),
+            (0, json!("done")),
+        ];
+        assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn a_stop_and_a_failure_end_in_their_own_ways() {
+        let stopped = events(|writer, _| writer.abort("STOPPED"));
+        assert_eq!(stopped[1].1, json!({ "type": "abort", "reason": "STOPPED" }));
+        let failed = events(|writer, _| writer.fail(&Failure::from("SAFETY".to_owned())));
+        let message = &failed[2].1["errorText"];
+        let failure = json!({ "reason": "SAFETY", "message": message });
+        assert_eq!(failed[1].1, json!({ "type": "data-failure", "data": failure }));
+        assert_eq!(failed[2].1, json!({ "type": "error", "errorText": message }));
+    }
+
+    #[test]
+    fn a_position_reads_back_and_anything_else_is_none() {
+        let position = Position {
+            epoch: 7,
+            characters: 12,
+            ..Position::beginning(MessageId::new())
+        };
+        let text = position.to_string();
+        assert_eq!(text.parse::<Position>().unwrap(), position);
+        for wrong in ["", "7", "..", &text[1..], &text[..text.len() - 3], &format!("{text}.1")] {
+            assert!(wrong.parse::<Position>().is_err(), "{wrong}");
+        }
+        assert!(text.replace(".12", ".-1").parse::<Position>().is_err());
+    }
+}

@@ -18,7 +18,7 @@ pub use request::{
     query_choice, raw_path,
 };
 pub use response::{accepted, created, no_content, ok, ok_unless_known};
-pub use streaming::{ChunkWriter, Chunks, event_stream, no_events, serve_streaming};
+pub use streaming::{ChunkWriter, Chunks, event_stream, no_events, serve_streaming, written};
 
 use crate::{Error, Result, config::ConfigError, telemetry};
 

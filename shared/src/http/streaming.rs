@@ -108,6 +108,15 @@ where
         .map_err(Error::internal)
 }
 
+/// Returns what is written to a body at once, for tests.
+#[must_use]
+pub fn written(write: impl FnOnce(ChunkWriter)) -> String {
+    let (writer, mut chunks) = unbounded_channel();
+    write(ChunkWriter(writer));
+    let chunks = std::iter::from_fn(|| chunks.try_recv().ok());
+    chunks.map(|chunk| String::from_utf8_lossy(&chunk).into_owned()).collect()
+}
+
 /// Writes 204 as a response of a streaming function.
 ///
 /// # Errors
