@@ -239,12 +239,24 @@ mod tests {
         });
         let metadata = &events[0].1["messageMetadata"];
         let expected = [
-            (0, json!({ "type": "start", "messageId": metadata["id"], "messageMetadata": metadata })),
+            (
+                0,
+                json!({ "type": "start", "messageId": metadata["id"], "messageMetadata": metadata }),
+            ),
             (0, json!({ "type": "text-start", "id": "reply" })),
-            (3, json!({ "type": "text-delta", "id": "reply", "delta": "Grü" })),
-            (8, json!({ "type": "text-delta", "id": "reply", "delta": "ße 🌉\n" })),
+            (
+                3,
+                json!({ "type": "text-delta", "id": "reply", "delta": "Grü" }),
+            ),
+            (
+                8,
+                json!({ "type": "text-delta", "id": "reply", "delta": "ße 🌉\n" }),
+            ),
             (8, json!({ "type": "text-end", "id": "reply" })),
-            (8, json!({ "type": "finish", "finishReason": "length", "messageMetadata": metadata })),
+            (
+                8,
+                json!({ "type": "finish", "finishReason": "length", "messageMetadata": metadata }),
+            ),
             (0, json!("done")),
         ];
         assert_eq!(events, expected);
@@ -253,12 +265,21 @@ mod tests {
     #[test]
     fn a_stop_and_a_failure_end_in_their_own_ways() {
         let stopped = events(|writer, _| writer.abort("STOPPED"));
-        assert_eq!(stopped[1].1, json!({ "type": "abort", "reason": "STOPPED" }));
+        assert_eq!(
+            stopped[1].1,
+            json!({ "type": "abort", "reason": "STOPPED" })
+        );
         let failed = events(|writer, _| writer.fail(&Failure::from("SAFETY".to_owned())));
         let message = &failed[2].1["errorText"];
         let failure = json!({ "reason": "SAFETY", "message": message });
-        assert_eq!(failed[1].1, json!({ "type": "data-failure", "data": failure }));
-        assert_eq!(failed[2].1, json!({ "type": "error", "errorText": message }));
+        assert_eq!(
+            failed[1].1,
+            json!({ "type": "data-failure", "data": failure })
+        );
+        assert_eq!(
+            failed[2].1,
+            json!({ "type": "error", "errorText": message })
+        );
     }
 
     #[test]
@@ -270,7 +291,14 @@ mod tests {
         };
         let text = position.to_string();
         assert_eq!(text.parse::<Position>().unwrap(), position);
-        for wrong in ["", "7", "..", &text[1..], &text[..text.len() - 3], &format!("{text}.1")] {
+        for wrong in [
+            "",
+            "7",
+            "..",
+            &text[1..],
+            &text[..text.len() - 3],
+            &format!("{text}.1"),
+        ] {
             assert!(wrong.parse::<Position>().is_err(), "{wrong}");
         }
         assert!(text.replace(".12", ".-1").parse::<Position>().is_err());

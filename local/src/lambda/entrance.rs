@@ -29,7 +29,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 /// The same as `CorsConfiguration` in `template.yaml`; a test holds them together.
 pub const ALLOWED_METHODS: &str = "DELETE,GET,PATCH,POST";
 /// See [`ALLOWED_METHODS`].
-pub const ALLOWED_HEADERS: &str = "authorization,content-type,idempotency-key,if-none-match";
+pub const ALLOWED_HEADERS: &str =
+    "authorization,content-type,idempotency-key,if-none-match,last-event-id";
 /// See [`ALLOWED_METHODS`].
 pub const EXPOSED_HEADERS: &str =
     "etag,location,ratelimit,ratelimit-policy,retry-after,www-authenticate";

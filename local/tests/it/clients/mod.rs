@@ -12,6 +12,7 @@ use local::{
     harness::Stack,
     machine::{tools::Tools, workspace::Workspace},
 };
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -19,10 +20,12 @@ use crate::stops::id;
 
 on!(sqs:
     flows::the_typescript_client_knows_the_types_and_has_a_conversation,
+    flows::the_chat_of_the_ai_sdk_reads_a_live_a_resumed_and_a_stopped_stream,
     flows::the_python_client_knows_the_types_and_has_a_conversation,
     contract::schemathesis_finds_no_response_that_the_contract_does_not_allow,
 );
 
+const REPLY: &str = "Tram 15 — from Praça da Figueira 🚋 — stops at Belém.";
 const ECHO: &str = "the reply is: echo: Which tram goes to Belém?";
 
 /// The installed programs, and where the repository is.
@@ -66,7 +69,13 @@ impl Workshop {
         let is_installed = folder.join("node_modules/.package-lock.json").exists()
             && fs::read(folder.join(LOCK)).is_ok_and(|installed| installed == lock);
         fs::create_dir_all(&folder).unwrap();
-        for file in ["package.json", LOCK, "tsconfig.json", "flow.ts"] {
+        for file in [
+            "package.json",
+            LOCK,
+            "tsconfig.json",
+            "flow.ts",
+            "stream.ts",
+        ] {
             fs::copy(sources.join(file), folder.join(file)).unwrap();
         }
         if !is_installed {
@@ -107,6 +116,30 @@ mod flows {
             .env("MOBILE", stack.mobile());
         let printed = succeed(&mut flow).await;
         assert!(printed.contains(ECHO), "{printed}");
+    }
+
+    pub async fn the_chat_of_the_ai_sdk_reads_a_live_a_resumed_and_a_stopped_stream(stack: &Stack) {
+        let user = stack.user().await;
+        let room = user.room().await;
+        let slow =
+            |prompt| json!({ "match": prompt, "pieces": 12, "pause_ms": 100, "text": REPLY });
+        let hang = json!({ "match": "stopped", "text": REPLY, "hang": true });
+        let outcomes = [
+            slow("live"),
+            slow("resumed"),
+            hang,
+            json!({ "match": "failed", "block": "SAFETY" }),
+        ];
+        stack.script(&json!(outcomes)).await;
+        let workshop = Workshop::open().await;
+        let folder = workshop.npm_packages().await;
+        let mut flow = workshop.node(&folder.join("stream.ts"));
+        flow.env("API_URL", &stack.url)
+            .env("TOKEN", &user.token)
+            .env("ROOM", &room);
+        let printed = succeed(&mut flow).await;
+        let expected = "live, resumed, stopped and failed";
+        assert!(printed.contains(expected), "{printed}");
     }
 
     pub async fn the_python_client_knows_the_types_and_has_a_conversation(stack: &Stack) {

@@ -139,15 +139,19 @@ fn routes_that_wait_or_send_codes_have_throttles_of_their_own() {
 
 #[test]
 fn browsers_may_do_the_same_locally() {
-    let cors = &WORKSPACE.template["Resources"]["Api"]["Properties"]["CorsConfiguration"];
-    let list = |name: &str| {
-        let names: Vec<_> = array(&cors[name]).iter().map(text).collect();
-        names.join(",")
-    };
-    assert_eq!(list("AllowMethods"), entrance::ALLOWED_METHODS);
-    assert_eq!(list("AllowHeaders"), entrance::ALLOWED_HEADERS);
-    assert_eq!(list("ExposeHeaders"), entrance::EXPOSED_HEADERS);
-    assert_eq!(cors["MaxAge"].to_string(), entrance::MAX_AGE);
+    let resources = &WORKSPACE.template["Resources"];
+    let api = &resources["Api"]["Properties"]["CorsConfiguration"];
+    let stream = &resources["MessageStreamFunction"]["Properties"]["FunctionUrlConfig"]["Cors"];
+    for cors in [api, stream] {
+        let list = |name: &str| {
+            let names: Vec<_> = array(&cors[name]).iter().map(text).collect();
+            names.join(",")
+        };
+        assert_eq!(list("AllowMethods"), entrance::ALLOWED_METHODS);
+        assert_eq!(list("AllowHeaders"), entrance::ALLOWED_HEADERS);
+        assert_eq!(list("ExposeHeaders"), entrance::EXPOSED_HEADERS);
+        assert_eq!(cors["MaxAge"].to_string(), entrance::MAX_AGE);
+    }
 }
 
 #[test]
