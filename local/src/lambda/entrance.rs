@@ -47,7 +47,7 @@ pub struct Entrance {
     _servers: JoinSet<()>,
 }
 
-struct Way {
+struct Upstream {
     /// Where `cargo lambda watch` listens.
     gateway: String,
     client: Client,
@@ -60,18 +60,23 @@ impl Entrance {
     pub fn open(listener: std::net::TcpListener, gateway: String) -> Result<Self> {
         let address = listener.local_addr()?;
         let origins = env::var("CORS_ORIGINS").unwrap_or_default();
-        let way = Arc::new(Way {
+        let upstream = Arc::new(Upstream {
             gateway,
             client: crate::machine::http::builder()?
                 .redirect(Policy::none())
                 .build()?,
-            origins: origins.split(',').map(|it| it.trim().to_owned()).collect(),
+            origins: origins
+                .split(',')
+                .map(str::trim)
+                .filter(|it| !it.is_empty())
+                .map(str::to_owned)
+                .collect(),
         });
         let routes = Router::new()
             .fallback(pass_on)
-            .with_state(way.clone())
+            .with_state(upstream.clone())
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
-            .layer(from_fn_with_state(way, cors));
+            .layer(from_fn_with_state(upstream, cors));
         let listener = TcpListener::from_std(listener)?;
         let mut servers = JoinSet::new();
         let on_ipv6 = routes.clone();
@@ -92,9 +97,12 @@ impl Entrance {
 }
 
 /// Answers preflights, and lets the pages of known origins read responses.
-async fn cors(State(way): State<Arc<Way>>, request: Request, next: Next) -> Response {
+async fn cors(State(upstream): State<Arc<Upstream>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let origin = headers.get(ORIGIN).filter(|it| way.is_allowed(it)).cloned();
+    let origin = headers
+        .get(ORIGIN)
+        .filter(|it| upstream.is_allowed(it))
+        .cloned();
     let is_preflight = request.method() == Method::OPTIONS
         && headers.contains_key(ORIGIN)
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
@@ -122,7 +130,7 @@ async fn cors(State(way): State<Arc<Way>>, request: Request, next: Next) -> Resp
     response
 }
 
-impl Way {
+impl Upstream {
     /// Any page that this machine serves may call, and those of `CORS_ORIGINS`.
     fn is_allowed(&self, origin: &HeaderValue) -> bool {
         let Ok(origin) = origin.to_str() else {
@@ -143,7 +151,7 @@ impl Way {
 
 /// Passes a request on, and its response back as it comes.
 async fn pass_on(
-    State(way): State<Arc<Way>>,
+    State(upstream): State<Arc<Upstream>>,
     method: Method,
     uri: axum::http::Uri,
     headers: HeaderMap,
@@ -153,9 +161,9 @@ async fn pass_on(
         return own(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
     };
     let path = uri.path_and_query().map_or("/", |it| it.as_str());
-    let request = way
+    let request = upstream
         .client
-        .request(method, format!("{}{path}", way.gateway))
+        .request(method, format!("{}{path}", upstream.gateway))
         .headers(readable(headers, &body))
         .body(body);
     let Ok(response) = request.send().await else {
