@@ -57,6 +57,7 @@ create table chatrooms (
     -- carries the `epoch` of its claim.
     answering_until timestamptz,
     epoch           bigint not null default 0,
+    woken_at        timestamptz, -- when the sweep last woke it
     primary key (user_id, id)
 );
 
@@ -76,6 +77,7 @@ create table messages (
     claimed_at      timestamptz, -- first; the deadline counts from then
     asked           integer not null default 0, -- how often the model was asked
     lost            integer not null default 0, -- how many workers died with it
+    troubles        text[] not null default '{}', -- why it was deferred, each time
     not_before      timestamptz, -- when a deferred message may be asked again
     -- The reply while it is written, and the room's epoch when its worker began. Another epoch means another text.
     draft           text,
@@ -126,6 +128,8 @@ create table departed_usage (
     used        integer not null,
     primary key (number_hash, day)
 );
+
+create index on departed_usage (day);
 
 -- Who a user is to Stripe, and what Stripe said last about the subscription.
 create table subscriptions (

@@ -110,6 +110,8 @@ pub async fn crowd(database: &Database) {
                 (user_id, id, chatroom_id, position, content, idempotency_key, status, settled_at, reply)
             select user_id, gen_random_uuid(), id, 1, 'Hello', id::text, 'answered', now(), 'Hello' from chatrooms;
             insert into daily_usage (user_id, day, used) select id, (now() at time zone 'utc')::date, 1 from users;
+            insert into departed_usage (number_hash, day, used)
+            select sha256(uuid_send(id)), (now() at time zone 'utc')::date, 1 from users;
             insert into subscriptions
                 (user_id, stripe_customer_id, stripe_subscription_id, status, observed_at, current_period_end)
             select id, 'cus_crowd_' || id, 'sub_crowd_' || id, 'active', now(), now() + interval '1 month' from users;

@@ -14,7 +14,7 @@ use std::{
 use futures_util::future::join_all;
 use shared::{
     domain::{ChatroomId, UserId},
-    queue::{Choice, Delivery, Queue},
+    queue::{Choice, Delivery, Queue, WakeUp},
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -52,6 +52,7 @@ macro_rules! rules {
 }
 
 rules!(
+    rooms_are_woken_together,
     a_wake_up_is_received_once_and_not_after_its_acknowledgement,
     a_delayed_wake_up_comes_after_its_delay,
     the_same_room_can_be_woken_twice,
@@ -165,4 +166,58 @@ async fn many_consumers_share_the_wake_ups(queue: Queue) {
     let distinct: HashSet<_> = taken.iter().copied().collect();
     assert_eq!(distinct.len(), rooms.len(), "every wake-up was received");
     assert_eq!(taken.len(), rooms.len(), "none was received twice");
+}
+
+async fn rooms_are_woken_together(queue: Queue) {
+    let rooms: Vec<_> = (0..25).map(|_| ChatroomId::new()).collect();
+    let wake_ups = rooms.iter().map(|room| WakeUp {
+        user_id: UserId::new(),
+        chatroom_id: *room,
+    });
+    let wake_ups: HashSet<_> = wake_ups.collect();
+    let all: Vec<_> = wake_ups.iter().copied().collect();
+    let sent = queue.wake_all(&all, Duration::from_secs(5)).await;
+    assert_eq!(sent.into_iter().collect::<HashSet<_>>(), wake_ups);
+    let received = receive(&queue, &rooms, rooms.len(), 5 * PATIENCE).await;
+    let woken: HashSet<_> = received
+        .iter()
+        .map(|delivery| delivery.wake_up().unwrap())
+        .collect();
+    assert_eq!(woken, wake_ups);
+    for delivery in &received {
+        queue.acknowledge(delivery).await.unwrap();
+    }
+}
+
+/// SQS does the same by its fair queueing.
+#[tokio::test]
+async fn each_user_has_one_wake_up_in_each_turn_of_the_redis_queue() {
+    let (queue, _turn) = queue(Choice::Redis).await;
+    let [flood, first, second] = [UserId::new(), UserId::new(), UserId::new()];
+    for _ in 0..50 {
+        queue.wake(ChatroomId::new(), flood).await;
+    }
+    for stranger in [first, second] {
+        for _ in 0..2 {
+            queue.wake(ChatroomId::new(), stranger).await;
+        }
+    }
+    let users = async |queue: &Queue| {
+        let received = queue.receive(Duration::from_secs(1)).await.unwrap();
+        for delivery in &received {
+            queue.acknowledge(delivery).await.unwrap();
+        }
+        let users = received
+            .iter()
+            .map(|delivery| delivery.wake_up().unwrap().user_id);
+        users.collect::<Vec<_>>()
+    };
+    let turns = users(&queue).await;
+    assert_eq!(turns[..6], [flood, first, second, flood, first, second]);
+    assert_eq!(turns[6..], [flood; 4]);
+
+    // Who comes later comes into the current turn, not after the backlog.
+    queue.wake(ChatroomId::new(), first).await;
+    assert_eq!(users(&queue).await[0], first);
+    while !users(&queue).await.is_empty() {}
 }

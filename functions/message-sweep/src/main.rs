@@ -1,27 +1,34 @@
-//! Every minute: wakes the rooms whose wake-up was lost, and forgets what has expired.
+//! Wakes, every minute, the rooms whose wake-up was lost, and forgets what has expired.
 //!
 //! This is what makes the queue a mere wake-up: whatever happens to it, or to a worker, Postgres still knows the work.
 //!
-//! Two statements, because forgetting can wait: it must neither delay the wake-ups nor stop them when it fails.
+//! A room is not woken again and again while its wake-up waits behind others: see [`FORGOTTEN`].
+//!
+//! Three statements, because the rooms that were woken are known only afterwards, and because forgetting can wait: it
+//! must neither delay the wake-ups nor stop them when it fails.
 
-use futures_util::{StreamExt, stream};
+use std::time::Duration;
+
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::{
     config::{self, ConfigError},
-    database::Database,
-    queue::Queue,
+    database::{self, Database, Parameter},
+    domain::{ChatroomId, UserId},
+    queue::{Queue, WakeUp},
 };
 use tracing::info;
 
-/// How many wake-ups are sent at a time.
-const CONCURRENCY: usize = 20;
+/// How long wake-ups are sent. What is left is for the next minute.
+const WAKING: Duration = Duration::from_secs(10);
 
 struct App {
     database: Database,
     queue: Queue,
     /// For how long work must have been waiting.
     after_seconds: f64,
+    /// How long a room is left alone after it was woken.
+    again_seconds: f64,
 }
 
 impl App {
@@ -30,12 +37,17 @@ impl App {
             database: Database::from_env()?,
             queue: Queue::from_env()?,
             after_seconds: config::or_default("SWEEP_AFTER_SECONDS", 30.0)?,
+            again_seconds: config::or_default("SWEEP_AGAIN_SECONDS", 600.0)?,
         })
     }
 }
 
-/// Rooms in which the oldest unsettled message has been due for long while nobody held the room, longest first.
+/// Finds rooms in which the oldest unsettled message has been due for long while nobody held the room, longest first.
+///
+/// A wake-up that waits behind others looks the same as one that was lost. A room is therefore woken once, and again
+/// only when that is long ago, when what is due has become due since, or when a worker has come and died since.
 const FORGOTTEN: &str = "
+    -- $1 seconds that work must have been waiting, $2 seconds between two wake-ups of a room
     select room.id, room.user_id
     from (
         select distinct on (user_id, chatroom_id) user_id, chatroom_id, coalesce(not_before, created_at) as due
@@ -46,8 +58,17 @@ const FORGOTTEN: &str = "
     join chatrooms room on room.user_id = oldest.user_id and room.id = oldest.chatroom_id
     where oldest.due < now() - make_interval(secs => $1)
       and (room.answering_until is null or room.answering_until < now())
+      and (room.woken_at is null or room.woken_at < now() - make_interval(secs => $2)
+           or room.woken_at < oldest.due or room.woken_at < room.answering_until)
     order by oldest.due
     limit 10000";
+
+/// Remembers which rooms were woken.
+const WOKEN: &str = "
+    -- $1 users, $2 their rooms
+    update chatrooms set woken_at = now()
+    from unnest($1, $2) as woken (user_id, id)
+    where chatrooms.user_id = woken.user_id and chatrooms.id = woken.id";
 
 /// Idempotency keys are kept for a day, the use of deleted accounts until midnight, refresh tokens until they expire,
 /// and sessions as long as they have tokens. Only sessions that lose a token here are looked at: every session began
@@ -71,15 +92,33 @@ const FORGET: &str = "
       )";
 
 async fn sweep(app: &App) -> Result<Value, Error> {
-    let rooms = app.database.query(FORGOTTEN, &[&app.after_seconds]).await?;
-    info!(rooms = rooms.len(), "waking forgotten rooms");
-    stream::iter(&rooms)
-        .for_each_concurrent(CONCURRENCY, |row| {
-            app.queue.wake(row.get("id"), row.get("user_id"))
-        })
-        .await;
+    let forgotten = app.forgotten().await?;
+    info!(rooms = forgotten.len(), "waking forgotten rooms");
+    let woken = app.queue.wake_all(&forgotten, WAKING).await;
+    if !woken.is_empty() {
+        app.remember(&woken).await?;
+    }
     app.database.query(FORGET, &[]).await?;
-    Ok(json!({ "woken": rooms.len() }))
+    Ok(json!({ "woken": woken.len() }))
+}
+
+impl App {
+    async fn forgotten(&self) -> Result<Vec<WakeUp>, database::Error> {
+        let parameters: [&dyn Parameter; 2] = [&self.after_seconds, &self.again_seconds];
+        let rows = self.database.query(FORGOTTEN, &parameters).await?;
+        let rooms = rows.iter().map(|row| WakeUp {
+            user_id: row.get("user_id"),
+            chatroom_id: row.get("id"),
+        });
+        Ok(rooms.collect())
+    }
+
+    async fn remember(&self, woken: &[WakeUp]) -> Result<(), database::Error> {
+        let users: Vec<UserId> = woken.iter().map(|room| room.user_id).collect();
+        let rooms: Vec<ChatroomId> = woken.iter().map(|room| room.chatroom_id).collect();
+        let woken = self.database.query(WOKEN, &[&users, &rooms]).await;
+        woken.map(drop)
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -100,6 +139,7 @@ mod tests {
             database: testing::database().await,
             queue: Queue::from_env().unwrap(),
             after_seconds: 30.0,
+            again_seconds: 600.0,
         }
     }
 
@@ -118,8 +158,8 @@ mod tests {
     }
 
     async fn forgotten(app: &App) -> Vec<ChatroomId> {
-        let rows = app.database.query(FORGOTTEN, &[&app.after_seconds]).await;
-        rows.unwrap().iter().map(|row| row.get("id")).collect()
+        let rooms = app.forgotten().await.unwrap();
+        rooms.iter().map(|room| room.chatroom_id).collect()
     }
 
     #[tokio::test]
@@ -131,6 +171,42 @@ mod tests {
         let abandoned = room(&app, "2 minutes", died).await;
         assert_eq!(forgotten(&app).await, [abandoned, lost]);
         assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 2 }));
+    }
+
+    /// Row 50.
+    #[tokio::test]
+    async fn a_room_that_waits_behind_others_is_woken_once_in_ten_minutes() {
+        let app = app().await;
+        for _ in 0..400 {
+            room(&app, "1 minute", "").await;
+        }
+        assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 400 }));
+        for _ in 0..3 {
+            assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 0 }));
+        }
+        let later = "update chatrooms set woken_at = woken_at - interval '10 minutes'";
+        app.database.query(later, &[]).await.unwrap();
+        assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 400 }));
+    }
+
+    #[tokio::test]
+    async fn a_room_is_woken_again_for_work_that_came_since_and_after_a_worker_that_died_since() {
+        let app = app().await;
+        let woken = "update chatrooms set woken_at = now() - interval '2 minutes'";
+        let waiting = room(&app, "1 hour", "").await;
+        let posted = room(&app, "1 minute", "").await;
+        let deferred =
+            "update messages set not_before = now() - interval '40 seconds' where chatroom_id = $1";
+        let deferred = room(&app, "1 hour", deferred).await;
+        let died =
+            "update chatrooms set answering_until = now() - interval '1 minute' where id = $1";
+        let died = room(&app, "1 hour", died).await;
+        app.database.query(woken, &[]).await.unwrap();
+        let again = forgotten(&app).await;
+        assert!(!again.contains(&waiting));
+        for room in [posted, deferred, died] {
+            assert!(again.contains(&room));
+        }
     }
 
     #[tokio::test]
@@ -187,9 +263,11 @@ mod tests {
     async fn no_table_is_read_from_end_to_end() {
         let app = app().await;
         testing::crowd(&app.database).await;
-        let forgotten = testing::plan(&app.database, FORGOTTEN, &[&30.0]).await;
+        let forgotten = testing::plan(&app.database, FORGOTTEN, &[&30.0, &600.0]).await;
+        let (users, rooms) = (vec![UserId::new(); 10], vec![ChatroomId::new(); 10]);
+        let woken = testing::plan(&app.database, WOKEN, &[&users, &rooms]).await;
         let forget = testing::plan(&app.database, FORGET, &[]).await;
-        for plan in [forgotten, forget] {
+        for plan in [forgotten, woken, forget] {
             assert!(!plan.contains("Seq Scan"), "{plan}");
         }
     }

@@ -9,8 +9,9 @@ use redis::{AsyncCommands, aio::MultiplexedConnection};
 use super::System;
 use crate::settings::{Queue, State};
 
-/// The Redis key of the functions' wake-ups.
+/// The Redis keys of the functions' wake-ups: those that wait for their time, and those that wait for their turn.
 const WAKE_UPS: &str = "{wake-ups}";
+const TURNS: &str = "{wake-ups}:turns";
 const BELL: &str = "{wake-ups}:bell";
 const DEAD: &str = "{wake-ups}:dead";
 
@@ -39,7 +40,14 @@ impl System {
     /// Counts the messages in the queue, including those that a consumer has and did not acknowledge.
     pub async fn queue_length(&self) -> Result<usize> {
         if self.kind.0 == Queue::Redis {
-            return Ok(self.redis().await?.zcard(WAKE_UPS).await?);
+            let mut redis = self.redis().await?;
+            let (waiting, due): (usize, usize) = redis::pipe()
+                .atomic()
+                .zcard(WAKE_UPS)
+                .zcard(TURNS)
+                .query_async(&mut redis)
+                .await?;
+            return Ok(waiting + due);
         }
         let attributes = self.aws.queue_attributes(self.queue_url()).await?;
         let parts = ["", "NotVisible", "Delayed"];
@@ -55,7 +63,12 @@ impl System {
     pub async fn lose_messages(&self) -> Result<usize> {
         if self.kind.0 == Queue::Redis {
             let mut redis = self.redis().await?;
-            return Ok(redis.zremrangebyrank(WAKE_UPS, 0, -1).await?);
+            let mut lost = 0;
+            for key in [WAKE_UPS, TURNS] {
+                let members: usize = redis.zremrangebyrank(key, 0, -1).await?;
+                lost += members;
+            }
+            return Ok(lost);
         }
         let (aws, queue) = (&self.aws, self.queue_url());
         let received = aws.receive_messages(queue, Duration::ZERO).await?;

@@ -29,9 +29,10 @@ const PARTITIONS: usize = 16;
 const IN_ONE_PIECE: [&str; 2] = ["subscriptions", "stripe_events"];
 
 /// Statements of schedules, which look at every user.
-const OF_ALL_USERS: [&str; 2] = [
+const OF_ALL_USERS: [&str; 3] = [
     "functions/message-sweep/src/main.rs FORGET",
     "functions/message-sweep/src/main.rs FORGOTTEN",
+    "functions/message-sweep/src/main.rs WOKEN",
 ];
 
 /// A statement of the product.

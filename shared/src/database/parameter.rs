@@ -55,6 +55,8 @@ typed! {
     Vec<u8> => BYTEA,
     OffsetDateTime => TIMESTAMPTZ,
     UserId => UUID,
+    Vec<UserId> => UUID_ARRAY,
+    Vec<ChatroomId> => UUID_ARRAY,
     SessionId => UUID,
     ChatroomId => UUID,
     MessageId => UUID,

@@ -1,8 +1,10 @@
-//! The queue: wakes up whoever answers messages. It holds no work.
+//! Wakes up whoever answers messages. The queue holds no work.
 //!
 //! A wake-up says which room has something to do. It may be lost, come twice, late or out of order: the consumer asks
 //! Postgres, and the sweep wakes rooms whose wake-up was lost. So a wake-up that cannot be sent is no error to the
 //! caller; it is logged.
+//!
+//! One user's backlog must not delay the others. SQS sees to that by its fair queueing, the Redis queue by turns.
 //!
 //! The contract, for every adapter:
 //! - a wake-up is received at least once, after its delay, by one of any number of consumers;
@@ -15,7 +17,9 @@ mod sqs;
 
 use std::{fmt, time::Duration};
 
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 use tracing::warn;
 
 use crate::{
@@ -37,8 +41,11 @@ pub struct WakeUp {
 /// The longest delay a queue accepts. The sweep takes care of whatever is later.
 pub const MAX_DELAY: Duration = Duration::from_mins(15);
 
-/// The most that one receive returns.
+/// The most that one receive returns, and that are sent at once.
 const MAX_BATCH: usize = 10;
+
+/// How many batches are sent at a time.
+const CONCURRENCY: usize = 8;
 
 /// A queue message that was received and waits for its acknowledgement.
 #[derive(Debug)]
@@ -96,13 +103,14 @@ impl Queue {
         }))
     }
 
-    /// Wakes a room now.
-    pub async fn wake(&self, chatroom: ChatroomId, user: UserId) {
-        self.wake_after(Duration::ZERO, chatroom, user).await;
+    /// Wakes a room now, and returns whether the wake-up was sent.
+    pub async fn wake(&self, chatroom: ChatroomId, user: UserId) -> bool {
+        self.wake_after(Duration::ZERO, chatroom, user).await
     }
 
-    /// Wakes a room later: after `delay`, or after [`MAX_DELAY`] if that is sooner.
-    pub async fn wake_after(&self, delay: Duration, chatroom: ChatroomId, user: UserId) {
+    /// Wakes a room later: after `delay`, or after [`MAX_DELAY`] if that is sooner. Returns whether the wake-up was
+    /// sent.
+    pub async fn wake_after(&self, delay: Duration, chatroom: ChatroomId, user: UserId) -> bool {
         let wake_up = WakeUp {
             user_id: user,
             chatroom_id: chatroom,
@@ -110,11 +118,36 @@ impl Queue {
         let delay = delay.min(MAX_DELAY);
         let sent = match &self.0 {
             Backend::Sqs(queue) => queue.send(&wake_up, delay).await,
-            Backend::Redis(queue) => queue.send(&wake_up, delay).await,
+            Backend::Redis(queue) => queue.send(&[wake_up], delay).await,
         };
-        if let Err(error) = sent {
-            warn!(%chatroom, error = %Chain(&*error), "a wake-up was not sent; the sweep will wake the room");
+        if let Err(error) = &sent {
+            warn!(%chatroom, error = %Chain(&**error), "a wake-up was not sent; the sweep will wake the room");
         }
+        sent.is_ok()
+    }
+
+    /// Wakes rooms now, for as long as `time` and what is under way then takes. Returns those whose wake-ups were sent.
+    pub async fn wake_all(&self, rooms: &[WakeUp], time: Duration) -> Vec<WakeUp> {
+        stream::iter(rooms.chunks(MAX_BATCH))
+            .take_until(sleep(time))
+            .map(|batch| self.wake_batch(batch))
+            .buffer_unordered(CONCURRENCY)
+            .concat()
+            .await
+    }
+
+    async fn wake_batch(&self, batch: &[WakeUp]) -> Vec<WakeUp> {
+        let sent = match &self.0 {
+            Backend::Sqs(queue) => queue.send_batch(batch).await,
+            Backend::Redis(queue) => {
+                let sent = queue.send(batch, Duration::ZERO).await;
+                sent.map(|()| batch.to_vec())
+            }
+        };
+        sent.unwrap_or_else(|error| {
+            warn!(error = %Chain(&*error), "a batch of wake-ups was not sent");
+            Vec::new()
+        })
     }
 
     /// Waits up to `patience`, at most 20 seconds, for wake-ups, and returns a few of them.

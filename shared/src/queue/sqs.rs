@@ -1,11 +1,15 @@
-//! Wake-ups over an SQS standard queue.
+//! Carries wake-ups over an SQS standard queue.
 //!
 //! The message group is the user: on a standard queue that asks for fairness, so that one user's backlog does not
 //! delay the others. Order does not come from here.
 
 use std::{sync::OnceLock, time::Duration};
 
-use aws_sdk_sqs::{Client, Config, config::retry::RetryConfig, config::timeout::TimeoutConfig};
+use aws_sdk_sqs::{
+    Client, Config,
+    config::{retry::RetryConfig, timeout::TimeoutConfig},
+    types::SendMessageBatchRequestEntry,
+};
 
 use super::{Delivery, WakeUp};
 use crate::{
@@ -43,6 +47,29 @@ impl Sqs {
             .await
             .map_err(aws_sdk_sqs::Error::from)?;
         Ok(())
+    }
+
+    /// Sends up to ten wake-ups and returns those that the queue took.
+    pub async fn send_batch(&self, wake_ups: &[WakeUp]) -> Result<Vec<WakeUp>, Source> {
+        let entry = |(number, wake_up): (usize, &WakeUp)| -> Result<_, Source> {
+            let entry = SendMessageBatchRequestEntry::builder()
+                .id(number.to_string())
+                .message_body(serde_json::to_string(wake_up)?)
+                .message_group_id(wake_up.user_id.to_string());
+            Ok(entry.build()?)
+        };
+        let entries: Result<_, _> = wake_ups.iter().enumerate().map(entry).collect();
+        let response = self
+            .client()
+            .send_message_batch()
+            .queue_url(&self.queue_url)
+            .set_entries(Some(entries?))
+            .send()
+            .await
+            .map_err(aws_sdk_sqs::Error::from)?;
+        let sent = response.successful().iter();
+        let sent = sent.filter_map(|entry| wake_ups.get(entry.id().parse::<usize>().ok()?));
+        Ok(sent.copied().collect())
     }
 
     pub async fn receive(&self, max: usize, patience: Duration) -> Result<Vec<Delivery>, Source> {
