@@ -41,6 +41,13 @@ pub async fn unsettled(system: &System) -> Result<usize> {
     .await
 }
 
+/// Whether a message has come to its end.
+pub async fn is_settled(system: &System, content: &str) -> Result<bool> {
+    let sql = "select settled_at is not null from messages where content = $1";
+    let row = system.database().await?.query_one(sql, &[&content]).await?;
+    Ok(row.get(0))
+}
+
 /// Counts what was accepted, failed, lost and doubled.
 pub async fn figures(system: &System, accepted: &[String], figures: &mut Figures) -> Result<()> {
     let settled = "select id::text from messages where status in ('answered', 'failed')";
@@ -84,7 +91,11 @@ async fn rooms(system: &System) -> Result<Vec<Vec<Message>>> {
     Ok(rooms.into_values().collect())
 }
 
-/// Checks that messages were answered in order, each with all earlier turns, and that users pay for the answered ones.
+/// How the prompts begin of those who deleted their account. Nothing else is left of them.
+pub const LEAVING: &str = "leaving";
+
+/// Checks that messages were answered in order, each with all earlier turns, and that users pay for those that did not
+/// fail through our fault.
 pub async fn order_history_and_counters(system: &System) -> Result<()> {
     let mut histories = HashMap::new();
     for room in rooms(system).await? {
@@ -109,6 +120,9 @@ pub async fn order_history_and_counters(system: &System) -> Result<()> {
     for call in system.gemini_calls().await? {
         let turns = turns(&call);
         let prompt = turns.last().context("a call has a prompt")?;
+        if prompt.starts_with(LEAVING) {
+            continue;
+        }
         ensure!(
             histories.get(prompt) == Some(&turns),
             "Gemini was asked “{prompt}” with another history than its room's"
@@ -118,10 +132,18 @@ pub async fn order_history_and_counters(system: &System) -> Result<()> {
         select count(*)
         from users
         where (select coalesce(sum(used), 0) from daily_usage where user_id = users.id)
-              <> (select count(*) from messages where user_id = users.id and status = 'answered')";
+              <> (select count(*) from messages
+                  where user_id = users.id
+                    and (status = 'answered' or failure not in
+                         ('REJECTED', 'MODEL_UNAVAILABLE', 'MODEL_QUOTA', 'GIVEN_UP')))";
     ensure!(
         count(system, wrong).await? == 0,
-        "a counter is not what was accepted minus what failed"
+        "a counter is not what was accepted minus what failed through our fault"
+    );
+    let left = format!("select count(*) from messages where content like '{LEAVING}%'");
+    ensure!(
+        count(system, &left).await? == 0,
+        "something is left of a user who left"
     );
     Ok(())
 }

@@ -23,6 +23,14 @@ pub struct Figures {
     pub drops: usize,
     /// How often wake-ups were held back.
     pub delays: usize,
+    /// How often somebody logged out everywhere, left for good, or changed the plan.
+    pub accounts: usize,
+    /// Messages that Gemini answered badly each time.
+    pub poisons: usize,
+    /// How often one user posted in many rooms at once.
+    pub floods: usize,
+    /// How long the slowest reply to a stranger took during such a flood, in milliseconds.
+    pub stranger_ms: u128,
     /// Calls that Gemini got.
     pub calls: usize,
     /// Messages with a 202 that are not there, or not at an end.
@@ -43,6 +51,10 @@ impl fmt::Display for Figures {
             duplicates,
             drops,
             delays,
+            accounts,
+            poisons,
+            floods,
+            stranger_ms,
             calls,
             lost,
             doubled,
@@ -50,7 +62,8 @@ impl fmt::Display for Figures {
         write!(
             formatter,
             "posts {posts} (requests {requests}), accepted {accepted}, failed {failed}, kills {kills}, \
-             restarts {restarts}, duplicates {duplicates}, drops {drops}, delays {delays}, \
+             restarts {restarts}, duplicates {duplicates}, drops {drops}, delays {delays}, accounts {accounts}, \
+             poisons {poisons}, floods {floods}, stranger's slowest reply {stranger_ms} ms, \
              calls of Gemini {calls}, lost {lost}, doubled {doubled}"
         )
     }

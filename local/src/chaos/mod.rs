@@ -1,5 +1,7 @@
-//! Runs a random test: users post while workers are killed, wake-ups are lost, delayed and doubled, Gemini fails and
-//! Postgres restarts. Then all faults end, and every message must be settled exactly once.
+//! Lets people post at random while workers are killed, wake-ups are lost, delayed and doubled, Gemini fails, Postgres
+//! restarts, and people log out, leave, change their plans or flood their rooms. Then everything is well again, and
+//! every message must have come to its one end. At last one user floods many rooms once more, and strangers must not
+//! have to wait for that.
 //!
 //! The steps follow from a seed; their timing does not.
 
@@ -13,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{
@@ -29,8 +31,9 @@ use crate::{
     settings::Settings,
     system::System,
 };
+use check::LEAVING;
 pub use figures::Figures;
-use schedule::{ROOMS, Step, USERS, WORKER};
+use schedule::{FLOODED, ROOMS, Step, USERS, WORKER};
 
 /// The number of posts under way at once.
 const CONCURRENCY: usize = 8;
@@ -39,9 +42,13 @@ const CONCURRENCY: usize = 8;
 pub fn settings(settings: Settings) -> Settings {
     settings
         .with("BASIC_DAILY_MESSAGES", 1_000_000)
+        .with("PRO_DAILY_MESSAGES", 1_000_000)
+        .with("OTP_CODES_PER_ADDRESS_HOUR", 100_000)
         .with("ANSWER_LEASE_SECONDS", 2)
         .with("ANSWER_TIMEOUT_SECONDS", 3)
         .with("SWEEP_AFTER_SECONDS", 2)
+        // Here wake-ups get lost that the sweep has sent.
+        .with("SWEEP_AGAIN_SECONDS", 2)
         .with("MESSAGE_DEADLINE_SECONDS", 600)
         .with("HISTORY_TOKENS", 1_000_000)
         .with("CHATROOM_CACHE", "state")
@@ -58,6 +65,8 @@ struct Run<'a> {
 
 struct Person<'a> {
     user: User<'a>,
+    /// The access token of the newest session.
+    token: Mutex<String>,
     /// The paths of the user's rooms.
     rooms: Vec<String>,
 }
@@ -74,8 +83,22 @@ struct Held {
 struct Post {
     user: usize,
     room: usize,
-    number: usize,
+    /// Unique, and so a key too.
+    content: String,
 }
+
+/// The person who floods rooms, and one who does not, among those who post at random.
+const FLOODER: usize = USERS;
+const STRANGER: usize = USERS + 1;
+
+/// How many messages the last flood puts into each room, and for how long Gemini writes at each.
+const BACKLOG: usize = 5;
+const WRITING_MS: u64 = 400;
+
+/// No stranger waits longer than this while somebody floods rooms.
+const STRANGER_PATIENCE: Duration = Duration::from_secs(10);
+
+const PASSWORD: &str = "a quiet evening in Lisbon";
 
 /// Runs so many steps on a new system whose Postgres is its own.
 pub async fn run(services: &Services, system: &System, seed: u64, steps: usize) -> Result<Figures> {
@@ -103,23 +126,38 @@ pub async fn run(services: &Services, system: &System, seed: u64, steps: usize) 
     };
     tokio::try_join!(run.play(seed, steps, posts), accepting)?;
     run.heal().await?;
+    run.flood_while_strangers_post().await?;
+    run.heal().await?;
     let accepted = lock(&run.accepted).clone();
     let mut figures = *lock(&run.figures);
     check::figures(system, &accepted, &mut figures).await?;
     ensure!(figures.lost == 0 && figures.doubled == 0, "{figures}");
+    ensure!(
+        figures.stranger_ms <= STRANGER_PATIENCE.as_millis(),
+        "{figures}"
+    );
     check::order_history_and_counters(system).await?;
     Ok(figures)
 }
 
 async fn people(api: &Api) -> Vec<Person<'_>> {
     let mut people = Vec::new();
-    for _ in 0..USERS {
+    for person in 0..=STRANGER {
         let user = api.user().await;
+        let first = json!({ "new_password": PASSWORD });
+        let set = user
+            .json(Method::POST, "/auth/change-password", &first)
+            .await;
+        assert_eq!(set.status, 204, "{}", set.body);
         let mut rooms = Vec::new();
-        for _ in 0..ROOMS {
+        for _ in 0..if person == FLOODER { FLOODED } else { ROOMS } {
             rooms.push(user.room().await);
         }
-        people.push(Person { user, rooms });
+        people.push(Person {
+            token: Mutex::new(user.token.clone()),
+            user,
+            rooms,
+        });
     }
     people
 }
@@ -133,8 +171,42 @@ impl Run<'_> {
             }
             match step {
                 Step::Post { user, room } => {
-                    let post = Post { user, room, number };
+                    let content = format!("message {number}.");
+                    let post = Post {
+                        user,
+                        room,
+                        content,
+                    };
                     posts.send(post).await.ok().context("nobody posts")?;
+                }
+                Step::Poison {
+                    user,
+                    room,
+                    mut outcomes,
+                } => {
+                    let content = format!("poison {number}.");
+                    for outcome in &mut outcomes {
+                        outcome["match"] = json!(content);
+                    }
+                    self.system.script(&json!(outcomes)).await?;
+                    lock(&self.figures).poisons += 1;
+                    let post = Post {
+                        user,
+                        room,
+                        content,
+                    };
+                    posts.send(post).await.ok().context("nobody posts")?;
+                }
+                Step::Flood => {
+                    lock(&self.figures).floods += 1;
+                    for room in 0..FLOODED {
+                        let post = Post {
+                            user: FLOODER,
+                            room,
+                            content: format!("flood {number} in {room}."),
+                        };
+                        posts.send(post).await.ok().context("nobody posts")?;
+                    }
                 }
                 Step::Delay { steps, lost } if held.is_none() => {
                     lock(&self.figures).delays += 1;
@@ -182,9 +254,87 @@ impl Run<'_> {
                 lock(&self.figures).restarts += 1;
             }
             Step::Wait(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
-            Step::Post { .. } | Step::Delay { .. } => {}
+            Step::LogOut { user } => self.log_out(&self.people[user]).await?,
+            Step::Leave => self.leave().await,
+            Step::Plan { user, pro } => self.change_plan(&self.people[user], pro).await?,
+            Step::Post { .. } | Step::Poison { .. } | Step::Flood | Step::Delay { .. } => {}
         }
         Ok(())
+    }
+
+    async fn log_out(&self, person: &Person<'_>) -> Result<()> {
+        lock(&self.figures).accounts += 1;
+        let api = person.user.api;
+        let token = lock(&person.token).clone();
+        let everywhere = api
+            .request(Method::POST, "/auth/logout")
+            .json(&json!({ "everywhere": true }));
+        let out = api.send(everywhere.bearer_auth(token)).await;
+        ensure!(out.status == 204, "logging out is answered {}", out.status);
+        let session = api.log_in(&person.user.mobile, PASSWORD).await.expect(200);
+        let token = session["access_token"].as_str();
+        let token = token.context("a session has a token")?;
+        token.clone_into(&mut lock(&person.token));
+        Ok(())
+    }
+
+    async fn leave(&self) {
+        lock(&self.figures).accounts += 1;
+        let user = self.people[0].user.api.user().await;
+        let room = user.room().await;
+        for number in 0..3 {
+            // A process may be killed meanwhile.
+            let _ = user.try_post(&room, &format!("{LEAVING} {number}")).await;
+        }
+        user.call(Method::DELETE, "/user/me", 204).await;
+    }
+
+    async fn change_plan(&self, person: &Person<'_>, pro: bool) -> Result<()> {
+        lock(&self.figures).accounts += 1;
+        let status = if pro { "active" } else { "canceled" };
+        let sql = "insert into subscriptions (user_id, status) values ($1::text::uuid, $2)
+                   on conflict (user_id) do update set status = excluded.status";
+        let database = self.system.database().await?;
+        database.execute(sql, &[&person.user.id, &status]).await?;
+        Ok(())
+    }
+
+    /// One user fills many rooms, and a stranger posts single messages meanwhile. Everything is well.
+    async fn flood_while_strangers_post(&self) -> Result<()> {
+        let slow = json!({ "match": "last flood", "delay_ms": WRITING_MS });
+        let script = json!(vec![slow; FLOODED * BACKLOG]);
+        self.system.script(&script).await?;
+        let numbers = (0..BACKLOG).flat_map(|turn| (0..FLOODED).map(move |room| (turn, room)));
+        let flood = stream::iter(numbers)
+            .map(|(turn, room)| {
+                self.post(Post {
+                    user: FLOODER,
+                    room,
+                    content: format!("last flood {turn} in {room}."),
+                })
+            })
+            .buffer_unordered(CONCURRENCY)
+            .try_collect::<Vec<()>>();
+        let strangers = async {
+            for room in 0..ROOMS {
+                let content = format!("stranger in {room}.");
+                let start = Instant::now();
+                let post = Post {
+                    user: STRANGER,
+                    room,
+                    content: content.clone(),
+                };
+                self.post(post).await?;
+                while !check::is_settled(self.system, &content).await? {
+                    ensure!(start.elapsed() < PATIENCE, "a stranger waits for ever");
+                    sleep(Duration::from_millis(50)).await;
+                }
+                let mut figures = lock(&self.figures);
+                figures.stranger_ms = figures.stranger_ms.max(start.elapsed().as_millis());
+            }
+            Ok(())
+        };
+        tokio::try_join!(flood, strangers).map(drop)
     }
 
     fn function(&self, name: &'static str) -> &'static str {
@@ -197,14 +347,16 @@ impl Run<'_> {
     /// Posts as a careful client does: with an idempotency key, and again until it is accepted.
     async fn post(&self, post: Post) -> Result<()> {
         lock(&self.figures).posts += 1;
-        let Person { user, rooms } = &self.people[post.user];
+        let Person { user, token, rooms } = &self.people[post.user];
         let path = format!("{}/message", rooms[post.room]);
-        let content = json!({ "content": format!("message {}", post.number) });
+        let content = json!({ "content": post.content });
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             lock(&self.figures).requests += 1;
-            let request = user.request(Method::POST, &path).json(&content);
-            let request = request.header("idempotency-key", format!("step-{}", post.number));
+            let token = lock(token).clone();
+            let request = user.api.request(Method::POST, &path).bearer_auth(token);
+            let key = post.content.replace(' ', "-");
+            let request = request.header("idempotency-key", key).json(&content);
             let Ok(response) = request.send().await else {
                 continue;
             };
@@ -215,12 +367,12 @@ impl Run<'_> {
                     lock(&self.accepted).push(id.to_owned());
                     return Ok(());
                 }
-                // A process was killed, or Postgres is away.
-                500.. => sleep(Duration::from_millis(200)).await,
+                // The session has just ended, a process was killed, or Postgres is away.
+                401 | 500.. => sleep(Duration::from_millis(200)).await,
                 status => bail!("a post was answered {status}: {}", response.text().await?),
             }
         }
-        bail!("message {} was not accepted", post.number)
+        bail!("“{}” was not accepted", post.content)
     }
 
     /// Ends all faults, and waits until every message is settled.

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 pub const USERS: usize = 4;
 pub const ROOMS: usize = 6;
 
+/// In how many rooms one more user posts at once.
+pub const FLOODED: usize = 20;
+
 /// Functions that are killed. The worker dies more often than the others.
 const VICTIMS: [&str; 5] = [WORKER, WORKER, WORKER, "message-send", "message-sweep"];
 
@@ -25,6 +28,31 @@ pub enum Step {
     },
     /// The processes of a function are killed.
     Kill(&'static str),
+    /// Somebody logs out everywhere and signs in again.
+    LogOut {
+        /// Who.
+        user: usize,
+    },
+    /// Somebody new signs up, posts and deletes the account at once.
+    Leave,
+    /// Somebody's plan changes.
+    Plan {
+        /// Whose.
+        user: usize,
+        /// To a paid one, or back.
+        pro: bool,
+    },
+    /// Somebody posts a message that Gemini answers badly each time.
+    Poison {
+        /// Who.
+        user: usize,
+        /// Where.
+        room: usize,
+        /// How the calls for it go.
+        outcomes: Vec<Value>,
+    },
+    /// One user posts in many rooms at once.
+    Flood,
     /// A room is woken for nothing, several times.
     Duplicate {
         /// Whose.
@@ -58,10 +86,22 @@ pub fn schedule(seed: u64, steps: usize) -> Vec<Step> {
 fn step(random: &mut Rng) -> Step {
     let (user, room) = (random.usize(..USERS), random.usize(..ROOMS));
     match random.u32(..100) {
-        0..45 => Step::Post { user, room },
-        45..62 => Step::Wait(random.u64(10..400)),
-        62..76 => Step::Gemini(outcome(random)),
-        76..85 => Step::Kill(VICTIMS[random.usize(..VICTIMS.len())]),
+        0..41 => Step::Post { user, room },
+        41..55 => Step::Wait(random.u64(10..400)),
+        55..67 => Step::Gemini(outcome(random)),
+        67..76 => Step::Kill(VICTIMS[random.usize(..VICTIMS.len())]),
+        76..78 => Step::LogOut { user },
+        78..79 => Step::Leave,
+        79..81 => Step::Plan {
+            user,
+            pro: random.bool(),
+        },
+        81..84 => Step::Poison {
+            user,
+            room,
+            outcomes: poison(random),
+        },
+        84 => Step::Flood,
         85..91 => Step::Duplicate {
             user,
             room,
@@ -86,6 +126,17 @@ fn outcome(random: &mut Rng) -> Value {
         8 => json!({ "block": "SAFETY" }),
         9 => json!({ "hang": true }),
         _ => json!({ "delay_ms": random.u64(50..1_500) }),
+    }
+}
+
+/// Outcomes after which a message still has its one end, and its room goes on.
+fn poison(random: &mut Rng) -> Vec<Value> {
+    match random.u32(..5) {
+        0 => vec![json!({ "status": 429, "retry_delay": "1e19s" })],
+        1 => vec![json!({ "hang": true }); 2],
+        2 => vec![json!({ "finish": "OTHER" }); 3],
+        3 => vec![json!({ "text": "" }); 3],
+        _ => vec![json!({ "unframed_error": 400 })],
     }
 }
 
