@@ -32,8 +32,8 @@ const FACTS: [(&str, Facts); 20] = [
     // A long poll occupies its environment.
     ("message-get", USUAL.environments(16)),
     ("message-send", USUAL.environments(4).cpu_ms(0.8)),
-    // Claim, settle, and a look for what came meanwhile.
-    ("message-answer", USUAL.environments(4).statements(3)),
+    // It claims and settles.
+    ("message-answer", USUAL.environments(4).statements(2)),
     ("message-drain", USUAL.environments(1).pause_ms(500)),
     // An open stream occupies its environment. It takes a slot, posts, claims, settles and gives the slot back.
     ("message-stream", USUAL.environments(128).statements(5)),

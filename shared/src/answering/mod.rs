@@ -24,8 +24,9 @@ use crate::{
     config::{self, ConfigError},
     database::{self, Database},
     domain::Message,
-    gemini::{Finish, Gemini, Outcome},
+    gemini::{Finish, Gemini, Outcome, Trouble},
     queue::{Queue, WakeUp},
+    telemetry::Chain,
 };
 pub use lease::Lease;
 use lease::{Claim, Settled};
@@ -37,6 +38,12 @@ const CHECKPOINT_PERIOD: Duration = Duration::from_secs(1);
 
 /// How many workers may die with a message before it is given up.
 const MAX_LOST: i32 = 8;
+
+/// How often a message may run into our own timeout: who waits for it has waited long enough.
+const MAX_TIMEOUTS: usize = 2;
+
+/// How often a message may get a blank reply.
+const MAX_BLANKS: usize = 3;
 
 /// The delay before the first further try; it doubles with every one.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
@@ -108,19 +115,16 @@ impl Answering {
     /// # Errors
     /// When Postgres fails. The room stays as it is, and a later wake-up goes on from there.
     pub async fn answer(&self, room: WakeUp) -> Result<()> {
-        let answering = AssertUnwindSafe(self.answer_one(room)).catch_unwind();
-        let Ok(result) = answering.await else {
-            error!(metric = "room_panicked", room = %room.chatroom_id, "a worker panicked");
-            let WakeUp {
-                chatroom_id,
-                user_id,
-            } = room;
-            self.queue
-                .wake_after(self.settings.lease, chatroom_id, user_id)
-                .await;
-            return Ok(());
-        };
-        result
+        if let Some(result) = contained(self.answer_one(room)).await {
+            return result;
+        }
+        // The alarm counts lines with this metric.
+        error!(metric = "room_panicked", room = %room.chatroom_id, "a worker panicked");
+        let lease = self.settings.lease;
+        self.queue
+            .wake_after(lease, room.chatroom_id, room.user_id)
+            .await;
+        Ok(())
     }
 
     async fn answer_one(&self, room: WakeUp) -> Result<()> {
@@ -166,8 +170,9 @@ impl Answering {
                 .fail(lease, "MODEL_UNAVAILABLE", "past its deadline")
                 .await;
         }
+        let model = lease.model();
         let outcome = tokio::select! {
-            outcome = self.gemini.ask(&lease.history, &lease.prompt, draft) => outcome,
+            outcome = self.gemini.ask(model, &lease.history, &lease.prompt, draft) => outcome,
             interruption = self.keep(lease, draft) => return match interruption? {
                 Interruption::Stopped => self.stop(lease, draft).await,
                 Interruption::Lost => Ok(lost(lease)),
@@ -179,23 +184,46 @@ impl Answering {
                 info!(message_id = %lease.message, reason, "refused");
                 self.settle_failed(lease, &reason, false).await
             }
+            Outcome::Blank(reason) if lease.deferred_for(Trouble::Blank) + 1 >= MAX_BLANKS => {
+                info!(message_id = %lease.message, reason, "blank");
+                self.settle_failed(lease, &reason, false).await
+            }
+            Outcome::Blank(reason) => {
+                self.defer(lease, Trouble::Blank, Duration::ZERO, &reason)
+                    .await
+            }
             Outcome::Rejected(reason) => self.fail(lease, "REJECTED", &reason).await,
+            Outcome::Exhausted(reason) => self.fail(lease, "MODEL_QUOTA", &reason).await,
             Outcome::Deferred {
+                trouble: Trouble::Timeout,
+                reason,
+                ..
+            } if lease.deferred_for(Trouble::Timeout) + 1 >= MAX_TIMEOUTS => {
+                self.fail(lease, "MODEL_UNAVAILABLE", &reason).await
+            }
+            Outcome::Deferred {
+                trouble,
                 retry_after,
                 reason,
             } => {
-                let delay = retry_after.unwrap_or_else(|| backoff(lease.asked));
-                self.defer(lease, delay, &reason).await
+                let retry_after = retry_after.unwrap_or_default();
+                self.defer(lease, trouble, retry_after, &reason).await
             }
         }
     }
 
-    /// Wakes the room for what its worker has left.
+    /// Wakes the room for what its worker has left. When neither the queue nor Postgres can be told, the sweep wakes it
+    /// later.
     pub async fn hand_over(&self, lease: &Lease, worked: &Worked) {
-        if let Some(delay) = worked.wake_after {
-            self.queue
-                .wake_after(delay, lease.chatroom, lease.user)
-                .await;
+        let Some(delay) = worked.wake_after else {
+            return;
+        };
+        let (room, user) = (lease.chatroom, lease.user);
+        if self.queue.wake_after(delay, room, user).await {
+            return;
+        }
+        if let Err(error) = lease.leave_to_the_sweep(&self.database).await {
+            warn!(%room, error = %Chain(&error), "the sweep was not told of a wake-up that was not sent");
         }
     }
 
@@ -233,6 +261,7 @@ impl Answering {
         }
         let finish = Finish {
             reason: "STOPPED".into(),
+            model: Some(self.gemini.name(lease.model()).to_owned()),
             ..Finish::default()
         };
         self.settle(lease, draft, finish).await
@@ -250,13 +279,21 @@ impl Answering {
         Ok(settled.map_or_else(|| lost(lease), Worked::from))
     }
 
-    async fn defer(&self, lease: &Lease, delay: Duration, reason: &str) -> Result<Worked> {
+    /// Puts a message off until after `retry_after`.
+    async fn defer(
+        &self,
+        lease: &Lease,
+        trouble: Trouble,
+        retry_after: Duration,
+        reason: &str,
+    ) -> Result<Worked> {
+        let delay = delay(lease.asked, retry_after);
         let left = lease.deadline.saturating_duration_since(Instant::now());
         if delay >= left {
             return self.fail(lease, "MODEL_UNAVAILABLE", reason).await;
         }
         warn!(message_id = %lease.message, reason, ?delay, "deferred");
-        let deferred = lease.defer(&self.database, delay).await?;
+        let deferred = lease.defer(&self.database, delay, trouble).await?;
         Ok(deferred.map_or_else(
             || lost(lease),
             |delay| Worked {
@@ -265,6 +302,12 @@ impl Answering {
             },
         ))
     }
+}
+
+/// Runs work to its end, or returns nothing when it panics.
+async fn contained<T>(work: impl Future<Output = T>) -> Option<T> {
+    // What the work had in its hands is dropped, and the connections outlive a statement that is given up.
+    AssertUnwindSafe(work).catch_unwind().await.ok()
 }
 
 /// Why a worker stops asking.
@@ -290,27 +333,56 @@ fn lost(lease: &Lease) -> Worked {
     }
 }
 
-/// How long to wait after the model was asked `asked` times: exponential, with a random half so that messages deferred
-/// together do not come back together.
-fn backoff(asked: i32) -> Duration {
+/// How long to wait after the model was asked `asked` times: exponentially longer, no less than `retry_after`, and with a
+/// random part so that messages deferred together do not come back together.
+fn delay(asked: i32, retry_after: Duration) -> Duration {
     let doublings = u32::try_from(asked - 1).unwrap_or_default().min(16);
-    let whole = (FIRST_BACKOFF * 2_u32.pow(doublings)).min(LONGEST_BACKOFF);
+    let backoff = (FIRST_BACKOFF * 2_u32.pow(doublings)).min(LONGEST_BACKOFF);
     let random = getrandom::u32().map_or(0.5, |n| f64::from(n) / f64::from(u32::MAX));
-    whole.mul_f64(0.5 + random / 2.0)
+    let least = retry_after.max(backoff / 2);
+    least.saturating_add((backoff / 2).mul_f64(random))
 }
 
 #[cfg(test)]
 mod tests {
     //! The waits between tries. The protocol itself is tested where it can break: over HTTP, with killed workers.
 
+    use futures_util::future::join_all;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_one_room_leaves_the_others_of_its_batch_at_work() {
+        let rooms = (0..3).map(|room| {
+            contained(async move {
+                tokio::task::yield_now().await;
+                assert_ne!(room, 1);
+                room
+            })
+        });
+        assert_eq!(join_all(rooms).await, [Some(0), None, Some(2)]);
+    }
+
+    #[test]
+    fn a_worker_may_move_between_threads() {
+        fn check<'a, T: Send>(_: impl Fn(&'a Answering, &'a Lease, &'a Draft) -> T) {}
+        check(Answering::work);
+    }
 
     #[test]
     fn waits_grow_and_stay_bounded() {
         for (asked, longest) in [(1, 1), (2, 2), (5, 16), (7, 60), (1000, 60), (i32::MAX, 60)] {
             let longest = Duration::from_secs(longest);
-            let wait = backoff(asked);
+            let wait = delay(asked, Duration::ZERO);
             assert!(wait <= longest && wait >= longest / 2, "{asked}: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn no_wait_is_shorter_than_gemini_asks_for_however_long() {
+        for seconds in [0.001, 0.7, 30.0, 1e19] {
+            let retry_after = Duration::from_secs_f64(seconds);
+            assert!(delay(1, retry_after) >= retry_after);
         }
     }
 }

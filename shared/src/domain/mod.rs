@@ -196,8 +196,8 @@ pub struct Reply {
 /// Why a message got no reply.
 #[derive(Debug, Serialize)]
 pub struct Failure {
-    /// Gemini's word for a refusal (`SAFETY`, `RECITATION`, …), or one of `EMPTY_ANSWER`, `REJECTED`,
-    /// `MODEL_UNAVAILABLE` and `STOPPED`.
+    /// Gemini's word for a refusal (`SAFETY`, `RECITATION`, …), or one of `EMPTY_REPLY`, `STOPPED`, `REJECTED`,
+    /// `MODEL_UNAVAILABLE`, `MODEL_QUOTA` and `GIVEN_UP`.
     pub reason: String,
     /// The same for people.
     pub message: String,
@@ -206,10 +206,13 @@ pub struct Failure {
 impl From<String> for Failure {
     fn from(reason: String) -> Self {
         let message = match reason.as_str() {
-            "EMPTY_ANSWER" => "The model gave an empty answer.",
+            "EMPTY_REPLY" | "OTHER" | "MALFORMED_RESPONSE" => "The model gave no usable reply.",
+            "MAX_TOKENS" => "The model reached its longest reply before the first word of it.",
+            "STOPPED" => "The reply was stopped before its first word.",
             "REJECTED" => "The model could not process this message.",
-            "STOPPED" => "The reply was stopped.",
             "MODEL_UNAVAILABLE" => "The model was not available for too long.",
+            "MODEL_QUOTA" => "The model's use for today is used up. Try again tomorrow.",
+            "GIVEN_UP" => "Replying to this message failed too often.",
             _ => "The model declined to answer this message.",
         };
         Self {

@@ -1,51 +1,94 @@
-//! Gemini: asks for the next turn of a conversation and says what came of it.
+//! Asks Gemini for the next turn of a conversation.
 //!
-//! Facts about the API: <https://ai.google.dev/api/generate-content>. The answer is streamed, so that one which breaks
+//! Facts about the API: <https://ai.google.dev/api/generate-content>. The reply is streamed, so that one which breaks
 //! off is noticed: it is complete only with a finish reason.
 
+mod failure;
 mod stream;
 
 use std::{sync::OnceLock, time::Duration};
 
-use reqwest::{Client, StatusCode, header::HeaderValue};
+use reqwest::{Client, header::HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
     config::{self, ConfigError},
+    telemetry::Chain,
     tls,
 };
+use failure::ErrorBody;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A prompt and the answer it got.
+/// A prompt and its reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
     /// What the user wrote.
     pub prompt: String,
-    /// What the model answered.
+    /// What the model wrote.
     pub reply: String,
 }
 
-/// What came of asking. Every way in which Gemini can answer has its place here.
+/// The result of asking. Every way in which Gemini can respond has its place here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The reply is complete, or cut at its longest.
     Finished(Finish),
-    /// The model will not answer this, with its reason: `SAFETY`, `RECITATION`, `EMPTY_ANSWER`. Asking again is
-    /// useless.
+    /// The model will not reply to this, with its reason, such as `SAFETY` or `RECITATION`. Asking again is useless.
     Refused(String),
+    /// The model wrote nothing usable, with its reason, or `EMPTY_REPLY`. Asking again often helps.
+    Blank(String),
     /// Not now: overload, a broken stream, a timeout. Asking again may help, but not before `retry_after` if it is
     /// given.
     Deferred {
+        /// What kind of failure it was.
+        trouble: Trouble,
         /// The delay that Gemini asked for.
         retry_after: Option<Duration>,
         /// What happened, for the log.
         reason: String,
     },
+    /// The day's quota of the model is used up, with the error for the log. Asking again helps tomorrow.
+    Exhausted(String),
     /// The request itself is at fault: a wrong key, an unknown model. Asking again is useless, and somebody must look.
     Rejected(String),
+}
+
+/// Failures that may pass, as far as they are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The model has too much to do.
+    Overload,
+    /// The reply took longer than `ANSWER_TIMEOUT_SECONDS`.
+    Timeout,
+    /// The model wrote nothing usable.
+    Blank,
+    /// Anything else.
+    Other,
+}
+
+impl Trouble {
+    /// The word for it in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Overload => "overload",
+            Self::Timeout => "timeout",
+            Self::Blank => "blank",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Which model to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// `GEMINI_MODEL`.
+    Usual,
+    /// `GEMINI_FALLBACK_MODEL`, or the usual one if there is none.
+    Fallback,
 }
 
 /// The reply as far as the model has written it. Subscribers see it grow.
@@ -66,9 +109,12 @@ pub struct Finish {
 
 /// A client of the Gemini API.
 pub struct Gemini {
-    url: String,
+    base: String,
+    model: String,
+    fallback: Option<String>,
     key: SecretString,
     system_prompt: Option<String>,
+    generation: Generation,
     timeout: Duration,
     client: OnceLock<Client>,
 }
@@ -79,7 +125,32 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     system_instruction: Option<Content<'a>>,
     contents: Vec<Content<'a>>,
+    generation_config: Generation,
 }
+
+/// Bounds what a reply may cost: left alone, the model writes and thinks as long as it likes.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Generation {
+    max_output_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_config: Option<Thinking>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Thinking {
+    thinking_level: &'static str,
+}
+
+/// The values of `GEMINI_THINKING_LEVEL`. Some models know no levels and refuse a request that names one.
+const THINKING_LEVELS: [(&str, Option<&str>); 5] = [
+    ("NONE", None),
+    ("MINIMAL", Some("MINIMAL")),
+    ("LOW", Some("LOW")),
+    ("MEDIUM", Some("MEDIUM")),
+    ("HIGH", Some("HIGH")),
+];
 
 #[derive(Serialize)]
 struct Content<'a> {
@@ -112,29 +183,61 @@ impl Gemini {
             "GEMINI_URL",
             "https://generativelanguage.googleapis.com".into(),
         )?;
-        let model: String = config::or_default("GEMINI_MODEL", "gemini-3.8-flash".into())?;
-        let base = base.trim_end_matches('/');
+        let thinking_level = config::choice("GEMINI_THINKING_LEVEL", &THINKING_LEVELS)?;
         Ok(Self {
-            url: format!("{base}/v1beta/models/{model}:streamGenerateContent?alt=sse"),
+            base: base.trim_end_matches('/').to_owned(),
+            model: config::or_default("GEMINI_MODEL", "gemini-3.8-flash".into())?,
+            fallback: config::optional("GEMINI_FALLBACK_MODEL")?,
             key: config::secret("GEMINI_API_KEY")?,
             system_prompt: config::optional("SYSTEM_PROMPT")?,
+            generation: Generation {
+                max_output_tokens: config::or_default("GEMINI_MAX_OUTPUT_TOKENS", 8_192)?,
+                thinking_config: thinking_level
+                    .unwrap_or(Some("LOW"))
+                    .map(|thinking_level| Thinking { thinking_level }),
+            },
             timeout: Duration::from_secs(config::or_default("ANSWER_TIMEOUT_SECONDS", 90)?),
             client: OnceLock::new(),
         })
     }
 
-    /// Asks for the reply to `prompt` after the turns of `history`, oldest first, and appends it to `draft` as it
-    /// comes. Takes no longer than `ANSWER_TIMEOUT_SECONDS`.
-    pub async fn ask(&self, history: &[Turn], prompt: &str, draft: &Draft) -> Outcome {
-        match timeout(self.timeout, self.stream(history, prompt, draft)).await {
+    /// The name of a model.
+    #[must_use]
+    pub fn name(&self, model: Model) -> &str {
+        match (model, &self.fallback) {
+            (Model::Fallback, Some(fallback)) => fallback,
+            _ => &self.model,
+        }
+    }
+
+    /// Asks for the reply to `prompt` after the turns of `history`, oldest first, and appends it to `draft` as it comes.
+    /// Takes no longer than `ANSWER_TIMEOUT_SECONDS`.
+    pub async fn ask(
+        &self,
+        model: Model,
+        history: &[Turn],
+        prompt: &str,
+        draft: &Draft,
+    ) -> Outcome {
+        let model = self.name(model);
+        match timeout(self.timeout, self.stream(model, history, prompt, draft)).await {
+            Ok(Ok(Outcome::Finished(mut finish))) => {
+                finish.model.get_or_insert_with(|| model.to_owned());
+                Outcome::Finished(finish)
+            }
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => deferred(error.without_url()),
-            Err(elapsed) => deferred(elapsed),
+            Ok(Err(error)) => failure::broken(Chain(&error.without_url()).to_string()),
+            Err(_) => Outcome::Deferred {
+                trouble: Trouble::Timeout,
+                retry_after: None,
+                reason: format!("no reply in {:?}", self.timeout),
+            },
         }
     }
 
     async fn stream(
         &self,
+        model: &str,
         history: &[Turn],
         prompt: &str,
         draft: &Draft,
@@ -151,19 +254,22 @@ impl Gemini {
                 .as_deref()
                 .map(|text| Content::new(None, text)),
             contents: turns.chain([Content::new(Some("user"), prompt)]).collect(),
+            generation_config: self.generation,
         };
         let mut key =
             HeaderValue::from_str(self.key.expose_secret()).unwrap_or(HeaderValue::from_static(""));
         key.set_sensitive(true);
-        let request = self.client()?.post(&self.url).header("x-goog-api-key", key);
+        let base = &self.base;
+        let url = format!("{base}/v1beta/models/{model}:streamGenerateContent?alt=sse");
+        let request = self.client()?.post(url).header("x-goog-api-key", key);
         let response = request.json(&body).send().await?;
-        if response.status().is_success() {
+        let status = response.status();
+        if status.is_success() {
             return Ok(stream::read(response.bytes_stream(), draft).await);
         }
-        let status = response.status();
-        let text = response.text().await.unwrap_or_default();
-        let failure = serde_json::from_str(&text).unwrap_or(ErrorBody::default());
-        Ok(failure.error.outcome(Some(status)))
+        let body = stream::beginning(response).await;
+        let failure: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
+        Ok(failure.error.unwrap_or_default().outcome(Some(status)))
     }
 
     fn client(&self) -> Result<&Client, reqwest::Error> {
@@ -173,123 +279,5 @@ impl Gemini {
         let builder = tls::http().unwrap_or_else(|_| Client::builder());
         let client = builder.connect_timeout(CONNECT_TIMEOUT).build()?;
         Ok(self.client.get_or_init(|| client))
-    }
-}
-
-fn deferred(reason: impl std::fmt::Display) -> Outcome {
-    Outcome::Deferred {
-        retry_after: None,
-        reason: reason.to_string(),
-    }
-}
-
-/// The body of an error, which may also come inside a stream.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ErrorBody {
-    error: ApiError,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ApiError {
-    code: u16,
-    message: String,
-    status: String,
-    details: Vec<ErrorDetail>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct ErrorDetail {
-    /// Of `google.rpc.RetryInfo`: seconds, such as `37s` or `1.5s`.
-    retry_delay: Option<String>,
-}
-
-impl ApiError {
-    /// What an error means. Without an HTTP status, the error's own code counts.
-    fn outcome(self, status: Option<StatusCode>) -> Outcome {
-        let code = status.map_or(self.code, |status| status.as_u16());
-        let reason = format!("{code} {}: {}", self.status, self.message);
-        let is_permanent = (400..500).contains(&code) && !matches!(code, 408 | 429);
-        if is_permanent {
-            return Outcome::Rejected(reason);
-        }
-        let delays = self.details.iter().filter_map(|detail| {
-            let seconds = detail.retry_delay.as_ref()?.strip_suffix('s')?;
-            Duration::try_from_secs_f64(seconds.parse().ok()?).ok()
-        });
-        Outcome::Deferred {
-            retry_after: delays.max(),
-            reason,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    //! What Gemini's errors mean for a message.
-
-    use super::*;
-
-    fn outcome(code: u16, details: &str) -> Outcome {
-        let body = format!(
-            r#"{{"error":{{"code":{code},"message":"m","status":"S","details":{details}}}}}"#
-        );
-        let body: ErrorBody = serde_json::from_str(&body).unwrap();
-        body.error.outcome(None)
-    }
-
-    #[test]
-    fn overload_and_server_errors_are_worth_another_try() {
-        for code in [408, 429, 500, 502, 503, 504] {
-            assert!(
-                matches!(
-                    outcome(code, "[]"),
-                    Outcome::Deferred {
-                        retry_after: None,
-                        ..
-                    }
-                ),
-                "{code}"
-            );
-        }
-    }
-
-    #[test]
-    fn errors_of_ours_are_not() {
-        for code in [400, 401, 403, 404] {
-            assert!(
-                matches!(outcome(code, "[]"), Outcome::Rejected(_)),
-                "{code}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_delay_that_gemini_asks_for_is_kept() {
-        let details = r#"[{"@type":"type.googleapis.com/google.rpc.Help"},
-            {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1.5s"}]"#;
-        let Outcome::Deferred { retry_after, .. } = outcome(429, details) else {
-            panic!("a 429 must be deferred");
-        };
-        assert_eq!(retry_after, Some(Duration::from_millis(1500)));
-    }
-
-    #[test]
-    fn a_delay_that_makes_no_sense_is_ignored() {
-        for delay in ["-1s", "soon", "NaNs", "infs", "1e400s", ""] {
-            let details = format!(r#"[{{"retryDelay":"{delay}"}}]"#);
-            assert!(
-                matches!(
-                    outcome(429, &details),
-                    Outcome::Deferred {
-                        retry_after: None,
-                        ..
-                    }
-                ),
-                "{delay}"
-            );
-        }
     }
 }

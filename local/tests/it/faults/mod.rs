@@ -90,24 +90,41 @@
 //!     `auth::codes::what_waits_with_a_code_is_of_whoever_asked_for_that_one`
 //! 42. One refresh token used 8 times at once → Three successors at most; no chain without an end.
 //!     `auth-refresh: of_eight_refreshes_at_once_three_get_a_token_and_nobody_is_signed_out`
+//! 43. 40 prompts that the model refuses → They count.
+//!     `gemini::refused_messages_count_against_the_day`
 //! 44. An account is deleted and opened again → The day's use still counts.
 //!     `auth::sessions::an_account_that_is_deleted_and_opened_again_has_its_day_used_up`
 //! 45. A subscription to another price → Basic.
 //!     `payments::checkout::a_subscription_to_another_price_is_not_pro`
+//! 46. A user floods as many rooms as there are consumers, or more → A stranger's single message comes next.
+//!     `rooms::as_many_busy_rooms_as_there_are_consumers_keep_no_stranger_waiting`
+//!     `rooms::a_strangers_message_comes_next_however_many_rooms_another_user_has_waiting`
+//! 47. A message's workers die or panic each time → Failed after 8 tries; its room and its batch go on.
+//!     `workers::a_message_whose_workers_all_die_is_given_up_and_its_room_goes_on`
+//! 48. A retry delay of 1e19 s, negative, "0s", no number → Bounded; no panic, no busy loop.
+//!     `gemini::a_retry_delay_that_makes_no_sense_is_bounded`
+//! 49. An endless reply → Cut at 1 MB; memory is flat.
+//!     `gemini::an_endless_reply_is_cut_at_a_megabyte_and_takes_no_memory`
+//! 50. 400 rooms wait while the sweep comes every minute → One more wake-up a room in 10 minutes.
+//!     `message-sweep: a_room_that_waits_behind_others_is_woken_once_in_ten_minutes`
+//! 51. A statement waits for a lock longer than its time → Cancelled on the server, not stored later.
+//!     `shared: a_statement_given_up_while_it_waits_for_a_lock_is_cancelled_and_not_stored_later`
 //! 52. A room of 64 KB messages and replies → Pages of at most 4 MB.
 //!     `chatroom-get: a_page_of_large_messages_ends_at_four_megabytes_as_lambda_sends_it`
 //! 53. 50 requests of one user that wait → Three wait, the others are answered at once.
 //!     `chat::waits::of_fifty_requests_of_one_user_three_wait_and_the_others_are_answered_at_once`
-//! 59. A streaming worker is killed at any moment, and the client comes again → The text assembled is the reply stored.
-//!     `streams::deaths, every test`
-//! 60. A stop: queued, answering, during a takeover, twice, after the end → One end.
-//!     `streams::stopping, every test; message-stop: every test`
 //! 54. An account is deleted → Its list is no longer in the cache.
 //!     `user-delete: the_list_of_a_deleted_account_leaves_the_cache_even_if_the_account_was_gone_before`
 //! 55. A genuine Stripe event of another account, or about an unknown customer → 200, kept, warned.
 //!     `payments::webhook::an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_asked`
 //! 57. Older code on a newer schema; a deploy rolled back over a migration → Works.
 //!     `deployment::migration::a_deploy_that_is_rolled_back_over_a_migration_leaves_the_newer_schema`
+//! 58. Gemini: a quota of the day, 499, 409, blank replies, errors without a frame, thoughts only → Each in its way.
+//!     `gemini::each_way_in_which_gemini_fails_is_met_in_its_own_way`
+//! 59. A streaming worker is killed at any moment, and the client comes again → The text assembled is the reply stored.
+//!     `streams::deaths, every test`
+//! 60. A stop: queued, answering, during a takeover, twice, after the end → One end.
+//!     `streams::stopping, every test; message-stop: every test`
 //!
 //! Many of these at random: `random::after_random_faults_every_message_has_come_to_its_one_end`
 
@@ -127,6 +144,9 @@ on_every_kind!(
     workers::a_room_whose_worker_was_killed_is_taken_over_when_the_lease_ends,
     workers::a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_nothing,
     workers::a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes_again,
+    workers::a_message_whose_workers_all_die_is_given_up_and_its_room_goes_on,
+    rooms::as_many_busy_rooms_as_there_are_consumers_keep_no_stranger_waiting,
+    rooms::a_stop_ends_a_reply_where_it_is_and_before_its_first_word_fails_it,
     rooms::ten_quick_posts_are_answered_in_order_each_with_all_earlier_turns,
     rooms::a_call_that_hangs_holds_up_no_other_room_and_is_deferred_at_its_deadline,
     rooms::postgres_goes_away_while_a_message_is_answered_and_there_is_one_reply,
@@ -141,10 +161,18 @@ on!(sqs:
     posts::a_post_while_postgres_is_down_is_refused_and_leaves_nothing,
     gemini::a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_nothing,
     gemini::an_error_of_ours_fails_the_message_after_one_call_and_raises_the_alarm,
+    gemini::refused_messages_count_against_the_day,
+    gemini::an_endless_reply_is_cut_at_a_megabyte_and_takes_no_memory,
+    gemini::a_reply_that_never_ends_is_tried_twice,
+    gemini::gemini_is_told_how_much_to_write_and_to_think,
 );
 
 on!(redis:
     functions::a_panic_is_a_500_and_the_process_serves_the_next_request,
     gemini::a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_repeated,
     gemini::a_broken_stream_is_never_a_reply,
+    gemini::a_retry_delay_that_makes_no_sense_is_bounded,
+    gemini::each_way_in_which_gemini_fails_is_met_in_its_own_way,
+    gemini::after_two_overloads_the_fallback_is_asked_and_named,
+    rooms::a_strangers_message_comes_next_however_many_rooms_another_user_has_waiting,
 );

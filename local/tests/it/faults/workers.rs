@@ -1,4 +1,4 @@
-//! Tests faults 6 to 9: workers that come together, die or stall.
+//! Tests faults 6 to 9 and 47: workers that come together, die or stall.
 
 use std::process::Stdio;
 
@@ -191,4 +191,31 @@ pub async fn a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes
     assert_eq!(stack.calls("acknowledged late").await.len(), 1);
     assert_eq!(stack.calls("held back").await.len(), 1);
     assert_eq!(user.used().await, 2);
+}
+
+/// Fault 47.
+pub async fn a_message_whose_workers_all_die_is_given_up_and_its_room_goes_on(stack: &Stack) {
+    const TRIES: usize = 8;
+    let stack = stack.another(&[("ANSWER_LEASE_SECONDS", "1")]).await;
+    let user = stack.user().await;
+    let room = user.room().await;
+    let hang = json!({ "match": "poison", "hang": true });
+    stack.script(&json!(vec![hang; 2 * TRIES])).await;
+    let poison = user.post(&room, "poison").await;
+    let next = user.post(&room, "next").await;
+    for tries in 1..=TRIES {
+        until("a worker asks", async || {
+            let _ = stack.system.run_schedule("message-sweep").await;
+            stack.calls("poison").await.len() == tries
+        })
+        .await;
+        kill(&stack, stack.worker()).await;
+    }
+    let settled = swept(&stack, &user, &poison).await;
+    assert_eq!(settled["failure"]["reason"], "GIVEN_UP");
+    assert_eq!(stack.calls("poison").await.len(), TRIES);
+    let alarm = ["\"metric\":\"message_failed\"", id(&poison)];
+    until_logged(&stack, stack.worker(), alarm).await;
+    assert_eq!(user.reply(&next).await, "echo: next");
+    assert_eq!(user.used().await, 1, "what was our fault is free");
 }

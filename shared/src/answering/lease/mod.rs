@@ -11,9 +11,9 @@ use tokio_postgres::Row;
 
 use super::{Result, Settings};
 use crate::{
-    database::Database,
+    database::{Database, Parameter},
     domain::{ChatroomId, Failure, Message, MessageId, Reply, Status, UserId},
-    gemini::{Finish, Turn},
+    gemini::{Finish, Model, Trouble, Turn},
     queue::WakeUp,
 };
 
@@ -64,7 +64,7 @@ const CLAIM: &str = "
         select *, sum((octet_length(content) + octet_length(reply)) / 4 + 1) over (order by position desc) as tokens
         from recent
     )
-    select room.epoch, message.id, message.content, message.created_at, message.asked, message.lost,
+    select room.epoch, message.id, message.content, message.created_at, message.asked, message.lost, message.troubles,
            extract(epoch from message.claimed_at + make_interval(secs => $4) - now())::float8 as seconds_left,
            message.stop_requested_at is not null as stopped, message.draft,
            array(select content from weighed where tokens <= $5 order by position) as prompts,
@@ -93,6 +93,8 @@ const CHECKPOINT: &str = "
 /// The first update is the fence: it locks the room's row, so no other claim can come between it and the message. It
 /// returns the row as it is then, so it sees every post whose wake-up found this lease: later messages wait exactly if
 /// there are any.
+///
+/// Sent twice, it returns the same both times.
 const SETTLE_ANSWERED: &str = "
     -- $1 user, $2 room, $3 epoch, $4 message, $5 reply, $6 finish reason, $7 model,
     -- $8 tokens of the prompt, $9 of the reply
@@ -100,15 +102,23 @@ const SETTLE_ANSWERED: &str = "
         update chatrooms set answering_until = null
         where user_id = $1 and id = $2 and epoch = $3
         returning last_position
+    ), message as (
+        update messages
+        set status = 'answered', settled_at = now(), reply = $5, finish_reason = $6, model = $7,
+            prompt_tokens = $8, reply_tokens = $9, draft = null
+        from room
+        where messages.user_id = $1 and messages.id = $4 and messages.status = 'answering'
+        returning messages.settled_at, messages.position
+    ), settled as (
+        select settled_at, position from message
+        union all
+        select settled_at, position from messages where user_id = $1 and id = $4 and settled_at is not null
     )
-    update messages
-    set status = 'answered', settled_at = now(), reply = $5, finish_reason = $6, model = $7,
-        prompt_tokens = $8, reply_tokens = $9, draft = null
-    from room
-    where messages.user_id = $1 and messages.id = $4 and messages.status = 'answering'
-    returning messages.settled_at, room.last_position > messages.position as more_wait";
+    select settled.settled_at, room.last_position > settled.position as more_wait from room, settled";
 
 /// A message that fails through no fault of its own does not count against the day it was accepted on.
+///
+/// Sent twice, it gives the quota back once and returns the same both times.
 const SETTLE_FAILED: &str = "
     -- $1 user, $2 room, $3 epoch, $4 message, $5 reason, $6 whether it is free
     with room as (
@@ -120,28 +130,46 @@ const SETTLE_FAILED: &str = "
         set status = 'failed', settled_at = now(), failure = $5, draft = null
         from room
         where messages.user_id = $1 and messages.id = $4 and messages.status = 'answering'
-        returning messages.created_at, messages.settled_at, room.last_position > messages.position as more_wait
+        returning messages.created_at, messages.settled_at, messages.position
     ), refund as (
         update daily_usage
         set used = used - 1
         from message
         where $6 and daily_usage.user_id = $1
           and daily_usage.day = (message.created_at at time zone 'utc')::date
+    ), settled as (
+        select settled_at, position from message
+        union all
+        select settled_at, position from messages where user_id = $1 and id = $4 and settled_at is not null
     )
-    select settled_at, more_wait from message";
+    select settled.settled_at, room.last_position > settled.position as more_wait from room, settled";
 
 /// A message that is to stop is due at once: the next claim settles it.
+///
+/// Sent twice, it returns the same both times.
 const DEFER: &str = "
-    -- $1 user, $2 room, $3 epoch, $4 message, $5 seconds of the delay
+    -- $1 user, $2 room, $3 epoch, $4 message, $5 seconds of the delay, $6 trouble
     with room as (
         update chatrooms set answering_until = null where user_id = $1 and id = $2 and epoch = $3 returning id
+    ), message as (
+        update messages
+        set status = 'queued', not_before = case when stop_requested_at is null
+                                                 then now() + make_interval(secs => $5) end,
+            troubles = troubles || $6, draft = case when stop_requested_at is not null then draft end
+        from room
+        where messages.user_id = $1 and messages.id = $4 and messages.status = 'answering'
+        returning messages.stop_requested_at
+    ), deferred as (
+        select stop_requested_at from message
+        union all
+        select stop_requested_at from messages where user_id = $1 and id = $4 and status = 'queued'
     )
-    update messages
-    set status = 'queued', not_before = case when stop_requested_at is null then now() + make_interval(secs => $5) end,
-        draft = case when stop_requested_at is not null then draft end
-    from room
-    where messages.user_id = $1 and messages.id = $4 and messages.status = 'answering'
-    returning stop_requested_at is not null as stopped";
+    select stop_requested_at is not null as stopped from room, deferred";
+
+/// Forgets that the sweep ever woke a room, so that it does so soon.
+const LEAVE_TO_THE_SWEEP: &str = "
+    -- $1 user, $2 room
+    update chatrooms set woken_at = null where user_id = $1 and id = $2";
 
 /// The result of claiming a room.
 pub(super) enum Claim {
@@ -171,6 +199,8 @@ pub struct Lease {
     pub(super) asked: i32,
     /// How many workers have died with it.
     pub(super) lost: i32,
+    /// Why it was deferred, each time.
+    troubles: Vec<String>,
     /// When it is no longer tried again.
     pub(super) deadline: Instant,
     /// The reply is to stop.
@@ -231,6 +261,7 @@ impl Claim {
                 .collect(),
             asked: row.get("asked"),
             lost: row.get("lost"),
+            troubles: row.get("troubles"),
             deadline: Instant::now() + Duration::from_secs_f64(seconds_left.max(0.0)),
             stopped: row.get("stopped"),
             draft: row.get::<_, Option<_>>("draft").unwrap_or_default(),
@@ -239,6 +270,21 @@ impl Claim {
 }
 
 impl Lease {
+    /// How often the message was deferred for this reason.
+    pub(super) fn deferred_for(&self, trouble: Trouble) -> usize {
+        let same = |other: &&String| *other == trouble.as_str();
+        self.troubles.iter().filter(same).count()
+    }
+
+    /// Chooses the model to ask: the fallback, once the usual one was overloaded twice.
+    pub(super) fn model(&self) -> Model {
+        if self.deferred_for(Trouble::Overload) < 2 {
+            Model::Usual
+        } else {
+            Model::Fallback
+        }
+    }
+
     /// Prolongs the lease from now on, stores the reply as far as it is there, and returns whether it is to stop.
     /// `None` means that the room is no longer ours.
     pub(super) async fn checkpoint(
@@ -338,6 +384,7 @@ impl Lease {
         &self,
         database: &Database,
         delay: Duration,
+        trouble: Trouble,
     ) -> Result<Option<Duration>> {
         let seconds = delay.as_secs_f64();
         let row = database
@@ -349,6 +396,7 @@ impl Lease {
                     &self.epoch,
                     &self.message,
                     &seconds,
+                    &trouble.as_str(),
                 ],
             )
             .await?;
@@ -360,6 +408,15 @@ impl Lease {
             }
         };
         Ok(row.map(left))
+    }
+
+    /// Lets the next sweep wake the room, whose wake-up could not be sent.
+    pub(super) async fn leave_to_the_sweep(&self, database: &Database) -> Result<()> {
+        let parameters: [&dyn Parameter; 2] = [&self.user, &self.chatroom];
+        database
+            .query(LEAVE_TO_THE_SWEEP, &parameters)
+            .await
+            .map(drop)
     }
 
     fn message(&self, status: Status) -> Message {

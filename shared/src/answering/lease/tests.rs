@@ -116,8 +116,6 @@ async fn sixteen_workers_on_one_room_answer_each_message_once_and_in_order() {
 
 #[tokio::test]
 async fn a_claim_that_waited_for_its_room_sees_what_became_of_the_message_meanwhile() {
-    const WAITING: &str = "select count(*) from pg_stat_activity
-                           where datname = current_database() and wait_event_type = 'Lock'";
     for change in [
         "status = 'failed', failure = 'SAFETY', settled_at = now()",
         "not_before = now() + interval '1 minute'",
@@ -158,7 +156,7 @@ async fn a_worker_that_lost_its_room_changes_nothing() {
     assert!(settle(&stalled, &database, "late").await.is_none());
     assert!(fail(&stalled, &database, true).await.is_none());
     stalled
-        .defer(&database, Duration::from_mins(1))
+        .defer(&database, Duration::from_mins(1), Trouble::Other)
         .await
         .unwrap();
     assert_eq!(
@@ -211,6 +209,54 @@ async fn a_failed_message_gives_its_quota_back_once() {
 }
 
 #[tokio::test]
+async fn a_worker_that_ends_its_work_twice_is_told_the_same_twice() {
+    let database = testing::database().await;
+    let owner = testing::user(&database).await;
+    let room = testing::chatroom(&database, owner).await;
+    for prompt in ["deferred", "answered", "last"] {
+        testing::message(&database, owner, room, prompt).await;
+    }
+    let lease = claim(&database, owner, room).await.unwrap();
+    for _ in 0..2 {
+        let deferred = lease.defer(&database, Duration::ZERO, Trouble::Other);
+        assert_eq!(deferred.await.unwrap(), Some(Duration::ZERO));
+    }
+    let lease = claim(&database, owner, room).await.unwrap();
+    assert_eq!(lease.deferred_for(Trouble::Other), 1);
+    for _ in 0..2 {
+        assert!(fail(&lease, &database, false).await.unwrap().more_wait);
+    }
+    let lease = claim(&database, owner, room).await.unwrap();
+    for _ in 0..2 {
+        assert!(settle(&lease, &database, "reply").await.unwrap().more_wait);
+    }
+    let lease = claim(&database, owner, room).await.unwrap();
+    for _ in 0..2 {
+        assert!(!settle(&lease, &database, "reply").await.unwrap().more_wait);
+    }
+    let used = "select sum(used)::int8 from daily_usage";
+    assert_eq!(count(&database, used).await, 3, "none of them is free");
+}
+
+#[tokio::test]
+async fn the_deadline_counts_from_the_first_claim_and_not_from_waiting_behind_others() {
+    let database = testing::database().await;
+    let owner = testing::user(&database).await;
+    let room = testing::chatroom(&database, owner).await;
+    testing::message(&database, owner, room, "hello").await;
+    let old = "update messages set created_at = now() - interval '1 hour'";
+    database.query(old, &[]).await.unwrap();
+    let lease = claim(&database, owner, room).await.unwrap();
+    assert!(lease.deadline > Instant::now() + SETTINGS.deadline / 2);
+
+    database.query(DIE, &[]).await.unwrap();
+    let old = "update messages set claimed_at = now() - interval '1 hour'";
+    database.query(old, &[]).await.unwrap();
+    let lease = claim(&database, owner, room).await.unwrap();
+    assert!(lease.deadline <= Instant::now());
+}
+
+#[tokio::test]
 async fn a_deferred_message_holds_back_the_later_ones() {
     let database = testing::database().await;
     let owner = testing::user(&database).await;
@@ -219,7 +265,7 @@ async fn a_deferred_message_holds_back_the_later_ones() {
     testing::message(&database, owner, room, "second").await;
     let lease = claim(&database, owner, room).await.unwrap();
     lease
-        .defer(&database, Duration::from_mins(1))
+        .defer(&database, Duration::from_mins(1), Trouble::Other)
         .await
         .unwrap();
     assert!(claim(&database, owner, room).await.is_none());
@@ -340,7 +386,10 @@ async fn a_stop_reaches_the_worker_or_after_its_death_the_next_with_the_draft() 
         (true, "Hell", 1)
     );
     // Deferred, it does not wait.
-    let delay = next.defer(&database, Duration::from_mins(1)).await.unwrap();
+    let delay = next
+        .defer(&database, Duration::from_mins(1), Trouble::Other)
+        .await
+        .unwrap();
     assert_eq!(delay, Some(Duration::ZERO));
     let again = claim(&database, owner, room).await.unwrap();
     assert_eq!((again.draft.as_str(), again.lost), ("Hell", 1));
@@ -365,6 +414,9 @@ async fn a_message_without_a_stop_begins_anew_with_every_claim_and_counts_dead_w
         let lease = claim(&database, owner, room).await.unwrap();
         assert_eq!((lease.draft.as_str(), lease.lost), ("", 3));
         checkpoint(&lease, &database, "Hel").await;
-        lease.defer(&database, Duration::ZERO).await.unwrap();
+        lease
+            .defer(&database, Duration::ZERO, Trouble::Other)
+            .await
+            .unwrap();
     }
 }
