@@ -99,14 +99,14 @@ pub fn secret(name: &'static str) -> Result<SecretString, ConfigError> {
     required::<String>(name).map(SecretString::from)
 }
 
-/// What a deployment is for.
+/// Says what a deployment is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// A developer's machine.
     Local,
-    /// To be tried by anybody; holds nobody's data.
+    /// Anybody's to try; holds nobody's data.
     Demo,
-    /// As production, before it.
+    /// A rehearsal of production.
     Staging,
     /// Real users.
     Production,

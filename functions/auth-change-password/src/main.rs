@@ -40,8 +40,9 @@ struct Change {
     new_password: Password,
 }
 
-/// A first password takes an account over for good, so it needs a fresh session. A user without a password signs in by
-/// code only, so any of their sessions was opened by one.
+/// Reads the stored hash, and whether the session lasts and is fresh. A first password takes an account over for good,
+/// so it needs a fresh session. A user without a password signs in by code only, so any of their sessions was opened by
+/// one.
 const ACCOUNT: &str = "
     -- $1 user, $2 session
     select users.password_hash, sessions.id is not null as lasts,
@@ -122,7 +123,7 @@ async fn main() -> Result<(), lambda_http::Error> {
 
 #[cfg(test)]
 mod tests {
-    //! Which sessions may change a password, and which survive it.
+    //! Tests which sessions may change a password, and which survive it.
 
     use std::time::Duration;
 

@@ -63,7 +63,7 @@ async fn main() -> Result<(), lambda_http::Error> {
 
 #[cfg(test)]
 mod tests {
-    //! Which sessions end.
+    //! Tests which sessions end.
 
     use serde_json::json;
     use shared::{

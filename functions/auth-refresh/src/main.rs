@@ -1,4 +1,4 @@
-//! `POST /auth/refresh`: a new pair of tokens for a refresh token, which is spent by that.
+//! `POST /auth/refresh`: exchanges a refresh token, which is spent by that, for a new pair of tokens.
 //!
 //! Whoever uses a spent token, be it the thief or the owner, ends the session for both (RFC 9700, 4.14.2). For thirty
 //! seconds a spent token still works, so that some tabs may refresh at once; it gives three successors at most. However
@@ -25,10 +25,10 @@ use shared::{
 
 const GRACE: Duration = Duration::from_secs(30);
 
-/// How many tokens are given for one, all within the grace.
+/// Limits the tokens that are given for one, all within the grace.
 const SUCCESSORS: i32 = 3;
 
-/// How often a session is refreshed in an hour. A client that uses its tokens to the end needs four.
+/// Limits the refreshes of a session in an hour. A client that uses its tokens to the end needs four.
 const REFRESHES_PER_HOUR: u32 = 60;
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -52,9 +52,9 @@ struct Refresh {
     refresh_token: SecretString,
 }
 
-/// Locking the session first makes its refreshes take turns: the first spends a token, the others come within the
-/// grace. The token is locked too, so that what an earlier turn wrote is read. The refreshes are counted from the first
-/// of an hour on.
+/// Spends a token for the next one. Locking the session first makes its refreshes take turns: the first spends a token,
+/// the others come within the grace. The token is locked too, so that what an earlier turn wrote is read. The refreshes
+/// are counted from the first of an hour on.
 const ROTATE: &str = "
     -- $1 user, $2 token, $3 next token, $4 grace, $5 lifetime, $6 lifetime of a session, $7 successors, $8 an hour's
     -- refreshes
@@ -149,7 +149,7 @@ async fn main() -> Result<(), lambda_http::Error> {
 
 #[cfg(test)]
 mod tests {
-    //! Rotation, reuse, and the grace between them. Time is moved in the table.
+    //! Tests rotation, reuse, and the grace between them. Time is moved in the table.
 
     use futures_util::future::join_all;
     use serde_json::json;

@@ -37,8 +37,9 @@ struct Reset {
     new_password: Password,
 }
 
-/// Without an account there is no row. Raising the epoch ends every session, those included that are being opened at
-/// this moment. Their rows are forgotten when their tokens expire: a number does not tell in which partition they are.
+/// Stores the new hash; without an account there is no row. Raising the epoch ends every session, those included that
+/// are being opened at this moment. Their rows are forgotten when their tokens expire: a number does not tell in which
+/// partition they are.
 const RESET: &str = "
     -- $1 number, $2 password hash
     update users

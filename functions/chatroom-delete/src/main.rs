@@ -23,9 +23,17 @@ impl App {
     }
 }
 
+/// Deletes the room, with its messages, for a session that lasts: this cannot be undone.
 const DELETE: &str = "
-    -- $1 user, $2 room
-    delete from chatrooms where user_id = $1 and id = $2 returning id";
+    -- $1 user, $2 room, $3 session
+    with session as (
+        select sessions.id
+        from sessions join users on users.id = sessions.user_id and users.epoch = sessions.epoch
+        where sessions.user_id = $1 and sessions.id = $3
+    ), deleted as (
+        delete from chatrooms using session where user_id = $1 and chatrooms.id = $2 returning chatrooms.id
+    )
+    select exists (select from session) as lasts, exists (select from deleted) as deleted";
 
 async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
@@ -33,9 +41,14 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
 
     let row = app
         .database
-        .query_opt(DELETE, &[&caller.user, &room])
+        .query_one(DELETE, &[&caller.user, &room, &caller.session])
         .await?;
-    row.ok_or(Error::NotFound("chatroom"))?;
+    if !row.get::<_, bool>("lasts") {
+        return Err(Error::SessionEnded);
+    }
+    if !row.get::<_, bool>("deleted") {
+        return Err(Error::NotFound("chatroom"));
+    }
     app.cache.forget(caller.user).await;
     http::no_content()
 }

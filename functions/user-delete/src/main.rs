@@ -20,7 +20,7 @@ use shared::{
     http,
 };
 
-/// How often it is worth starting over when a checkout makes a customer meanwhile.
+/// Limits how often it starts over when a checkout makes a customer meanwhile.
 const ROUNDS: usize = 3;
 
 struct App {
@@ -43,7 +43,7 @@ impl App {
     }
 }
 
-/// Nothing is closed at Stripe for a session that has ended.
+/// Reads what must be closed at Stripe, which is nothing for a session that has ended.
 const ACCOUNT: &str = "
     -- $1 user, $2 session
     select mobile, stripe_customer_id, checkout_session_id, sessions.id is not null as lasts
@@ -52,7 +52,7 @@ const ACCOUNT: &str = "
     left join subscriptions on subscriptions.user_id = users.id
     where users.id = $1";
 
-/// Everything that belongs to the user refers to this row and goes with it. But the account stays when its customer is
+/// Deletes the user's row, and with it everything that refers to it. But the account stays when its customer is
 /// not the one that was closed: deleting the subscription's row waits for a checkout that is just storing a customer,
 /// and then looks at the row again. A row without a customer may come at any time; without its user, none is stored.
 ///
@@ -112,7 +112,7 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
 }
 
 impl App {
-    /// Sees to it that nothing is paid any more, and that nothing can be.
+    /// Ends what is paid, and whatever could still be paid.
     async fn close(&self, customer: Option<String>, page: Option<String>) -> Result<()> {
         let Some(customer) = customer.map(CustomerId) else {
             return Ok(());

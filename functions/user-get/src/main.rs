@@ -1,4 +1,4 @@
-//! `GET /user/me`: the caller's account and plan.
+//! `GET /user/me`: returns the caller's account and plan.
 
 use lambda_http::{Body, Request, Response};
 use shared::{

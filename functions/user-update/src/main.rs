@@ -8,7 +8,7 @@ use shared::{
     Error, Result,
     auth::TokenVerifier,
     config::ConfigError,
-    database::Database,
+    database::{Database, Parameter},
     domain::{Email, Name, User},
     http,
 };
@@ -30,20 +30,37 @@ impl App {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Changes {
-    #[serde(default, deserialize_with = "given")]
-    name: Option<Option<Name>>,
-    #[serde(default, deserialize_with = "given")]
-    email: Option<Option<Email>>,
+    #[serde(default)]
+    name: Change<Name>,
+    #[serde(default)]
+    email: Change<Email>,
 }
 
-/// Tells null from a field that is left out.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// Says what becomes of a field. A field that is left out keeps its value; null removes it.
+#[derive(Default)]
+enum Change<T> {
+    #[default]
+    Keep,
+    Set(Option<T>),
 }
 
-/// The name and the address are the account's, so the session must last.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self::Set)
+    }
+}
+
+impl<T> Change<T> {
+    /// Returns whether to set the field, and to what.
+    fn parts(self) -> (bool, Option<T>) {
+        match self {
+            Self::Keep => (false, None),
+            Self::Set(value) => (true, value),
+        }
+    }
+}
+
+/// Changes what is given, for a session that lasts.
 const UPDATE: &str = "
     -- $1 user, $2 session, $3 whether to set the name, $4 name, $5 whether to set the address, $6 address
     update users
@@ -55,22 +72,19 @@ const UPDATE: &str = "
 
 async fn update(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
-    let Changes { name, email } = http::json(&request)?;
+    let changes: Changes = http::json(&request)?;
+    let (sets_name, name) = changes.name.parts();
+    let (sets_email, email) = changes.email.parts();
 
-    let row = app
-        .database
-        .query_opt(
-            UPDATE,
-            &[
-                &caller.user,
-                &caller.session,
-                &name.is_some(),
-                &name.flatten(),
-                &email.is_some(),
-                &email.flatten(),
-            ],
-        )
-        .await?;
+    let parameters: [&dyn Parameter; 6] = [
+        &caller.user,
+        &caller.session,
+        &sets_name,
+        &name,
+        &sets_email,
+        &email,
+    ];
+    let row = app.database.query_opt(UPDATE, &parameters).await?;
     http::ok(&User::from(&row.ok_or(Error::SessionEnded)?))
 }
 
@@ -81,7 +95,7 @@ async fn main() -> Result<(), lambda_http::Error> {
 
 #[cfg(test)]
 mod tests {
-    //! What is changed, what stays, and for whom.
+    //! Tests what is changed, what stays, and for whom.
 
     use lambda_http::http::StatusCode;
     use serde_json::{Value, json};

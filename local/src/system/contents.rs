@@ -107,6 +107,16 @@ impl System {
         self.aws.expire_item(table, key).await
     }
 
+    /// Returns the keys of the state store, and in DynamoDB also the values, as text.
+    pub async fn state(&self) -> Result<String> {
+        if self.kind.1 == State::Redis {
+            let keys: Vec<String> = self.redis().await?.keys("state:*").await?;
+            return Ok(keys.join("\n"));
+        }
+        let items = self.aws.items(&self.variables["STATE_TABLE"]).await?;
+        Ok(items.to_string())
+    }
+
     async fn redis(&self) -> Result<MultiplexedConnection> {
         let url = self.variables.get("REDIS_URL");
         let client = redis::Client::open(url.context("there is no Redis")?.as_str())?;

@@ -16,13 +16,13 @@ use crate::{
     telemetry::Chain,
 };
 
-/// Counters in the state store, whose keys name nobody: they are keyed hashes.
+/// Counts attempts in the state store, under keyed hashes of numbers, addresses and users.
 pub struct Attempts {
     pub(super) store: StateStore,
     pub(super) pepper: Pepper,
 }
 
-/// A limit, and whom it is about: numbers, addresses or users.
+/// Pairs a limit with what it is counted for: a number, an address, a user, or some of these together.
 pub(super) type Count<'a> = (&'a Limit, &'a [&'a str]);
 
 impl Attempts {
@@ -37,8 +37,8 @@ impl Attempts {
         })
     }
 
-    /// Counts one attempt under each limit, in this order, until one is reached: what a narrow limit refuses uses up
-    /// nothing of a wider one that others need too.
+    /// Counts one attempt under each limit in order, until one is reached. Narrow limits come first: what they refuse
+    /// uses up nothing of the wider ones, which others need too.
     ///
     /// # Errors
     /// - [`Error::OverLimit`](crate::Error::OverLimit) of the limit that is reached,
@@ -50,7 +50,7 @@ impl Attempts {
         Ok(())
     }
 
-    /// Takes back what was counted for an attempt that was right. A failure is only logged: whoever is right gets in.
+    /// Takes back what was counted for an attempt that was right. Only logs a failure, since whoever is right gets in.
     pub(super) async fn give_back(&self, counts: &[Count<'_>]) {
         let given_back = counts.iter().map(async |&(limit, whom)| {
             let key = self.key(limit, whom);

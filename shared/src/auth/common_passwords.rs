@@ -14,11 +14,11 @@ static FINGERPRINTS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
     "/common_passwords.fingerprints"
 )));
 
-/// Fingerprints have 16 bits and are read in place.
+/// Reads the filter in place, whose fingerprints have 16 bits.
 #[repr(C, align(2))]
 struct Aligned<Bytes: ?Sized>(Bytes);
 
-/// Whether a password is one of them, in whatever case.
+/// Looks a password up, in whatever case.
 pub(super) fn contains(password: &str) -> bool {
     // The same as in `build.rs`.
     let hasher = BuildHasherDefault::<DefaultHasher>::new();
@@ -28,7 +28,7 @@ pub(super) fn contains(password: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    //! What the filter knows.
+    //! Tests that the filter knows the list.
 
     use super::*;
 

@@ -1,4 +1,4 @@
-//! Calling codes: which countries get codes, and how many.
+//! Reads the calling code of a number, and refuses the countries that get no codes.
 
 use crate::{
     Error, Result,
@@ -6,7 +6,7 @@ use crate::{
     domain::Mobile,
 };
 
-/// The countries whose numbers are sent codes.
+/// Lists the countries whose numbers get codes; without a list, all do.
 pub struct Countries(Option<Vec<String>>);
 
 impl Countries {
@@ -78,7 +78,7 @@ pub(super) fn calling_code(mobile: &Mobile) -> &str {
 
 #[cfg(test)]
 mod tests {
-    //! Whose numbers are served, and which country they are of.
+    //! Tests which numbers are served, and which country they belong to.
 
     use super::*;
 

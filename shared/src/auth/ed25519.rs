@@ -1,5 +1,5 @@
-//! Ed25519 for access tokens, by ring, which TLS brings along. The choices that come with `jsonwebtoken` would add RSA
-//! and three elliptic curves to every function, and a fifth to its size.
+//! Signs and verifies access tokens with ring's Ed25519, which TLS brings along. The choices that come with
+//! `jsonwebtoken` would add RSA and three elliptic curves to every function, and a fifth to its size.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey,
@@ -15,7 +15,8 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Has tokens signed and verified here. Whoever makes a key needs it; doing it again changes nothing.
+/// Installs this signer and verifier for `jsonwebtoken`, which needs them before it makes a key. Repeating it changes
+/// nothing.
 pub(super) fn install() {
     let _ = PROVIDER.install_default(); // fails when it is installed already
 }
@@ -76,7 +77,7 @@ impl JwtVerifier for Verifier {
 
 #[cfg(test)]
 mod tests {
-    //! The example of RFC 8037, appendix A.
+    //! Tests against the example of RFC 8037, appendix A.
 
     use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
     use jsonwebtoken::crypto::verify;

@@ -1,4 +1,4 @@
-//! Who is calling, and how they prove it.
+//! Authenticates callers: by access token, by code and by password.
 
 mod attempts;
 pub mod codes;

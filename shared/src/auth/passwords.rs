@@ -1,8 +1,8 @@
-//! Passwords: argon2id with 19 MiB, two passes and one lane (OWASP Password Storage Cheat Sheet), and none of the
-//! commonest ones. They are optional: a number's owner can always sign in by code.
+//! Hashes and verifies passwords: argon2id with 19 MiB, two passes and one lane (OWASP Password Storage Cheat Sheet),
+//! and none of the most common ones. They are optional: a number's owner can always sign in by code.
 //!
-//! Wrong ones are limited to 10 an hour for a number and the address they come from, 100 for an address, and 50 for a
-//! number from wherever. So a stranger at one address does not keep the owner at another from signing in, and an office
+//! An hour allows 10 wrong ones for a number and the address they come from, 100 for an address, and 50 for a number
+//! from all addresses. So a stranger at one address does not keep the owner at another from signing in, and an office
 //! behind one address signs in as often as it likes.
 
 use std::{sync::OnceLock, time::Duration};
@@ -91,7 +91,7 @@ pub async fn give_back_change(attempts: &Attempts, user: UserId) {
         .await;
 }
 
-/// A new password: 8 to 128 characters, and not among the commonest.
+/// Holds a new password: 8 to 128 characters, and not among the most common.
 #[derive(Deserialize)]
 #[serde(try_from = "SecretString")]
 pub struct Password(SecretString);
@@ -123,7 +123,7 @@ impl TryFrom<SecretString> for Password {
 }
 
 impl Password {
-    /// What is stored of it: a PHC string with a random salt.
+    /// Hashes it for storing, as a PHC string with a random salt.
     ///
     /// # Errors
     /// When hashing fails, which is a defect.
@@ -132,7 +132,7 @@ impl Password {
     }
 }
 
-/// What a typed password turned out to be.
+/// Says whether a typed password is the right one.
 pub enum Verdict {
     /// Not the one.
     Wrong,
@@ -166,7 +166,7 @@ fn hash(password: &SecretString) -> Result<String> {
     Ok(hash.map_err(Error::internal)?.to_string())
 }
 
-/// The library's defaults are the parameters above; a test holds them to it.
+/// Uses the library's defaults, which are the parameters above; a test holds them to it.
 fn argon2() -> &'static Argon2<'static> {
     static ARGON2: OnceLock<Argon2> = OnceLock::new();
     ARGON2.get_or_init(Argon2::default)
@@ -178,7 +178,7 @@ fn is_current(stored: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    //! Which passwords are taken, and what is stored of them.
+    //! Tests which passwords are accepted, and what is stored of them.
 
     use argon2::Params;
 

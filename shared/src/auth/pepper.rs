@@ -1,4 +1,4 @@
-//! Keyed hashes: what may be compared but not read, such as a code, or a mobile number in the state store.
+//! Makes keyed hashes of what may be compared but not read: codes, and mobile numbers in the state store.
 //!
 //! A mobile number has so few digits that a plain hash of it is as good as the number. A keyed one is not, as long as
 //! `OTP_PEPPER` is secret.
@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use crate::config::{self, ConfigError};
 
-/// The key of the hashes.
+/// Keys the hashes.
 #[derive(Clone)]
 pub struct Pepper(SecretString);
 
@@ -26,9 +26,13 @@ impl Pepper {
     /// Hashes `parts` with HMAC-SHA-256 for one `purpose`. Other parts, or another purpose, give another hash, wherever
     /// one part ends and the next begins.
     #[must_use]
+    #[expect(
+        clippy::expect_used,
+        clippy::missing_panics_doc,
+        reason = "HMAC takes keys of any length"
+    )]
     pub fn hash(&self, purpose: &str, parts: &[&str]) -> Vec<u8> {
         let key = self.0.expose_secret().as_bytes();
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
         let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any key length");
         for part in [purpose].iter().chain(parts) {
             mac.update(&(part.len() as u64).to_be_bytes());
@@ -37,7 +41,7 @@ impl Pepper {
         mac.finalize().into_bytes().to_vec()
     }
 
-    /// Writes such a hash as text.
+    /// Writes such a hash as base64url text.
     #[must_use]
     pub fn tag(&self, purpose: &str, parts: &[&str]) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(self.hash(purpose, parts))
@@ -53,7 +57,7 @@ impl From<&str> for Pepper {
 
 #[cfg(test)]
 mod tests {
-    //! What makes two hashes differ.
+    //! Tests what makes two hashes differ.
 
     use super::*;
 

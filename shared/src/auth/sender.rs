@@ -1,4 +1,4 @@
-//! Sends codes: the one way by which signing up, signing in and setting a new password get theirs.
+//! Sends codes for signing up, signing in and setting a new password, all in the same way.
 //!
 //! The response must not tell who has an account. So a number without one takes the same steps and the same time, and
 //! gets a challenge too; only the message is left out.
@@ -19,7 +19,7 @@ pub struct CodeSender {
     delivery: Delivery,
 }
 
-/// Why somebody asks for a code.
+/// Says what somebody asks for a code for.
 pub enum Reason {
     /// To open an account, or to sign in where there is one.
     SignUp(NewAccount),
@@ -29,7 +29,7 @@ pub enum Reason {
     ResetPassword,
 }
 
-/// The response to whoever asked for a code.
+/// Is the response to a request for a code.
 #[derive(Serialize)]
 pub struct CodeSent {
     challenge: Challenge,
@@ -42,7 +42,7 @@ pub struct CodeSent {
 const HAS_ACCOUNT: &str = "select exists (select from users where mobile = $1)";
 
 impl CodeSender {
-    /// Reads the variables of the state store, of the database, and those that begin with `OTP`.
+    /// Reads the variables of the state store, the database, AWS, and those that begin with `OTP`.
     ///
     /// # Errors
     /// When a variable is missing or malformed, or codes would be shown in responses where they must not.

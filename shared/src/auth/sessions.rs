@@ -1,4 +1,4 @@
-//! Sessions: how they are opened, and the refresh tokens they go on with.
+//! Opens sessions, and makes the refresh tokens that they go on with.
 //!
 //! A session has ended when its row is gone or is of an earlier epoch than its user. Whatever ends all sessions of a
 //! user raises the user's epoch, and opening a session copies it while the user's row is locked. So a session that is
@@ -21,13 +21,13 @@ use crate::{
     domain::{Mobile, SessionId, User, UserId},
 };
 
-/// How long a refresh token is valid.
+/// Limits how long a refresh token is valid.
 pub const REFRESH_LIFETIME: Duration = Duration::from_hours(30 * 24);
-/// How long a session can go on, however often it is refreshed.
+/// Limits how long a session can go on, however often it is refreshed.
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(180 * 24);
 
-/// A refresh token: the user's id, so that a statement can name the user whose session it looks for, and 256 random
-/// bits. Only the SHA-256 of these is stored.
+/// Holds a refresh token: the user's id, so that a statement can name the user whose session it looks for, and 256
+/// random bits. Only the SHA-256 of these is stored.
 pub struct RefreshToken([u8; Self::SECRET_BYTES]);
 
 impl RefreshToken {
@@ -43,7 +43,7 @@ impl RefreshToken {
         Ok(Self(secret))
     }
 
-    /// Reads a token that a client sent, and whose it claims to be.
+    /// Reads a token that a client sent, with the user that it claims.
     #[must_use]
     pub fn parse(text: &str) -> Option<(UserId, Self)> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
@@ -64,7 +64,7 @@ impl RefreshToken {
     }
 }
 
-/// The response to whoever signed in or refreshed, with the names of RFC 6749.
+/// Is the response to a sign-in or a refresh, with the names of RFC 6749.
 #[derive(Serialize)]
 pub struct TokenPair {
     access_token: String,
@@ -96,7 +96,7 @@ impl TokenPair {
     }
 }
 
-/// The hash that a password was verified against, and the one to store instead, if any.
+/// Holds the hash that a password was verified against, and the one to store instead, if any.
 #[derive(Clone, Copy)]
 pub struct VerifiedPassword<'a> {
     /// As it was read. If it changed meanwhile, the password is no longer the right one.
@@ -143,14 +143,14 @@ const OPEN: &str = "
     select owner.*, coalesce(plans.plan, 'basic') as plan
     from owner left join plans on plans.user_id = owner.id";
 
-/// What somebody proved who signs in.
+/// Says what a sign-in has proved.
 pub enum Proof<'a> {
-    /// To have the phone, by a code.
+    /// The phone, by a code.
     Code,
     /// The same, with a code that was sent for a sign-up: the account that it opens, unless there is one, and the
     /// [hash](usage_hash) of the number.
     SignUp(NewAccount, Vec<u8>),
-    /// To know the password.
+    /// The password.
     Password(VerifiedPassword<'a>),
 }
 
@@ -206,7 +206,7 @@ pub fn usage_hash(pepper: &Pepper, number: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    //! What a refresh token says, and to whom.
+    //! Tests what a refresh token says.
 
     use super::*;
 

@@ -1,4 +1,4 @@
-//! Access tokens: JWTs signed with Ed25519 (`EdDSA`), valid for 15 minutes.
+//! Issues and verifies access tokens: JWTs signed with Ed25519 (`EdDSA`), valid for 15 minutes.
 //!
 //! What is checked follows RFC 8725 (best practices) and RFC 9068 (`at+jwt`): the algorithm is ours and not the
 //! token's choice, and `kid`, `typ`, `iss`, `aud`, `exp` and `nbf` must all be right. Keys are JSON Web Keys: functions
@@ -22,7 +22,7 @@ use crate::{
     domain::{SessionId, UserId},
 };
 
-/// How long an access token is valid.
+/// Limits how long an access token is valid.
 pub const LIFETIME: Duration = Duration::from_mins(15);
 
 const ISSUER: &str = "chat-backend";
@@ -31,7 +31,7 @@ const TYPE: &str = "at+jwt";
 
 const PRIVATE_KEY: &str = "JWT_PRIVATE_KEY";
 
-/// What precedes the 32 bytes of a private Ed25519 key in PKCS #8 (RFC 8410).
+/// Precedes the 32 bytes of a private Ed25519 key in PKCS #8 (RFC 8410).
 const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
@@ -46,7 +46,7 @@ struct Claims {
     exp: i64,
 }
 
-/// Who sent a request, by a token that was verified.
+/// Names the sender of a request, as a verified token does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     /// The user.
@@ -68,7 +68,7 @@ struct PrivateKey {
 }
 
 impl TokenIssuer {
-    /// The issuer with the key in `JWT_PRIVATE_KEY`: a private JSON Web Key (RFC 8037).
+    /// Reads the key in `JWT_PRIVATE_KEY`, a private JSON Web Key (RFC 8037).
     ///
     /// # Errors
     /// When the variable is missing or no such key.
@@ -77,7 +77,7 @@ impl TokenIssuer {
         Self::with_key(key.expose_secret())
     }
 
-    /// The issuer with a private JSON Web Key.
+    /// Reads a private JSON Web Key.
     ///
     /// # Errors
     /// When it is no such key.
@@ -100,7 +100,7 @@ impl TokenIssuer {
         })
     }
 
-    /// A token for `caller`, valid for [`LIFETIME`] from now.
+    /// Signs a token for `caller`, valid for [`LIFETIME`] from now.
     ///
     /// # Errors
     /// When signing fails, which is a defect.

@@ -1,4 +1,4 @@
-//! The product's nouns: ids, what users type, plans, and the JSON shapes of the API. No I/O.
+//! Defines the product's nouns: ids, what users type, plans, and the JSON shapes of the API. No I/O.
 
 mod text;
 
@@ -21,7 +21,7 @@ macro_rules! id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// An id that was never used before.
+            /// Makes an id that was never used before.
             #[must_use]
             #[expect(clippy::new_without_default, reason = "an id that differs each time is no default")]
             pub fn new() -> Self {
@@ -80,7 +80,7 @@ impl UserId {
     }
 }
 
-/// What a user pays for.
+/// Says what a user pays for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Plan {
@@ -90,25 +90,25 @@ pub enum Plan {
     Pro,
 }
 
-/// How many messages each plan allows in a UTC day.
+/// Limits the messages of each plan in a UTC day.
 #[derive(Debug, Clone, Copy)]
 pub struct DailyLimits {
-    /// Those of Basic.
+    /// The limit of Basic.
     pub basic: i32,
-    /// Those of Pro.
+    /// The limit of Pro.
     pub pro: i32,
 }
 
-/// A user as the API shows it.
+/// Shows a user.
 #[derive(Debug, Serialize)]
 pub struct User {
     /// The user's id.
     pub id: UserId,
     /// The verified number.
     pub mobile: String,
-    /// The name given at sign-up.
+    /// The name, as given by the user.
     pub name: Option<String>,
-    /// The address given at sign-up; nobody verified it.
+    /// The e-mail address, as given by the user; nobody verified it.
     pub email: Option<String>,
     /// What the user pays for at the moment.
     pub plan: Plan,
@@ -117,7 +117,7 @@ pub struct User {
     pub created_at: OffsetDateTime,
 }
 
-/// A chatroom as the API shows it.
+/// Shows a chatroom.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Chatroom {
     /// The room's id.
@@ -132,7 +132,7 @@ pub struct Chatroom {
     pub active_at: OffsetDateTime,
 }
 
-/// A message and, in time, its reply.
+/// Shows a message and, in time, its reply.
 #[derive(Debug, Serialize)]
 pub struct Message {
     /// The message's id.
@@ -149,15 +149,15 @@ pub struct Message {
     /// The reply as far as it is written, while `status` is `answering`. Another try may write another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draft: Option<String>,
-    /// The answer, once `status` is `answered`.
+    /// The reply, once `status` is `answered`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<Reply>,
-    /// Why there will be no answer, once `status` is `failed`.
+    /// Why there will be no reply, once `status` is `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
 
-/// How far the reply to a message is.
+/// Says how far the reply to a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -172,28 +172,28 @@ pub enum Status {
 }
 
 impl Status {
-    /// Whether nothing will change any more.
+    /// Returns whether nothing will change any more.
     #[must_use]
     pub fn is_settled(self) -> bool {
         matches!(self, Self::Answered | Self::Failed)
     }
 }
 
-/// What the model answered.
+/// Shows the model's reply.
 #[derive(Debug, Serialize)]
 pub struct Reply {
-    /// The answer's text.
+    /// Its text.
     pub content: String,
     /// The version of the model that gave it.
     pub model: Option<String>,
-    /// Why the model stopped: `STOP`, or `MAX_TOKENS` for an answer that was cut at its longest.
+    /// Why the model stopped: `STOP`, or `MAX_TOKENS` for a reply that was cut at its longest.
     pub finish_reason: String,
     /// When it was stored.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
 }
 
-/// Why a message got no reply.
+/// Says why a message got no reply.
 #[derive(Debug, Serialize)]
 pub struct Failure {
     /// Gemini's word for a refusal (`SAFETY`, `RECITATION`, …), or one of `EMPTY_REPLY`, `STOPPED`, `REJECTED`,

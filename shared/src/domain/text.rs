@@ -1,4 +1,4 @@
-//! Text that users type, parsed: a value that exists is acceptable, and Postgres can store it.
+//! Parses text that users type: a value that exists is acceptable, and Postgres can store it.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ macro_rules! text {
             }
         }
 
-        /// Shows no text: it belongs in no log.
+        /// Hides the text, which belongs in no log.
         impl fmt::Debug for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.debug_struct(stringify!($name)).finish_non_exhaustive()
@@ -44,25 +44,25 @@ macro_rules! text {
 }
 
 text!(
-    /// The title of a chatroom.
+    /// Titles a chatroom.
     Title,
     "must have 1 to 100 characters, of which one at least is not blank",
     |text| is_written(text) && text.chars().count() <= 100
 );
 text!(
-    /// What a user writes to the model.
+    /// Holds what a user writes to the model.
     Content,
     "must have 1 to 16000 characters",
     |text| (1..=16_000).contains(&text.chars().count())
 );
 text!(
-    /// The name of a user.
+    /// Holds the name of a user.
     Name,
     "must have 1 to 100 characters, of which one at least is not blank",
     |text| is_written(text) && text.chars().count() <= 100
 );
 text!(
-    /// The e-mail address of a user. Nobody has verified it, so any two texts around an at sign will do.
+    /// Holds the e-mail address of a user. Nobody has verified it, so any two texts around an at sign will do.
     Email,
     "must be an e-mail address of at most 254 characters, such as ada@example.com",
     |text| {
@@ -78,7 +78,7 @@ fn is_written(text: &str) -> bool {
     !text.trim().is_empty()
 }
 
-/// A mobile number in E.164: a plus sign and 7 to 15 digits.
+/// Holds a mobile number in E.164: a plus sign and 7 to 15 digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSql)]
 #[serde(try_from = "String")]
 #[postgres(transparent)]
@@ -90,7 +90,7 @@ pub struct Mobile(String);
 pub struct NotAMobile;
 
 impl Mobile {
-    /// The number in E.164.
+    /// Returns the number in E.164.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -116,7 +116,7 @@ impl TryFrom<String> for Mobile {
 
 #[cfg(test)]
 mod tests {
-    //! What each type takes, and what it refuses.
+    //! Tests what each type takes, and what it refuses.
 
     use super::*;
 

@@ -161,7 +161,7 @@ impl StateStore {
     /// Takes back one time that was [counted](Self::count) under `key`, unless its window is over.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not respond.
     pub async fn give_back(&self, key: &str) -> Result<()> {
         match &self.0 {
             Backend::DynamoDb(store) => store.give_back(key).await,

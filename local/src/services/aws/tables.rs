@@ -39,6 +39,12 @@ impl Aws {
         self.dynamodb("UpdateItem", &update).await
     }
 
+    /// Returns the first megabyte of a table's items.
+    pub async fn items(&self, table: &str) -> Result<Value> {
+        let table = json!({ "TableName": table });
+        self.act("dynamodb", "DynamoDB_20120810.Scan", &table).await
+    }
+
     async fn dynamodb(&self, action: &str, body: &Value) -> Result<()> {
         let target = format!("DynamoDB_20120810.{action}");
         self.act("dynamodb", &target, body).await.map(drop)

@@ -34,6 +34,7 @@ on_every_kind!(
     limits::sms_go_to_known_numbers_only,
     passwords::a_stranger_who_tries_passwords_all_hour_does_not_keep_the_owner_out,
     passwords::guessing_passwords_is_limited_and_codes_still_work,
+    sessions::neither_the_state_store_nor_a_log_names_a_number,
 );
 
 on!(sqs:

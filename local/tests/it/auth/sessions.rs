@@ -41,6 +41,7 @@ pub async fn logging_out_ends_this_session_or_all(stack: &Stack) {
 pub async fn an_ended_session_changes_nothing_for_good(stack: &Stack) {
     for reset in [false, true] {
         let user = stack.user().await;
+        let room = user.room().await;
         if reset {
             let forgot = json!({ "mobile": user.mobile });
             let sent = stack.code_of("/auth/forgot-password", &forgot).await;
@@ -61,6 +62,7 @@ pub async fn an_ended_session_changes_nothing_for_good(stack: &Stack) {
             ),
             (Method::POST, "/auth/logout", json!({ "everywhere": true })),
             (Method::PATCH, "/user/me", json!({ "name": "Mallory" })),
+            (Method::DELETE, &room, json!(null)),
             (Method::DELETE, "/user/me", json!(null)),
         ] {
             let response = user.json(method, path, &body).await;
@@ -94,6 +96,38 @@ pub async fn an_account_that_is_deleted_and_opened_again_has_its_day_used_up(sta
     let again = User::of_session(stack, &user.mobile, &session);
     assert_ne!(again.id, user.id);
     assert_eq!(again.status().await["usage"]["used"], 2);
+}
+
+/// Fault 54, as far as numbers go.
+pub async fn neither_the_state_store_nor_a_log_names_a_number(stack: &Stack) {
+    let stack = stack.another(&[]).await;
+    let user = stack.user().await;
+    let number = json!({ "mobile": user.mobile });
+    let sent = stack.code_of("/auth/forgot-password", &number).await;
+    let wrong = stack
+        .reset(&user.mobile, &sent.wrong(), "correct horse battery")
+        .await;
+    assert_eq!(wrong.status, 401);
+    assert_eq!(
+        stack
+            .log_in(&user.mobile, "correct horse battery")
+            .await
+            .status,
+        401
+    );
+    user.call(Method::DELETE, "/user/me", 204).await;
+
+    let state = stack.system.state().await.unwrap();
+    assert!(state.contains("passwords-per-number"), "{state}");
+    let digits = &user.mobile[1..];
+    assert!(
+        !state.contains(digits) && !state.contains("127.0.0.1"),
+        "{state}"
+    );
+    for log in std::fs::read_dir(stack.system.logs()).unwrap() {
+        let log = std::fs::read_to_string(log.unwrap().path()).unwrap();
+        assert!(!log.contains(digits), "{log}");
+    }
 }
 
 pub async fn a_deleted_account_is_gone_with_everything(stack: &Stack) {

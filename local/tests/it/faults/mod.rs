@@ -113,8 +113,9 @@
 //!     `chatroom-get: a_page_of_large_messages_ends_at_four_megabytes_as_lambda_sends_it`
 //! 53. 50 requests of one user that wait → Three wait, the others are answered at once.
 //!     `chat::waits::of_fifty_requests_of_one_user_three_wait_and_the_others_are_answered_at_once`
-//! 54. An account is deleted → Its list is no longer in the cache.
-//!     `user-delete: the_list_of_a_deleted_account_leaves_the_cache_even_if_the_account_was_gone_before`
+//! 54. An account is deleted → Its list is no longer in the cache; neither state store nor logs name its number.
+//!     `user-delete: the_list_of_a_deleted_account_leaves_the_cache_even_if_the_account_was_gone_before`,
+//!     `auth::sessions::neither_the_state_store_nor_a_log_names_a_number`
 //! 55. A genuine Stripe event of another account, or about an unknown customer → 200, kept, warned.
 //!     `payments::webhook::an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_asked`
 //! 57. Older code on a newer schema; a deploy rolled back over a migration → Works.

@@ -1,4 +1,4 @@
-//! Makes codes, and no more of them than is good: codes cost money, ring phones, and can be guessed.
+//! Makes codes, and limits them: they cost money, ring phones, and can be guessed.
 
 use secrecy::{ExposeSecret, SecretString};
 use tracing::warn;
@@ -63,9 +63,9 @@ pub struct CodeIssuer {
     pub(super) in_all: Limit,
 }
 
-/// A code that was made.
+/// Holds a new code.
 pub struct Issued {
-    /// What it must be sent back with.
+    /// The challenge that it works with.
     pub challenge: Challenge,
     /// The code itself, for its owner's phone only.
     pub code: SecretString,
@@ -139,8 +139,8 @@ impl CodeIssuer {
         Ok(Issued { challenge, code })
     }
 
-    /// Counts what is there against those who earn from text messages: they ask for codes for numbers of theirs, from
-    /// many addresses. Whoever comes in between suffers too, so somebody must look.
+    /// Caps codes against people who earn from text messages: they ask for codes for numbers of theirs, from many
+    /// addresses. A cap keeps honest users out too, so reaching one raises an alarm.
     async fn count_money(&self, mobile: &Mobile) -> Result<()> {
         let country = countries::calling_code(mobile);
         let caps = [(&self.per_country, &[country] as &[_]), (&self.in_all, &[])];
@@ -158,7 +158,7 @@ impl CodeIssuer {
     }
 }
 
-/// Six digits, each code equally likely: numbers from the incomplete last million are drawn again.
+/// Draws six digits, each code equally likely: numbers from the incomplete last million are drawn again.
 pub(super) fn random_code() -> Result<SecretString> {
     const CODES: u32 = 1_000_000;
     loop {

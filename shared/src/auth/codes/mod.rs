@@ -1,4 +1,4 @@
-//! One-time codes: six digits that prove who holds a mobile number. (OWASP ASVS 5, 6.5 and 6.6.)
+//! Makes and checks one-time codes: six digits that prove who holds a mobile number. (OWASP ASVS 5, 6.5 and 6.6.)
 //!
 //! Whoever asks for a code gets a *challenge*, 128 random bits, and the code works with its own challenge only. So
 //! nobody can guess at a code that somebody else asked for, use up its guesses, or replace it by asking for another.
@@ -37,14 +37,14 @@ use crate::{
     domain::{Email, Mobile, Name},
 };
 
-/// How long a code works.
+/// Limits how long a code works.
 pub const LIFETIME: Duration = Duration::from_mins(5);
-/// How long until somebody may ask for another code.
+/// Separates two requests for a code.
 pub const RESEND_AFTER: Duration = Duration::from_secs(30);
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// What a code is good for. A code for one purpose is worth nothing for another.
+/// Says what a code is good for. A code for one purpose is worth nothing for another.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {
     /// Signing in.
@@ -62,8 +62,8 @@ impl Purpose {
     }
 }
 
-/// What is stored of an account once its number is proved. Until then it waits beside the code, and belongs to whoever
-/// asked for that one.
+/// Holds what a sign-up says, which is stored once its number is proved. Until then it waits beside the code, and
+/// belongs to whoever asked for that one.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct NewAccount {
     /// The user's name.
@@ -104,7 +104,7 @@ impl TryFrom<String> for Challenge {
     }
 }
 
-/// A code as somebody typed it: six digits.
+/// Holds a code as somebody typed it: six digits.
 #[derive(Deserialize)]
 #[serde(try_from = "SecretString")]
 pub struct Guess(SecretString);
@@ -121,7 +121,7 @@ impl TryFrom<SecretString> for Guess {
     }
 }
 
-/// What the state store keeps of a code. The hashes are keyed.
+/// Is what the state store keeps of a code. The hashes are keyed.
 #[derive(Serialize, Deserialize)]
 struct Sent {
     /// A hash of the purpose and the number.
@@ -134,7 +134,7 @@ struct Sent {
     account: Option<NewAccount>,
 }
 
-/// Whom a code is for, and what for.
+/// Says whom a code is for, and what for.
 #[derive(Clone, Copy)]
 struct Addressee<'a> {
     purpose: Purpose,

@@ -1,5 +1,5 @@
-//! Random conversations with the code flow never sign in where a simple model does not, and what strangers do with a
-//! number does not keep its owner out.
+//! Tests that random conversations with the code flow never sign in where a simple model does not, and that strangers
+//! do not keep a number's owner out.
 
 use futures_util::future::join_all;
 use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};

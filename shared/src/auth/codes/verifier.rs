@@ -1,4 +1,4 @@
-//! Checks codes, and lets nobody try for long.
+//! Checks codes, and limits guesses.
 
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;

@@ -1,4 +1,4 @@
-//! How a code reaches its owner: by SMS, or in the response where there is no phone to send to.
+//! Delivers codes: by SMS, or in the response where there is no phone to send to.
 
 mod sns;
 
@@ -15,10 +15,10 @@ use crate::{
     telemetry::Chain,
 };
 
-/// How long a delivery by SMS takes, whether nothing is sent, or SNS is quick, slow or away: the response tells nobody.
+/// Fixes how long a delivery by SMS takes, whether SNS is quick, slow, away or not asked: the response tells nobody.
 const SMS_DURATION: Duration = Duration::from_millis(1_500);
 
-/// The channel that `OTP_DELIVERY` names.
+/// Delivers through the channel that `OTP_DELIVERY` names.
 pub(super) struct Delivery(Channel);
 
 enum Channel {
@@ -26,7 +26,7 @@ enum Channel {
     Sms(sns::Sns),
 }
 
-/// The values of `OTP_DELIVERY`.
+/// Lists the values of `OTP_DELIVERY`.
 #[derive(Clone, Copy)]
 enum Choice {
     Response,
@@ -56,7 +56,7 @@ impl Delivery {
     }
 
     /// Delivers `code` to a recipient, if there is one, and says whether it may be shown in the response. An SMS that
-    /// cannot be sent in time is logged, and nobody else learns of it: who waits for it asks for another.
+    /// cannot be sent in time is logged and does not change the response: whoever waits for it asks for another.
     pub async fn deliver(&self, recipient: Option<&Mobile>, code: &SecretString) -> bool {
         let Channel::Sms(sns) = &self.0 else {
             return true;

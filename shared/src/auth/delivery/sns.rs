@@ -1,4 +1,4 @@
-//! SMS through Amazon SNS.
+//! Sends SMS through Amazon SNS.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -13,10 +13,10 @@ use crate::{
     domain::Mobile,
 };
 
-/// How long one attempt may take; there is time for two.
+/// Limits one attempt, so that there is time for two.
 const ATTEMPT: Duration = Duration::from_millis(700);
 
-/// Where the code stands in `OTP_TEXT`.
+/// Stands in `OTP_TEXT` where the code belongs.
 const PLACE: &str = "{code}";
 
 const TEXT: &str =
