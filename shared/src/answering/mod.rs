@@ -333,8 +333,8 @@ fn lost(lease: &Lease) -> Worked {
     }
 }
 
-/// How long to wait after the model was asked `asked` times: exponentially longer, no less than `retry_after`, and with a
-/// random part so that messages deferred together do not come back together.
+/// How long to wait after the model was asked `asked` times: exponentially longer, no less than `retry_after`, and with
+/// a random part so that messages deferred together do not come back together.
 fn delay(asked: i32, retry_after: Duration) -> Duration {
     let doublings = u32::try_from(asked - 1).unwrap_or_default().min(16);
     let backoff = (FIRST_BACKOFF * 2_u32.pow(doublings)).min(LONGEST_BACKOFF);

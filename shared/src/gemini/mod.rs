@@ -210,8 +210,8 @@ impl Gemini {
         }
     }
 
-    /// Asks for the reply to `prompt` after the turns of `history`, oldest first, and appends it to `draft` as it comes.
-    /// Takes no longer than `ANSWER_TIMEOUT_SECONDS`.
+    /// Asks for the reply to `prompt` after the turns of `history`, oldest first, and appends it to `draft` as it
+    /// comes. Takes no longer than `ANSWER_TIMEOUT_SECONDS`.
     pub async fn ask(
         &self,
         model: Model,

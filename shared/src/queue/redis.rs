@@ -1,8 +1,8 @@
 //! Carries wake-ups over Redis (6.2 and later, Valkey).
 //!
 //! Wake-ups that wait for their time are in a sorted set by that time. Those whose time has come are in another one by
-//! their turn: a user's wake-ups get successive turns, beginning with the current one, so that each user has one wake-up
-//! in each turn and nobody waits for another user's backlog.
+//! their turn: a user's wake-ups get successive turns, beginning with the current one, so that each user has one
+//! wake-up in each turn and nobody waits for another user's backlog.
 //!
 //! Receiving does not remove a wake-up but puts it back among those that wait; acknowledging removes it. So a consumer
 //! that crashes leaves wake-ups that come again. A list beside the sets lets consumers sleep until something is due.
