@@ -4,7 +4,7 @@ use super::{
     cost::{Cost, costs},
     figures::{Figures, Requests, Run, Warm},
 };
-use crate::lambda::functions::{Catalogue, Function, Trigger};
+use crate::lambda::functions::{Catalogue, Trigger};
 
 /// A limit, and how it is kept.
 pub struct Budget {
@@ -19,8 +19,7 @@ const INIT_FACTOR: f64 = 2.0;
 const PEAK_MB: f64 = 12.0;
 /// Argon2 needs 19 MiB by design: functions that hash passwords have at least so much memory configured.
 const HASHING_MB: u64 = 512;
-const ZIPPED_MB: f64 = 2.5;
-const ZIPPED_STRIPE_MB: f64 = 3.5;
+const ZIPPED_MB: f64 = 3.5;
 const REPLY_PATH_MS: f64 = 10.0;
 const REPLIES_PER_SECOND: f64 = 9.0;
 const GROWTH_FACTOR: f64 = 1.3;
@@ -50,15 +49,10 @@ pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
         ),
         most(
             "zipped size, MB",
-            &format!("{ZIPPED_MB}; {ZIPPED_STRIPE_MB} with Stripe"),
-            run.functions.iter().map(|figures| {
-                let limit = if function(figures).is_some_and(Function::asks_stripe) {
-                    ZIPPED_STRIPE_MB
-                } else {
-                    ZIPPED_MB
-                };
-                (figures, figures.zipped_mb, limit)
-            }),
+            &ZIPPED_MB.to_string(),
+            run.functions
+                .iter()
+                .map(|figures| (figures, figures.zipped_mb, ZIPPED_MB)),
         ),
         most(
             "SQL statements of a warm request",
@@ -111,7 +105,7 @@ pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
             holds: rate >= REPLIES_PER_SECOND,
         });
     }
-    budgets.extend(costs(run).iter().map(dollars));
+    budgets.extend(costs(run, catalogue).iter().map(dollars));
     let grown = [
         growth("growth of the time of a warm request", run, |warm| {
             warm.p50_ms

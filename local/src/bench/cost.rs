@@ -10,8 +10,9 @@ use serde::Serialize;
 use super::{
     figures::{AtSize, Run},
     replies::CONSUMER,
-    sizes::{GB_SECOND, MILLION_REQUESTS, best},
+    sizes::{GB_SECOND, MILLION_REQUESTS},
 };
+use crate::lambda::functions::Catalogue;
 
 /// Seconds that Gemini takes.
 const WAITS: [u32; 2] = [3, 6];
@@ -54,12 +55,14 @@ impl Cost {
     }
 }
 
-/// Returns the costs of each way that has its functions measured.
-pub fn costs(run: &Run) -> Vec<Cost> {
+/// Returns the costs of each way whose functions were measured, with the memory that the template gives them.
+pub fn costs(run: &Run, catalogue: &Catalogue) -> Vec<Cost> {
     let size = |function: &str| {
+        let deployed = catalogue.get(function).ok()?.memory_mb;
         let functions = run.functions.iter();
         let mut functions = functions.filter(|figures| figures.function == function);
-        best(&functions.next()?.sizes)
+        let mut sizes = functions.next()?.sizes.iter();
+        sizes.find(|size| u64::from(size.memory_mb) == deployed)
     };
     let mut costs = Vec::new();
     if let (Some(send), Some(poll), Some(answer)) = (size(SEND), size(POLL), size(CONSUMER)) {

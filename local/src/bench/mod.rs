@@ -107,7 +107,7 @@ pub async fn run(options: &Options) -> Result<bool> {
     println!("{text}");
     if options.cost {
         let document = workspace.root.join("docs/operations.md");
-        cost::write(&document, &cost::costs(&run))?;
+        cost::write(&document, &cost::costs(&run, &catalogue))?;
         eprintln!("Written to {}.", document.display());
     }
     let json = options.json.clone();

@@ -22,7 +22,7 @@ pub fn markdown(run: &Run, catalogue: &Catalogue) -> (String, bool) {
         starts(run),
         requests(run),
         sizes(run),
-        cost::table(&costs(run)),
+        cost::table(&costs(run, catalogue)),
         growth(run),
     ];
     let holds = budgets.iter().all(|budget| budget.holds);

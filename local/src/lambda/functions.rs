@@ -148,11 +148,6 @@ impl Function {
         self.queue.is_none_or(|only| only == queue)
     }
 
-    /// Tells whether it asks Stripe.
-    pub fn asks_stripe(&self) -> bool {
-        self.variables.contains("STRIPE_SECRET_KEY")
-    }
-
     fn read(name: &str, resource: &Value, globals: &Value) -> Option<Self> {
         let properties = &resource["Properties"];
         let number = |property| {
@@ -317,13 +312,15 @@ mod tests {
 
         let get = catalogue.get("chatroom-get").unwrap();
         assert_eq!((get.timeout.as_secs(), get.trigger), (30, Trigger::Request));
-        assert!(get.exists_with(Queue::Redis) && !get.asks_stripe());
+        assert!(get.exists_with(Queue::Redis));
         let answer = catalogue.get("message-answer").unwrap();
         assert_eq!(
             (answer.timeout.as_secs(), answer.trigger),
             (180, Trigger::Queue)
         );
-        assert!(!answer.exists_with(Queue::Redis) && answer.asks_stripe());
+        assert!(
+            !answer.exists_with(Queue::Redis) && answer.variables.contains("STRIPE_SECRET_KEY")
+        );
         assert!(answer.variables.contains("STAGE"));
         assert_eq!(catalogue.get("migrate").unwrap().trigger, Trigger::Deploy);
         assert!(catalogue.get("user-get").is_err());

@@ -50,7 +50,7 @@ const FUNCTIONS: [&str; 10] = [
 ];
 
 /// The number of people who arrive in a second, one after the other.
-const ARRIVALS: f64 = 50.0;
+const ARRIVALS: f64 = 20.0;
 
 /// The longest wait for the last reply.
 const PATIENCE: Duration = Duration::from_secs(30);
