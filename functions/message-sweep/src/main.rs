@@ -67,7 +67,7 @@ const FORGOTTEN: &str = "
 const WOKEN: &str = "
     -- $1 users, $2 their rooms
     update chatrooms set woken_at = now()
-    from unnest($1, $2) as woken (user_id, id)
+    from unnest($1::uuid[], $2::uuid[]) as woken (user_id, id)
     where chatrooms.user_id = woken.user_id and chatrooms.id = woken.id";
 
 /// Idempotency keys are kept for a day, the use of deleted accounts until midnight, refresh tokens until they expire,
