@@ -49,10 +49,11 @@ impl Person {
             return; // it is among the errors
         };
         for turn in 0.. {
-            sleep(Duration::from_millis(fastrand::u64(THINKING_MS))).await;
-            if Instant::now() >= self.end {
+            let thinking = Duration::from_millis(fastrand::u64(THINKING_MS));
+            if Instant::now() + thinking >= self.end {
                 return;
             }
+            sleep(thinking).await;
             if happens(LISTS) {
                 self.call("GET /chatroom", Method::GET, "/chatroom", None)
                     .await;
