@@ -104,7 +104,7 @@ pub async fn as_many_busy_rooms_as_there_are_consumers_keep_no_stranger_waiting(
     // As many as `message-answer` has environments.
     const CONSUMERS: usize = 4;
     const BACKLOG: usize = 6;
-    let stack = stack.another(&[]).await;
+    let stack = stack.another(&[("BASIC_DAILY_MESSAGES", "1000")]).await;
     let (flood, stranger) = (stack.user().await, stack.user().await);
     let slow = json!({ "match": "flood", "delay_ms": 1_000 });
     stack
