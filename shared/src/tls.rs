@@ -89,9 +89,30 @@ pub(crate) fn http() -> Result<ClientBuilder, rustls::Error> {
 
 #[cfg(test)]
 mod tests {
-    //! No embedded certificate is missing.
+    //! No embedded certificate is missing, and no redirect is followed.
+
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        thread,
+    };
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let elsewhere = "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n";
+        let server = thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            let _ = connection.read(&mut [0; 1_024]).unwrap();
+            connection.write_all(elsewhere.as_bytes()).unwrap();
+        });
+        let response = http().unwrap().build().unwrap().get(url).send().await;
+        assert_eq!(response.unwrap().status(), 307);
+        server.join().unwrap();
+    }
 
     #[test]
     fn every_authority_of_rds_is_trusted() {
