@@ -14,7 +14,7 @@ mod events;
 mod session;
 mod slots;
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 use lambda_http::{Request, RequestExt, Response, http::Method};
 use shared::{
@@ -165,16 +165,17 @@ async fn hold(
     chunks: &ChunkWriter,
     session: impl Future<Output = Result<()>>,
 ) -> Result<()> {
-    let mut session = pin!(session);
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
-    loop {
-        tokio::select! {
-            outcome = &mut session => return outcome,
-            _ = heartbeat.tick() => {
-                chunks.write(":\n\n");
-                slot.prolong(app.answering.database()).await;
-            }
+    let hold = async {
+        loop {
+            heartbeat.tick().await;
+            chunks.write(":\n\n");
+            slot.prolong(app.answering.database()).await;
         }
+    };
+    tokio::select! {
+        outcome = session => outcome,
+        () = hold => Ok(()), // never
     }
 }
 

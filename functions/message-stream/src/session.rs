@@ -86,27 +86,36 @@ impl Session {
         }
     }
 
-    /// Writes events until the message is at its end, or the client is to come again. `is_free` says that it is worth
-    /// trying to claim the room without a look.
+    /// Writes events until the message is at its end, or the client is to come again. `may_be_free` says that it is
+    /// worth trying to claim the room without a look.
     ///
     /// # Errors
     /// When Postgres fails.
-    pub async fn run(&mut self, is_free: bool) -> Result<()> {
-        if is_free && self.work_if_free().await? {
-            return Ok(());
-        }
-        while let Some(look) = self.look().await? {
+    pub async fn run(&mut self, mut may_be_free: bool) -> Result<()> {
+        loop {
+            let mut may_claim = !may_be_free;
+            if may_be_free && let Some(worked) = self.work_on_oldest().await? {
+                if self.is_over(&worked.end) {
+                    return Ok(());
+                }
+                may_claim = true;
+            }
+            let Some(look) = self.look().await? else {
+                return Ok(()); // the room is gone
+            };
             let is_over = if look.is_free {
-                self.has_sent() || self.work_if_free().await?
+                self.has_sent()
             } else {
                 self.show(&look)
             };
             if is_over || Instant::now() >= self.until {
-                break;
+                return Ok(());
             }
-            sleep(PAUSE).await;
+            may_be_free = look.is_free;
+            if !(may_be_free && may_claim) {
+                sleep(PAUSE).await;
+            }
         }
-        Ok(())
     }
 
     /// Whether the client has a part of a text, which no other one may follow.
@@ -114,28 +123,26 @@ impl Session {
         self.has_started && self.events.position.characters > 0
     }
 
-    /// Claims the room and works on its messages in order until this one is at its end. Returns whether the connection
-    /// is over.
-    async fn work_if_free(&mut self) -> Result<bool> {
-        while let Some(lease) = self.answering.claim(self.room).await? {
-            let worked = self.work(&lease).await?;
-            match &worked.end {
-                End::Settled(message) if message.id == self.message.id => {
-                    self.answering.hand_over(&lease, &worked).await;
-                    self.end(message);
-                    return Ok(true);
-                }
-                // The next claim is for the next message, so nobody has to be woken for it.
-                End::Settled(_) if Instant::now() < self.until => {}
-                End::Settled(_) | End::Deferred | End::Lost => {
-                    self.answering.hand_over(&lease, &worked).await;
-                    if self.has_sent() || Instant::now() >= self.until {
-                        return Ok(true);
-                    }
-                }
+    /// Claims the room, works on its oldest message, and hands the room over. The messages before this connection's own
+    /// come first. `None`, if somebody else is at it.
+    async fn work_on_oldest(&mut self) -> Result<Option<Worked>> {
+        let Some(lease) = self.answering.claim(self.room).await? else {
+            return Ok(None);
+        };
+        let worked = self.work(&lease).await?;
+        self.answering.hand_over(&lease, &worked).await;
+        Ok(Some(worked))
+    }
+
+    /// Ends the connection, if its message is at its end or its text will not go on.
+    fn is_over(&mut self, end: &End) -> bool {
+        match end {
+            End::Settled(message) if message.id == self.message.id => {
+                self.end(message);
+                true
             }
+            End::Settled(_) | End::Deferred | End::Lost => self.has_sent(),
         }
-        Ok(false)
     }
 
     /// Works on the message of a lease, and passes on what is written if it is this connection's.

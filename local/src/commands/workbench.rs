@@ -26,6 +26,9 @@ pub enum Task {
         /// For how long after all have come.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        /// Reads every reply while it is written; without it, people poll.
+        #[arg(long)]
+        stream: bool,
     },
     /// Measures release builds of functions, prints the figures, and fails when one is beyond its budget.
     Bench {
@@ -65,7 +68,18 @@ pub async fn run(_: &Options, _: Task) -> Result<ExitCode> {
 pub async fn run(options: &Options, task: Task) -> Result<ExitCode> {
     match task {
         Task::Faults { seed, steps } => faults(options, seed, steps).await,
-        Task::Load { users, seconds } => load(options, users, seconds).await,
+        Task::Load {
+            users,
+            seconds,
+            stream,
+        } => {
+            let load = local::load::Options {
+                users,
+                seconds,
+                stream,
+            };
+            self::load(options, &load).await
+        }
         Task::Bench {
             functions,
             all,
@@ -104,12 +118,12 @@ async fn faults(options: &Options, seed: Option<u64>, steps: usize) -> Result<Ex
 }
 
 #[cfg(feature = "workbench")]
-async fn load(options: &Options, users: usize, seconds: u64) -> Result<ExitCode> {
-    use local::{load, machine::ports::Ports};
+async fn load(options: &Options, load: &local::load::Options) -> Result<ExitCode> {
+    use local::machine::ports::Ports;
 
-    let settings = load::settings(options.settings(Ports::Free));
+    let settings = local::load::settings(options.settings(Ports::Free));
     let (_, services, system) = options.start_with(settings).await?;
-    let report = load::run(&system, &load::Options { users, seconds }).await?;
+    let report = local::load::run(&system, load).await?;
     println!("{report}");
     system.stop(&services).await?;
     Ok(succeeded(report.holds()))

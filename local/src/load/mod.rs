@@ -36,7 +36,7 @@ const MOST_USERS: usize = 2_000;
 const ENVIRONMENTS: usize = 300;
 
 /// The functions that people come to, and those behind them. To build all others for release would take long.
-const FUNCTIONS: [&str; 10] = [
+const FUNCTIONS: [&str; 11] = [
     "auth-signup",
     "auth-verify-otp",
     "chatroom-create",
@@ -44,6 +44,7 @@ const FUNCTIONS: [&str; 10] = [
     "chatroom-list",
     "message-send",
     "message-get",
+    "message-stream",
     "message-answer",
     "message-drain",
     "message-sweep",
@@ -61,6 +62,8 @@ pub struct Options {
     pub users: usize,
     /// How long they stay after all have come.
     pub seconds: u64,
+    /// Whether they read replies while these are written, instead of polling for them.
+    pub stream: bool,
 }
 
 /// Returns the settings of a system under load: release builds that scale, and limits that nobody reaches.
@@ -93,7 +96,8 @@ pub async fn run(system: &System, options: &Options) -> Result<Report> {
     let step = Step::begin("People come, talk and leave");
     let mut people = JoinSet::new();
     for number in 0..options.users {
-        let person = Person::new(Api::of(system), records.clone(), number, end);
+        let api = Api::of(system);
+        let person = Person::new(api, records.clone(), number, end, options.stream);
         let arrival = arrivals(number);
         people.spawn(async move {
             sleep(arrival).await;

@@ -29,12 +29,20 @@ pub struct Person {
     number: usize,
     end: Instant,
     token: String,
+    streams: bool,
 }
 
 impl Person {
     /// Somebody who leaves at a time.
-    pub fn new(api: Api, records: Arc<Records>, number: usize, end: Instant) -> Self {
+    pub fn new(
+        api: Api,
+        records: Arc<Records>,
+        number: usize,
+        end: Instant,
+        streams: bool,
+    ) -> Self {
         Self {
+            streams,
             api,
             records,
             number,
@@ -98,8 +106,12 @@ impl Person {
         let script = json!([{ "match": prompt, "delay_ms": gemini_ms }]);
         self.api.script(&script).await;
         let posted = Instant::now();
-        let path = format!("{room}/message");
+        let gemini = Duration::from_millis(gemini_ms);
         let content = json!({ "content": prompt });
+        if self.streams {
+            return self.read(room, &content, gemini).await;
+        }
+        let path = format!("{room}/message");
         let name = "POST /chatroom/{id}/message";
         let Some(message) = self.call(name, Method::POST, &path, Some(&content)).await else {
             return;
@@ -108,7 +120,6 @@ impl Person {
         let name = "GET …/message/{message_id}?wait";
         while let Some(message) = self.call(name, Method::GET, &path, None).await {
             if message["status"] == "answered" {
-                let gemini = Duration::from_millis(gemini_ms);
                 let delay = posted.elapsed().saturating_sub(gemini);
                 self.records.reply(self.number, delay);
             }
@@ -116,6 +127,30 @@ impl Person {
                 return;
             }
         }
+    }
+
+    /// Posts a message and reads its reply, of which the first word counts. A stream that breaks off is an error here:
+    /// nobody dies.
+    async fn read(&self, room: &str, content: &Value, gemini: Duration) {
+        let posted = Instant::now();
+        let request = self.api.request(Method::POST, &format!("{room}/stream"));
+        let request = request.bearer_auth(&self.token).json(content);
+        let (mut status, mut came) = (None, Vec::new());
+        if let Ok(mut response) = request.send().await {
+            let mut has_begun = false;
+            while let Ok(Some(chunk)) = response.chunk().await {
+                came.extend_from_slice(&chunk);
+                if !has_begun && contains(&came, b"\"text-delta\"") {
+                    has_begun = true;
+                    let delay = posted.elapsed().saturating_sub(gemini);
+                    self.records.reply(self.number, delay);
+                }
+            }
+            let is_whole = !response.status().is_success() || contains(&came, b"[DONE]");
+            status = is_whole.then_some(response.status().as_u16());
+        }
+        let endpoint = "POST /chatroom/{id}/stream";
+        self.records.response(endpoint, posted.elapsed(), status);
     }
 
     /// Sends a request and records how it went. `None` for what is no success, after a pause.
@@ -154,4 +189,8 @@ impl Person {
 
 fn happens(percent: u8) -> bool {
     fastrand::u8(0..100) < percent
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
