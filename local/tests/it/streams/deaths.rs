@@ -1,6 +1,6 @@
 //! Fault 59: the worker of a stream dies, and its client comes again.
 
-use std::time::Duration;
+use std::{cell::Cell, convert::Infallible, time::Duration};
 
 use futures_util::future::join_all;
 use local::harness::{Stack, User};
@@ -102,25 +102,28 @@ pub async fn whoever_dies_or_leaves_at_random_the_text_assembled_is_the_reply_st
     let stack = stack.another(&[]).await;
     stack.system.hide_logs();
     let users = join_all((0..CLIENTS).map(|_| stack.user())).await;
+    let deaths = Cell::new(0);
     let clients = join_all(users.iter().map(|user| converse(&stack, user)));
-    let (deaths, restarts) = tokio::select! {
-        restarts = clients => (0, restarts),
-        deaths = kill_some(&stack) => (deaths, Vec::new()),
+    let restarts = tokio::select! {
+        restarts = clients => restarts,
+        never = kill_some(&stack, &deaths) => match never {},
     };
-    let restarts: usize = restarts.iter().sum();
-    println!(
-        "{} replies, {restarts} begun anew, {deaths} deaths",
-        CLIENTS * MESSAGES
+    let (replies, restarts) = (CLIENTS * MESSAGES, restarts.iter().sum::<usize>());
+    let deaths = deaths.get();
+    println!("{replies} replies, {restarts} begun anew, {deaths} deaths");
+    assert!(
+        restarts > 0 && deaths > 0,
+        "nobody died of whom a reply was taken over"
     );
-    assert!(restarts > 0, "no reply was taken over");
 }
 
-/// Kills one process after another, for as long as anybody waits for it.
-async fn kill_some(stack: &Stack) -> usize {
+/// Kills one process after another, and counts them.
+async fn kill_some(stack: &Stack, deaths: &Cell<usize>) -> Infallible {
     loop {
         sleep(Duration::from_millis(fastrand::u64(50..400))).await;
         if let Some(pid) = fastrand::choice(stack.system.pids(STREAM)) {
-            let _ = kill_process(process(pid), Signal::KILL); // it may be gone already
+            let killed = kill_process(process(pid), Signal::KILL); // it may be gone already
+            deaths.set(deaths.get() + usize::from(killed.is_ok()));
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Replies while they are written, by whoever is there.
 
+use std::time::Duration;
+
 use futures_util::{
     future::{join, join_all},
     join,
 };
 use local::harness::{Stack, User, until};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::client::{Client, Ended, Stream, open, post};
 use crate::stops::{id, without_workers};
@@ -82,6 +85,18 @@ pub async fn who_polls_sees_the_draft_of_a_reply_that_is_being_written(stack: &S
     })
     .await;
     stop(&user, &message).await;
+    assert_eq!(stream.rest().await.1, Ended::Done);
+}
+
+pub async fn a_stream_in_which_nothing_comes_is_kept_open(stack: &Stack) {
+    const SILENCE: Duration = Duration::from_secs(14);
+    let user = stack.user().await;
+    let prompt = format!("silent {}", user.id);
+    let (room, mut stream, client) = unfinished(stack, &user, &prompt).await;
+    let event = timeout(SILENCE, stream.next()).await;
+    assert!(event.is_err(), "{event:?}");
+    assert_eq!(stream.heartbeats, 1);
+    stop(&user, &client.message(&room)).await;
     assert_eq!(stream.rest().await.1, Ended::Done);
 }
 

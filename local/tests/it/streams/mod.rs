@@ -26,6 +26,7 @@ on!(sqs:
     live::a_client_that_leaves_anywhere_in_a_reply_goes_on_where_it_left,
     live::a_fourth_stream_at_once_is_refused_and_stores_nothing,
     live::a_post_that_is_repeated_is_one_message_and_both_get_its_whole_reply,
+    live::a_stream_in_which_nothing_comes_is_kept_open,
     live::a_stream_is_refused_before_it_begins_as_any_request_is,
     live::who_polls_sees_the_draft_of_a_reply_that_is_being_written,
 );
