@@ -106,3 +106,78 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! However many ask at once, three have a slot.
+
+    use futures_util::future::join_all;
+    use shared::testing;
+
+    use super::*;
+
+    async fn take(database: &Database, user: UserId) -> Option<Slot> {
+        match Slot::take(database, user).await {
+            Ok(slot) => Some(slot),
+            Err(Error::OverLimit(_)) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn of_twenty_streams_at_once_three_get_a_slot_and_another_user_gets_one_too() {
+        let database = testing::database().await;
+        let user = testing::user(&database).await.user;
+        let other = testing::user(&database).await.user;
+        let takes = (0..20).map(|_| {
+            let database = database.another_connection();
+            async move { take(&database, user).await }
+        });
+        let slots: Vec<_> = join_all(takes).await.into_iter().flatten().collect();
+        let mut numbers: Vec<_> = slots.iter().map(|slot| slot.number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2, 3]);
+        assert!(take(&database, other).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_free_when_it_is_given_back_or_its_lease_is_over_and_not_before() {
+        let database = testing::database().await;
+        let user = testing::user(&database).await.user;
+        let mut slots = Vec::new();
+        for _ in 0..SLOTS {
+            slots.extend(take(&database, user).await);
+        }
+        assert!(take(&database, user).await.is_none());
+        slots.remove(1).give_back(&database).await;
+        slots.extend(take(&database, user).await);
+        assert!(take(&database, user).await.is_none());
+
+        let late = "update streams set expires_at = now() + interval '1 second'";
+        database.query(late, &[]).await.unwrap();
+        slots[0].prolong(&database).await;
+        let over =
+            "update streams set expires_at = now() where expires_at < now() + interval '2 seconds'";
+        database.query(over, &[]).await.unwrap();
+        let free = [take(&database, user).await, take(&database, user).await];
+        assert!(free.iter().all(Option::is_some));
+        assert!(take(&database, user).await.is_none(), "one was prolonged");
+        // Who lost a slot does not give back what is somebody else's by now.
+        for slot in slots.drain(1..) {
+            slot.give_back(&database).await;
+        }
+        assert!(take(&database, user).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_is_sent_twice_takes_one_slot() {
+        let database = testing::database().await;
+        let user = testing::user(&database).await.user;
+        let stream = StreamId::new();
+        for _ in 0..2 {
+            let parameters: [&dyn shared::database::Parameter; 4] = [&user, &stream, &25.0, &SLOTS];
+            let row = database.query_one(TAKE, &parameters).await.unwrap();
+            assert_eq!(row.get::<_, Option<i32>>("slot"), Some(1));
+        }
+    }
+}
