@@ -94,8 +94,12 @@ impl Session {
     pub async fn run(&mut self, mut may_be_free: bool) -> Result<()> {
         loop {
             let mut may_claim = !may_be_free;
-            if may_be_free && let Some(worked) = self.work_on_oldest().await? {
-                if self.is_over(&worked.end) {
+            if may_be_free && let Some(lease) = self.answering.claim(self.room).await? {
+                // The room's oldest message comes first, which need not be this connection's.
+                let worked = self.work(&lease).await?;
+                let is_over = self.is_over(&worked.end);
+                self.answering.hand_over(&lease, &worked).await;
+                if is_over {
                     return Ok(());
                 }
                 may_claim = true;
@@ -121,17 +125,6 @@ impl Session {
     /// Whether the client has a part of a text, which no other one may follow.
     fn has_sent(&self) -> bool {
         self.has_started && self.events.position.characters > 0
-    }
-
-    /// Claims the room, works on its oldest message, and hands the room over. The messages before this connection's own
-    /// come first. `None`, if somebody else is at it.
-    async fn work_on_oldest(&mut self) -> Result<Option<Worked>> {
-        let Some(lease) = self.answering.claim(self.room).await? else {
-            return Ok(None);
-        };
-        let worked = self.work(&lease).await?;
-        self.answering.hand_over(&lease, &worked).await;
-        Ok(Some(worked))
     }
 
     /// Ends the connection, if its message is at its end or its text will not go on.
