@@ -109,6 +109,7 @@ pub async fn crowd(database: &Database) {
             insert into messages
                 (user_id, id, chatroom_id, position, content, idempotency_key, status, settled_at, reply)
             select user_id, gen_random_uuid(), id, 1, 'Hello', id::text, 'answered', now(), 'Hello' from chatrooms;
+            insert into streams (user_id, slot, id, expires_at) select id, 1, gen_random_uuid(), now() from users;
             insert into daily_usage (user_id, day, used) select id, (now() at time zone 'utc')::date, 1 from users;
             insert into departed_usage (number_hash, day, used)
             select sha256(uuid_send(id)), (now() at time zone 'utc')::date, 1 from users;

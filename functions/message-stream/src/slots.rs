@@ -112,7 +112,7 @@ mod tests {
     //! However many ask at once, three have a slot.
 
     use futures_util::future::join_all;
-    use shared::testing;
+    use shared::{database::Parameter, testing};
 
     use super::*;
 
@@ -170,12 +170,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn among_ten_thousand_users_a_slot_is_found_by_an_index() {
+        let database = testing::database().await;
+        testing::crowd(&database).await;
+        let user = testing::user(&database).await.user;
+        let (stream, seconds, number) = (StreamId::new(), 25.0, 1);
+        let statements: [(&str, &[&dyn Parameter]); 3] = [
+            (TAKE, &[&user, &stream, &seconds, &SLOTS]),
+            (PROLONG, &[&user, &number, &stream, &seconds]),
+            (GIVE_BACK, &[&user, &number, &stream]),
+        ];
+        for (sql, parameters) in statements {
+            let plan = testing::plan(&database, sql, parameters).await;
+            assert!(!plan.contains("Seq Scan"), "{plan}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_statement_that_is_sent_twice_takes_one_slot() {
         let database = testing::database().await;
         let user = testing::user(&database).await.user;
         let stream = StreamId::new();
         for _ in 0..2 {
-            let parameters: [&dyn shared::database::Parameter; 4] = [&user, &stream, &25.0, &SLOTS];
+            let parameters: [&dyn Parameter; 4] = [&user, &stream, &25.0, &SLOTS];
             let row = database.query_one(TAKE, &parameters).await.unwrap();
             assert_eq!(row.get::<_, Option<i32>>("slot"), Some(1));
         }
