@@ -199,9 +199,14 @@ impl Sam {
 
 /// Lays out a checkout as it is after `cargo lambda build`, with the functions of the local stack.
 async fn stage(workspace: &Workspace, directory: &Path) -> Result<()> {
-    for file in ["template.yaml", "samconfig.toml"] {
-        fs::copy(workspace.root.join(file), directory.join(file))?;
-    }
+    fs::copy(
+        workspace.root.join("samconfig.toml"),
+        directory.join("samconfig.toml"),
+    )?;
+    // On AWS whoever may send a message may send a batch of them. MiniStack asks for an action that AWS does not have.
+    let template = fs::read_to_string(workspace.root.join("template.yaml"))?;
+    let template = template.replace("sqs:SendMessage]", "sqs:SendMessage, sqs:SendMessageBatch]");
+    fs::write(directory.join("template.yaml"), template)?;
     let mut strips = JoinSet::new();
     for function in workspace.functions()? {
         let folder = directory.join("target/lambda").join(&function);

@@ -105,7 +105,10 @@ fn allowed(template: &Value) -> BTreeMap<String, Actions> {
             let policy = policy["Fn::If"].get(1).unwrap_or(policy);
             for statement in policy["PolicyDocument"]["Statement"].as_array()? {
                 let names = statement["Action"].as_array()?.iter();
-                actions.extend(names.filter_map(|action| action.as_str().map(str::to_owned)));
+                let names = names.filter_map(|action| action.as_str());
+                // MiniStack's own.
+                let names = names.filter(|action| *action != "sqs:SendMessageBatch");
+                actions.extend(names.map(str::to_owned));
             }
         }
         Some((function.to_owned(), actions))
@@ -130,6 +133,7 @@ async fn used(deployed: &Deployed) -> BTreeMap<String, Actions> {
                 let service = text("EventSource").split('.').next().unwrap();
                 // The name of an action of a service that takes forms is in its form.
                 let action = text("EventName").replace("POST.sns", "Publish");
+                let action = action.replace("SendMessageBatch", "SendMessage");
                 let actions = used.entry(key.to_owned()).or_default();
                 actions.insert(format!("{service}:{action}"));
             }

@@ -118,6 +118,9 @@
 //!     `auth::sessions::neither_the_state_store_nor_a_log_names_a_number`
 //! 55. A genuine Stripe event of another account, or about an unknown customer → 200, kept, warned.
 //!     `payments::webhook::an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_asked`
+//! 56. Postgres becomes read-only under a warm function, Redis a replica → The next request is on the new primary.
+//!     `shared: database::tests::a_server_that_became_read_only_is_left_for_the_new_primary`,
+//!     `shared: redis::tests::a_server_that_became_a_replica_is_left_for_the_new_primary`
 //! 57. Older code on a newer schema; a deploy rolled back over a migration → Works.
 //!     `deployment::migration::a_deploy_that_is_rolled_back_over_a_migration_leaves_the_newer_schema`
 //! 58. Gemini: a quota of the day, 499, 409, blank replies, errors without a frame, thoughts only → Each in its way.
