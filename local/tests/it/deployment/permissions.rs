@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use local::harness::{PATIENCE, User, contract::members, text};
+use local::harness::{PATIENCE, User, contract::members, text, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -58,9 +58,14 @@ async fn use_everything(deployed: &'static Deployed) {
     let message = user.post(&room, "Is it busy?").await;
     user.reply(&message).await;
 
+    stream(deployed, &user, &room).await;
+
     // So does a forgotten message the sweep.
     let message = post_without_wake_up(&user, &room, "Anybody there?").await;
     user.reply(&message).await;
+
+    // Last, since its wake-up comes late, and the sweep would have nothing to do.
+    stop(deployed, &user, &room).await;
 
     // Money and the end.
     user.subscribe().await;
@@ -68,6 +73,45 @@ async fn use_everything(deployed: &'static Deployed) {
     user.status().await;
     user.call(Method::DELETE, &room, 204).await;
     user.call(Method::DELETE, "/user/me", 204).await;
+}
+
+/// Has `message-stream` hand its room over, since Gemini defers. It is invoked without its URL, which does not stream
+/// here.
+async fn stream(deployed: &Deployed, user: &User<'_>, room: &str) {
+    const EVENT: &str = include_str!("../../../../events/message-stream.json");
+    const INVOKE: &str = "/2015-03-31/functions/chat-local-message-stream/invocations";
+    let busy = json!([{ "status": 503, "match": "Is the stream busy?" }]);
+    deployed.api.script(&busy).await;
+    let mut event: Value = serde_json::from_str(EVENT).unwrap();
+    event["rawPath"] = format!("{room}/stream").into();
+    event["headers"]["authorization"] = format!("Bearer {}", user.token).into();
+    event["body"] = json!({ "content": "Is the stream busy?" })
+        .to_string()
+        .into();
+    let aws = &deployed.deployment.aws;
+    // The response is a stream of events, and no JSON.
+    let _ = aws.rest("lambda", Method::POST, INVOKE, &event).await;
+    let newest = format!("{room}?order=desc&limit=1");
+    let newest = user.call(Method::GET, &newest, 200).await;
+    let newest = &newest["messages"][0];
+    assert_eq!(newest["content"], "Is the stream busy?");
+    user.reply(&format!("{room}/message/{}", text(&newest["id"])))
+        .await;
+}
+
+/// Has `message-stop` wake the room for the end of its worker's lease.
+async fn stop(deployed: &Deployed, user: &User<'_>, room: &str) {
+    let endless = json!([{ "hang": true, "match": "Stop me" }]);
+    deployed.api.script(&endless).await;
+    let message = user.post(room, "Stop me").await;
+    until("somebody works on it", async || {
+        user.get(&message).await.expect(200)["status"] == "answering"
+    })
+    .await;
+    user.call(Method::POST, &format!("{message}/stop"), 200)
+        .await;
+    let settled = user.settled(&message).await;
+    assert_eq!(settled["reply"]["finish_reason"], "STOPPED", "{settled}");
 }
 
 async fn use_codes_and_passwords(deployed: &'static Deployed) {
