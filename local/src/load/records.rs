@@ -171,7 +171,7 @@ impl Display for Report {
         let count = delays.len();
         writeln!(
             f,
-            "| from post to reply or its first word, beyond Gemini's time | {count} | {p50:.0} | {p95:.0} | {p99:.0} |\n"
+            "| from post to reply or first word, beyond Gemini's time | {count} | {p50:.0} | {p95:.0} | {p99:.0} |\n"
         )?;
         draw_rates(f, &seen.at)?;
         draw_delays(f, &delays)?;
