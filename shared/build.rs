@@ -58,9 +58,6 @@ fn trust_anchors() -> Result<String, Box<dyn Error>> {
 fn filter() -> Result<BinaryFuse16, Box<dyn Error>> {
     let hasher = BuildHasherDefault::<DefaultHasher>::new();
     let passwords = fs::read_to_string(PASSWORDS)?;
-    let hashes: Vec<u64> = passwords
-        .lines()
-        .map(|password| hasher.hash_one(password))
-        .collect();
+    let hashes: Vec<u64> = passwords.lines().map(|password| hasher.hash_one(password)).collect();
     Ok(BinaryFuse16::try_from(hashes)?)
 }

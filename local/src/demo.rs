@@ -29,10 +29,7 @@ pub async fn print(system: &System) -> Result<()> {
         times.push(posted.elapsed());
         let reply = message["reply"]["content"].as_str();
         let reply = reply.with_context(|| format!("no reply: {message}"))?;
-        step(
-            start,
-            &format!("“{content}” (accepted in {accepted:.0?}) → “{reply}”"),
-        );
+        step(start, &format!("“{content}” (accepted in {accepted:.0?}) → “{reply}”"));
     }
     times.sort();
     let median: Duration = times[MESSAGES / 2];

@@ -25,8 +25,8 @@ impl Keys {
     }
 
     fn from_seed(seed: &[u8; 32]) -> Result<Self> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed)
-            .map_err(|error| anyhow!("this seed makes no key: {error}"))?;
+        let pair =
+            Ed25519KeyPair::from_seed_unchecked(seed).map_err(|error| anyhow!("this seed makes no key: {error}"))?;
         let d = URL_SAFE_NO_PAD.encode(seed);
         let x = URL_SAFE_NO_PAD.encode(pair.public_key());
         // The thumbprint is over exactly these members in this order.
@@ -36,10 +36,7 @@ impl Keys {
         let public = json!({"keys": [{
             "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": x,
         }]});
-        Ok(Self {
-            private: private.to_string(),
-            public: public.to_string(),
-        })
+        Ok(Self { private: private.to_string(), public: public.to_string() })
     }
 }
 
@@ -50,24 +47,13 @@ mod tests {
     /// The key of RFC 8037, appendix A.
     #[test]
     fn the_example_of_the_standard_has_its_public_key_and_thumbprint() {
-        let seed = URL_SAFE_NO_PAD
-            .decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")
-            .unwrap();
+        let seed = URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
         let keys = Keys::from_seed(&seed.try_into().unwrap()).unwrap();
         for key in [&keys.private, &keys.public] {
-            assert!(
-                key.contains("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"),
-                "{key}"
-            );
-            assert!(
-                key.contains("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"),
-                "{key}"
-            );
+            assert!(key.contains("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"), "{key}");
+            assert!(key.contains("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"), "{key}");
             assert!(!key.contains('\n'));
         }
-        assert!(
-            !keys.public.contains("nWGxne"),
-            "the public set has the private key"
-        );
+        assert!(!keys.public.contains("nWGxne"), "the public set has the private key");
     }
 }

@@ -73,19 +73,13 @@ impl Reference {
             .route("/", get(async || Html(PAGE)))
             .route("/openapi.yaml", get(contract))
             .route("/swagger-ui.css", file("swagger-ui.css", "text/css")?)
-            .route(
-                "/swagger-ui-bundle.js",
-                file("swagger-ui-bundle.js", "text/javascript")?,
-            );
+            .route("/swagger-ui-bundle.js", file("swagger-ui-bundle.js", "text/javascript")?);
         let listener = TcpListener::from_std(port.listen()?)?;
         let url = format!("http://{}/", listener.local_addr()?);
         let mut server = JoinSet::new();
         server.spawn(async move {
             let _ = axum::serve(listener, routes).await; // serves until it is aborted
         });
-        Ok(Self {
-            url,
-            _server: server,
-        })
+        Ok(Self { url, _server: server })
     }
 }

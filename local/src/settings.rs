@@ -101,9 +101,7 @@ impl Settings {
             }
         }
         let name = |value: Option<clap::builder::PossibleValue>| {
-            value
-                .map(|value| value.get_name().to_owned())
-                .unwrap_or_default()
+            value.map(|value| value.get_name().to_owned()).unwrap_or_default()
         };
         variables.insert("QUEUE".into(), name(self.queue.to_possible_value()));
         variables.insert("STATE".into(), name(self.state.to_possible_value()));
@@ -114,12 +112,8 @@ impl Settings {
 }
 
 /// Limits for everybody at one address, or for everybody. On one machine, all users have the same address.
-const LIMITS: [&str; 4] = [
-    "OTP_CODES_PER_ADDRESS_HOUR",
-    "OTP_CODES_PER_COUNTRY_HOUR",
-    "OTP_CODES_PER_HOUR",
-    "OTP_GUESSES_PER_ADDRESS_HOUR",
-];
+const LIMITS: [&str; 4] =
+    ["OTP_CODES_PER_ADDRESS_HOUR", "OTP_CODES_PER_COUNTRY_HOUR", "OTP_CODES_PER_HOUR", "OTP_GUESSES_PER_ADDRESS_HOUR"];
 
 /// Makes settings for one machine, with fresh secrets.
 fn defaults() -> Result<Variables> {
@@ -153,12 +147,10 @@ fn random_hex() -> Result<String> {
 
 /// Writes a file that `cargo lambda watch --env-file` and a shell read alike.
 pub fn environment_file(variables: &Variables) -> String {
-    variables
-        .iter()
-        .fold(String::new(), |mut file, (name, value)| {
-            let _ = writeln!(file, "{name}='{value}'");
-            file
-        })
+    variables.iter().fold(String::new(), |mut file, (name, value)| {
+        let _ = writeln!(file, "{name}='{value}'");
+        file
+    })
 }
 
 #[cfg(test)]
@@ -167,14 +159,8 @@ mod tests {
 
     #[test]
     fn what_is_set_for_one_system_wins_over_its_own_and_over_the_defaults() {
-        let own = Variables::from([
-            ("STAGE".into(), "own".into()),
-            ("QUEUE_URL".into(), "own".into()),
-        ]);
-        let settings = Settings {
-            queue: Queue::Redis,
-            ..Settings::default()
-        };
+        let own = Variables::from([("STAGE".into(), "own".into()), ("QUEUE_URL".into(), "own".into())]);
+        let settings = Settings { queue: Queue::Redis, ..Settings::default() };
         let variables = settings.with("QUEUE_URL", "set").variables(own).unwrap();
         assert_eq!(variables["QUEUE_URL"], "set");
         assert_eq!(variables["STAGE"], "own");

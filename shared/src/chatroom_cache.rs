@@ -114,11 +114,7 @@ async fn find(store: &StateStore, key: &str) -> Result<Found> {
     }
     let marker = Uuid::now_v7().to_string();
     let left = store.put_if_absent(key, &marker, MARKER_TTL).await?;
-    Ok(if left {
-        Found::Nothing(marker)
-    } else {
-        Found::Reader
-    })
+    Ok(if left { Found::Nothing(marker) } else { Found::Reader })
 }
 
 async fn keep(store: &StateStore, key: &str, marker: &str, list: &[Chatroom]) -> Result<bool> {

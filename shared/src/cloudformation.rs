@@ -40,30 +40,11 @@ pub fn properties(request: &Request) -> Option<&Value> {
 ///
 /// # Errors
 /// When CloudFormation cannot be reached or does not take the answer.
-pub async fn answer(
-    request: &Request,
-    resource: &str,
-    outcome: Result<Attributes, String>,
-) -> Result<(), Source> {
+pub async fn answer(request: &Request, resource: &str, outcome: Result<Attributes, String>) -> Result<(), Source> {
     let (url, stack, id, logical_id) = match request {
-        Request::Create(it) => (
-            &it.response_url,
-            &it.stack_id,
-            &it.request_id,
-            &it.logical_resource_id,
-        ),
-        Request::Update(it) => (
-            &it.response_url,
-            &it.stack_id,
-            &it.request_id,
-            &it.logical_resource_id,
-        ),
-        Request::Delete(it) => (
-            &it.response_url,
-            &it.stack_id,
-            &it.request_id,
-            &it.logical_resource_id,
-        ),
+        Request::Create(it) => (&it.response_url, &it.stack_id, &it.request_id, &it.logical_resource_id),
+        Request::Update(it) => (&it.response_url, &it.stack_id, &it.request_id, &it.logical_resource_id),
+        Request::Delete(it) => (&it.response_url, &it.stack_id, &it.request_id, &it.logical_resource_id),
         _ => return Err("an unknown type of request".into()),
     };
     let body = |outcome| {
@@ -85,9 +66,7 @@ pub async fn answer(
     // The signature of the address covers the content type, which is none.
     let response = client.build()?.put(url).body(text).send().await;
     let response = response.map_err(reqwest::Error::without_url)?;
-    response
-        .error_for_status()
-        .map_err(reqwest::Error::without_url)?;
+    response.error_for_status().map_err(reqwest::Error::without_url)?;
     Ok(())
 }
 

@@ -22,18 +22,12 @@ impl ConfigError {
     /// Reports that the variable `name` is not set.
     #[must_use]
     pub fn missing(name: &'static str) -> Self {
-        Self {
-            name,
-            problem: "is missing".into(),
-        }
+        Self { name, problem: "is missing".into() }
     }
 
     /// Reports that the value of the variable `name` does not work.
     pub fn malformed(name: &'static str, problem: impl Display) -> Self {
-        Self {
-            name,
-            problem: format!("is malformed: {problem}"),
-        }
+        Self { name, problem: format!("is malformed: {problem}") }
     }
 }
 
@@ -49,10 +43,7 @@ pub fn required<T: FromStr<Err: Display>>(name: &'static str) -> Result<T, Confi
 ///
 /// # Errors
 /// When it is set, but not Unicode or not a `T`.
-pub fn or_default<T: FromStr<Err: Display>>(
-    name: &'static str,
-    default: T,
-) -> Result<T, ConfigError> {
+pub fn or_default<T: FromStr<Err: Display>>(name: &'static str, default: T) -> Result<T, ConfigError> {
     Ok(optional(name)?.unwrap_or(default))
 }
 
@@ -63,10 +54,7 @@ pub fn or_default<T: FromStr<Err: Display>>(
 pub fn optional<T: FromStr<Err: Display>>(name: &'static str) -> Result<Option<T>, ConfigError> {
     debug!(variable = name, "reading the configuration");
     match env::var(name) {
-        Ok(value) if !value.is_empty() => value
-            .parse()
-            .map(Some)
-            .map_err(|error| ConfigError::malformed(name, error)),
+        Ok(value) if !value.is_empty() => value.parse().map(Some).map_err(|error| ConfigError::malformed(name, error)),
         Ok(_) | Err(env::VarError::NotPresent) => Ok(None),
         Err(env::VarError::NotUnicode(_)) => Err(ConfigError::malformed(name, "not Unicode")),
     }
@@ -76,10 +64,7 @@ pub fn optional<T: FromStr<Err: Display>>(name: &'static str) -> Result<Option<T
 ///
 /// # Errors
 /// When it is set to something else.
-pub fn choice<T: Copy>(
-    name: &'static str,
-    choices: &[(&str, T)],
-) -> Result<Option<T>, ConfigError> {
+pub fn choice<T: Copy>(name: &'static str, choices: &[(&str, T)]) -> Result<Option<T>, ConfigError> {
     let Some(text) = optional::<String>(name)? else {
         return Ok(None);
     };
@@ -135,9 +120,6 @@ impl DailyLimits {
     /// # Errors
     /// When one is not a number.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            basic: or_default("BASIC_DAILY_MESSAGES", 5)?,
-            pro: or_default("PRO_DAILY_MESSAGES", 1_000)?,
-        })
+        Ok(Self { basic: or_default("BASIC_DAILY_MESSAGES", 5)?, pro: or_default("PRO_DAILY_MESSAGES", 1_000)? })
     }
 }

@@ -29,9 +29,7 @@ pub enum Error {
     #[error("This session has ended. Sign in again.")]
     SessionEnded,
     /// The session is good, but too old for what is asked.
-    #[error(
-        "This needs a fresh sign-in. Sign in with a code again, then repeat it within ten minutes."
-    )]
+    #[error("This needs a fresh sign-in. Sign in with a code again, then repeat it within ten minutes.")]
     SignInAgain,
     /// A wrong, spent or expired code, or an unknown number: deliberately the same error.
     #[error("The mobile number and the code do not match, or the code is no longer valid.")]
@@ -98,10 +96,7 @@ pub struct OverLimit {
 impl Error {
     /// Refuses a single field.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Invalid(vec![InvalidField {
-            field: field.into(),
-            message: message.into(),
-        }])
+        Self::Invalid(vec![InvalidField { field: field.into(), message: message.into() }])
     }
 
     /// Reports a dependency that does not respond.

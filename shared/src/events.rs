@@ -54,9 +54,6 @@ impl fmt::Debug for Failed {
 
 impl From<Failed> for Diagnostic {
     fn from(Failed(error_message): Failed) -> Self {
-        Self {
-            error_type: "Failed".to_owned(),
-            error_message,
-        }
+        Self { error_type: "Failed".to_owned(), error_message }
     }
 }

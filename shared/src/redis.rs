@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, ScriptInvocation,
-    ServerErrorKind, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, ScriptInvocation, ServerErrorKind,
+    aio::MultiplexedConnection,
 };
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
@@ -31,26 +31,19 @@ impl Redis {
     pub fn from_env(patience: Duration) -> Result<Self, ConfigError> {
         const NAME: &str = "REDIS_URL";
         let url = config::secret(NAME)?;
-        let client = Client::open(url.expose_secret())
-            .map_err(|error| ConfigError::malformed(NAME, error.category()))?;
+        let client =
+            Client::open(url.expose_secret()).map_err(|error| ConfigError::malformed(NAME, error.category()))?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(patience + TIMEOUT));
-        Ok(Self {
-            client,
-            config,
-            connection: Mutex::default(),
-        })
+        Ok(Self { client, config, connection: Mutex::default() })
     }
 
     /// Runs a script, twice if the connection is lost.
     ///
     /// # Errors
     /// When Redis cannot be reached, or the script fails.
-    pub async fn run<T: FromRedisValue>(
-        &self,
-        script: &ScriptInvocation<'_>,
-    ) -> Result<T, RedisError> {
+    pub async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, RedisError> {
         match script.invoke_async(&mut self.connection().await?).await {
             Err(error) if lost(&error) => {
                 self.forget_connection().await;
@@ -84,9 +77,7 @@ impl Redis {
         if let Some(connection) = open.as_ref() {
             return Ok(connection.clone());
         }
-        let opening = self
-            .client
-            .get_multiplexed_async_connection_with_config(&self.config);
+        let opening = self.client.get_multiplexed_async_connection_with_config(&self.config);
         let connection = opening.await?;
         *open = Some(connection.clone());
         Ok(connection)
@@ -101,10 +92,7 @@ fn lost(error: &RedisError) -> bool {
 /// Tells whether a failover made a replica of the server. Another connection leads to the new primary.
 fn is_replica(error: &RedisError) -> bool {
     let kinds = [ServerErrorKind::ReadOnly, ServerErrorKind::MasterDown];
-    if kinds
-        .iter()
-        .any(|kind| error.kind() == ErrorKind::Server(*kind))
-    {
+    if kinds.iter().any(|kind| error.kind() == ErrorKind::Server(*kind)) {
         return true;
     }
     // Before Redis 7, a script's error hides the code of its command's.

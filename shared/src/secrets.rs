@@ -80,8 +80,7 @@ impl Secrets {
             .settings(SigningSettings::default())
             .build()?;
         let headers = request.headers().iter();
-        let headers =
-            headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
         let signable = SignableRequest::new(
             request.method().as_str(),
             request.uri().to_string(),

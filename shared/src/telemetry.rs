@@ -14,10 +14,8 @@ use crate::Error;
 /// Starts logging, at the level Lambda's logging configuration asks for (`AWS_LAMBDA_LOG_LEVEL`, otherwise `INFO`).
 /// `TRACE` is left out of release builds.
 pub fn init() {
-    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL")
-        .ok()
-        .and_then(|level| level.parse().ok())
-        .unwrap_or(LevelFilter::INFO);
+    let level =
+        std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
     subscriber(level, std::io::stdout).init();
 }
 
@@ -112,16 +110,9 @@ mod tests {
         let database = Database::at("postgres://user:hunter2@127.0.0.1:1/database").unwrap();
         let error = Error::from(database.query("select 1", &[]).await.unwrap_err());
         let line = line(&error);
-        assert_eq!(
-            (&line["level"], &line["request_id"]),
-            (&"ERROR".into(), &"request".into())
-        );
+        assert_eq!((&line["level"], &line["request_id"]), (&"ERROR".into(), &"request".into()));
         let text = line["error"].as_str().unwrap();
-        for cause in [
-            "temporarily unable",
-            "Postgres is unavailable",
-            "Connection refused",
-        ] {
+        for cause in ["temporarily unable", "Postgres is unavailable", "Connection refused"] {
             assert!(text.contains(cause), "{text}");
         }
         assert!(!line.to_string().contains("hunter2"), "{line}");

@@ -2,11 +2,7 @@
 //!
 //! The services come from `cargo local test`. Without them a test fails and says so; none is ever skipped.
 
-#![expect(
-    clippy::expect_used,
-    clippy::missing_panics_doc,
-    reason = "a test that cannot go on must stop"
-)]
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test that cannot go on must stop")]
 
 use std::{collections::HashMap, env};
 
@@ -24,36 +20,23 @@ use crate::{
 
 /// A new, empty database with the current schema.
 pub async fn database() -> Database {
-    let template = env::var("DATABASE_URL")
-        .expect("run the tests with `cargo local test`: DATABASE_URL is not set");
-    let (server, template_name) = template
-        .rsplit_once('/')
-        .expect("DATABASE_URL ends in a database's name");
+    let template = env::var("DATABASE_URL").expect("run the tests with `cargo local test`: DATABASE_URL is not set");
+    let (server, template_name) = template.rsplit_once('/').expect("DATABASE_URL ends in a database's name");
     let name = format!("test_{}", SessionId::new().to_string().replace('-', ""));
-    let admin =
-        Database::at(&format!("{server}/postgres")).expect("DATABASE_URL is a Postgres URL");
+    let admin = Database::at(&format!("{server}/postgres")).expect("DATABASE_URL is a Postgres URL");
     let create = format!("create database {name} template {template_name}");
-    admin
-        .query(&create, &[])
-        .await
-        .expect("the template database can be copied");
+    admin.query(&create, &[]).await.expect("the template database can be copied");
     Database::at(&format!("{server}/{name}")).expect("DATABASE_URL is a Postgres URL")
 }
 
 /// A new user who is signed in.
 pub async fn user(database: &Database) -> Caller {
-    let caller = Caller {
-        user: UserId::new(),
-        session: SessionId::new(),
-    };
+    let caller = Caller { user: UserId::new(), session: SessionId::new() };
     let sql = "with owner as (insert into users (id, mobile) values ($1, $2) returning id)
                insert into sessions (id, user_id) select $3, id from owner";
     let mobile = format!("+{}", caller.user);
     // The foreign key sees the user at the end of the statement.
-    database
-        .query(sql, &[&caller.user, &mobile, &caller.session])
-        .await
-        .expect("a user can be stored");
+    database.query(sql, &[&caller.user, &mobile, &caller.session]).await.expect("a user can be stored");
     caller
 }
 
@@ -61,20 +44,12 @@ pub async fn user(database: &Database) -> Caller {
 pub async fn chatroom(database: &Database, owner: Caller) -> ChatroomId {
     let room = ChatroomId::new();
     let sql = "insert into chatrooms (user_id, id, title) values ($1, $2, 'Test')";
-    database
-        .query(sql, &[&owner.user, &room])
-        .await
-        .expect("a chatroom can be stored");
+    database.query(sql, &[&owner.user, &room]).await.expect("a chatroom can be stored");
     room
 }
 
 /// A message that waits for its reply and counts against the day, as a post leaves it.
-pub async fn message(
-    database: &Database,
-    owner: Caller,
-    room: ChatroomId,
-    content: &str,
-) -> MessageId {
+pub async fn message(database: &Database, owner: Caller, room: ChatroomId, content: &str) -> MessageId {
     let message = MessageId::new();
     let sql = "
         with place as (
@@ -87,10 +62,7 @@ pub async fn message(
         )
         insert into messages (user_id, id, chatroom_id, position, content)
         select $1, $3, $2, last_position, $4 from place";
-    database
-        .query(sql, &[&owner.user, &room, &message, &content])
-        .await
-        .expect("a message can be stored");
+    database.query(sql, &[&owner.user, &room, &message, &content]).await.expect("a message can be stored");
     message
 }
 
@@ -120,10 +92,7 @@ pub async fn crowd(database: &Database) {
             select 'evt_crowd_' || n, 'invoice.paid', now() from generate_series(1, 10000) n;
         end $$";
     for sql in [fill, "analyze"] {
-        database
-            .query(sql, &[])
-            .await
-            .expect("a crowd can be stored");
+        database.query(sql, &[]).await.expect("a crowd can be stored");
     }
 }
 
@@ -141,20 +110,11 @@ pub async fn plan(database: &Database, sql: &str, parameters: &[&dyn Parameter])
 pub fn request(caller: Caller, path: &[(&str, String)], body: &Value) -> Request {
     let issuer = TokenIssuer::from_env().expect("run the tests with `cargo local test`");
     let token = issuer.issue(caller).expect("a token can be signed");
-    let path: HashMap<_, _> = path
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.clone()))
-        .collect();
+    let path: HashMap<_, _> = path.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let mut request = Request::new(Body::Text(body.to_string()));
     let headers = request.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        "application/json".parse().expect("a header"),
-    );
-    headers.insert(
-        header::AUTHORIZATION,
-        format!("Bearer {token}").parse().expect("a header"),
-    );
+    headers.insert(header::CONTENT_TYPE, "application/json".parse().expect("a header"));
+    headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().expect("a header"));
     request.with_path_parameters(path)
 }
 

@@ -47,9 +47,7 @@ impl Roots {
         let mut store = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-            store
-                .add(certificate)
-                .map_err(|error| wrong(error.to_string()))?;
+            store.add(certificate).map_err(|error| wrong(error.to_string()))?;
         }
         if store.is_empty() {
             return Err(wrong("none was found".to_owned()));
@@ -70,12 +68,10 @@ impl Roots {
 
 /// Builds a client configuration that trusts `roots`.
 pub(crate) fn client(roots: Roots) -> Result<ClientConfig, rustls::Error> {
-    Ok(
-        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots.store())
-            .with_no_client_auth(),
-    )
+    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots.store())
+        .with_no_client_auth())
 }
 
 /// Begins an HTTP client that trusts Mozilla's roots and follows no redirect: a redirect would take keys elsewhere, and

@@ -40,11 +40,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<String>().prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 32, 6, |inner| {
-        let name = prop_oneof![
-            Just("title".to_owned()),
-            Just("mobile".into()),
-            any::<String>()
-        ];
+        let name = prop_oneof![Just("title".to_owned()), Just("mobile".into()), any::<String>()];
         prop_oneof![
             vec(inner.clone(), 0..6).prop_map(Value::from),
             prop::collection::hash_map(name, inner, 0..6).prop_map(|members| json!(members)),
@@ -68,24 +64,12 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         }
         body
     });
-    prop_oneof![
-        vec(any::<u8>(), 0..200),
-        any_json().prop_map(|value| value.to_string().into_bytes()),
-        changed,
-        damaged,
-    ]
+    prop_oneof![vec(any::<u8>(), 0..200), any_json().prop_map(|value| value.to_string().into_bytes()), changed, damaged,]
 }
 
 /// Whether the caller is told that it is the caller's fault.
 fn is_the_callers(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Malformed(_)
-            | Error::Invalid(_)
-            | Error::TooLarge(_)
-            | Error::NotJson
-            | Error::NotFound(_)
-    )
+    matches!(error, Error::Malformed(_) | Error::Invalid(_) | Error::TooLarge(_) | Error::NotJson | Error::NotFound(_))
 }
 
 fn request(body: Vec<u8>) -> Request {

@@ -1,10 +1,6 @@
 //! Tests the contract of the queue against every adapter: delivery, delay, redelivery after a crash, several consumers.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on must stop"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must stop")]
 
 use std::{
     collections::HashSet,
@@ -25,10 +21,7 @@ static TURN: Mutex<()> = Mutex::const_new(());
 
 async fn queue(choice: Choice) -> (Queue, MutexGuard<'static, ()>) {
     let turn = TURN.lock().await;
-    (
-        Queue::open(choice).expect("run the tests with `cargo local test`"),
-        turn,
-    )
+    (Queue::open(choice).expect("run the tests with `cargo local test`"), turn)
 }
 
 /// Runs each rule against each adapter, as a test of its own.
@@ -67,12 +60,7 @@ fn room(delivery: &Delivery) -> ChatroomId {
 }
 
 /// Receives until `wanted` wake-ups of `rooms` came, or for `patience`. Others are left over from before.
-async fn receive(
-    queue: &Queue,
-    rooms: &[ChatroomId],
-    wanted: usize,
-    patience: Duration,
-) -> Vec<Delivery> {
+async fn receive(queue: &Queue, rooms: &[ChatroomId], wanted: usize, patience: Duration) -> Vec<Delivery> {
     let start = Instant::now();
     let mut received = Vec::new();
     while received.len() < wanted && start.elapsed() < patience {
@@ -103,11 +91,7 @@ async fn a_delayed_wake_up_comes_after_its_delay(queue: Queue) {
     queue.wake_after(delay, rooms[0], UserId::new()).await;
     let received = receive(&queue, &rooms, 1, Duration::from_secs(10)).await;
     assert_eq!(received.len(), 1);
-    assert!(
-        sent.elapsed() >= delay,
-        "it came after {:?}",
-        sent.elapsed()
-    );
+    assert!(sent.elapsed() >= delay, "it came after {:?}", sent.elapsed());
     queue.acknowledge(&received[0]).await.unwrap();
 }
 
@@ -170,19 +154,13 @@ async fn many_consumers_share_the_wake_ups(queue: Queue) {
 
 async fn rooms_are_woken_together(queue: Queue) {
     let rooms: Vec<_> = (0..25).map(|_| ChatroomId::new()).collect();
-    let wake_ups = rooms.iter().map(|room| WakeUp {
-        user_id: UserId::new(),
-        chatroom_id: *room,
-    });
+    let wake_ups = rooms.iter().map(|room| WakeUp { user_id: UserId::new(), chatroom_id: *room });
     let wake_ups: HashSet<_> = wake_ups.collect();
     let all: Vec<_> = wake_ups.iter().copied().collect();
     let sent = queue.wake_all(&all, Duration::from_secs(5)).await;
     assert_eq!(sent.into_iter().collect::<HashSet<_>>(), wake_ups);
     let received = receive(&queue, &rooms, rooms.len(), 5 * PATIENCE).await;
-    let woken: HashSet<_> = received
-        .iter()
-        .map(|delivery| delivery.wake_up().unwrap())
-        .collect();
+    let woken: HashSet<_> = received.iter().map(|delivery| delivery.wake_up().unwrap()).collect();
     assert_eq!(woken, wake_ups);
     for delivery in &received {
         queue.acknowledge(delivery).await.unwrap();
@@ -207,9 +185,7 @@ async fn each_user_has_one_wake_up_in_each_turn_of_the_redis_queue() {
         for delivery in &received {
             queue.acknowledge(delivery).await.unwrap();
         }
-        let users = received
-            .iter()
-            .map(|delivery| delivery.wake_up().unwrap().user_id);
+        let users = received.iter().map(|delivery| delivery.wake_up().unwrap().user_id);
         users.collect::<Vec<_>>()
     };
     let turns = users(&queue).await;

@@ -1,11 +1,7 @@
 //! Tests the contract of the state store against every adapter: expiry, atomicity, and counters at the edge of a
 //! window.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on must stop"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must stop")]
 
 use std::time::Duration;
 
@@ -34,12 +30,7 @@ fn key() -> String {
 }
 
 fn limit(times: u32, window: Duration) -> Limit {
-    Limit {
-        policy: "contract",
-        detail: "Too many.",
-        times,
-        window,
-    }
+    Limit { policy: "contract", detail: "Too many.", times, window }
 }
 
 /// Runs each rule against each adapter, as a test of its own.
@@ -92,28 +83,16 @@ async fn an_expired_key_is_free_again(store: StateStore) {
 async fn one_of_many_puts_wins(store: StateStore) {
     let key = key();
     let values: Vec<String> = (0..PARALLEL).map(|n| n.to_string()).collect();
-    let puts = values
-        .iter()
-        .map(|value| store.put_if_absent(&key, value, LONG));
-    let won: Vec<bool> = join_all(puts)
-        .await
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
+    let puts = values.iter().map(|value| store.put_if_absent(&key, value, LONG));
+    let won: Vec<bool> = join_all(puts).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(won.iter().filter(|won| **won).count(), 1);
     let winner = won.iter().position(|won| *won).unwrap();
-    assert_eq!(
-        store.get(&key).await.unwrap().as_ref(),
-        Some(&values[winner])
-    );
+    assert_eq!(store.get(&key).await.unwrap().as_ref(), Some(&values[winner]));
 }
 
 async fn a_value_is_replaced_only_if_it_is_the_expected_one(store: StateStore) {
     let key = key();
-    assert!(
-        !store.replace_if(&key, "a", "b", LONG).await.unwrap(),
-        "there is nothing yet"
-    );
+    assert!(!store.replace_if(&key, "a", "b", LONG).await.unwrap(), "there is nothing yet");
     store.put_if_absent(&key, "a", LONG).await.unwrap();
     assert!(!store.replace_if(&key, "x", "b", LONG).await.unwrap());
     assert!(store.replace_if(&key, "a", "b", LONG).await.unwrap());
@@ -125,12 +104,7 @@ async fn one_of_many_replacements_wins(store: StateStore) {
     store.put_if_absent(&key, "before", LONG).await.unwrap();
     let replacements = (0..PARALLEL).map(|_| store.replace_if(&key, "before", "after", LONG));
     let won = join_all(replacements).await;
-    assert_eq!(
-        won.into_iter()
-            .filter(|won| matches!(won, Ok(true)))
-            .count(),
-        1
-    );
+    assert_eq!(won.into_iter().filter(|won| matches!(won, Ok(true))).count(), 1);
 }
 
 async fn one_of_many_removals_wins(store: StateStore) {
@@ -139,12 +113,7 @@ async fn one_of_many_removals_wins(store: StateStore) {
     assert!(!store.remove_if(&key, "guess").await.unwrap());
     let removals = (0..PARALLEL).map(|_| store.remove_if(&key, "code"));
     let won = join_all(removals).await;
-    assert_eq!(
-        won.into_iter()
-            .filter(|won| matches!(won, Ok(true)))
-            .count(),
-        1
-    );
+    assert_eq!(won.into_iter().filter(|won| matches!(won, Ok(true))).count(), 1);
     assert_eq!(store.get(&key).await.unwrap(), None);
 }
 
@@ -161,12 +130,7 @@ async fn a_removed_value_is_gone(store: StateStore) {
     store.remove(&key).await.unwrap();
     store.put_if_absent(&key, "marker", LONG).await.unwrap();
     store.remove(&key).await.unwrap();
-    assert!(
-        !store
-            .replace_if(&key, "marker", "list", LONG)
-            .await
-            .unwrap()
-    );
+    assert!(!store.replace_if(&key, "marker", "list", LONG).await.unwrap());
     assert_eq!(store.get(&key).await.unwrap(), None);
 }
 
@@ -179,10 +143,7 @@ async fn a_limit_holds_under_parallel_counting(store: StateStore) {
             panic!("{refused:?}");
         };
         assert_eq!(over.limit, 7);
-        assert!(
-            !over.retry_after.is_zero() && over.retry_after <= LONG + SHORT,
-            "{over:?}"
-        );
+        assert!(!over.retry_after.is_zero() && over.retry_after <= LONG + SHORT, "{over:?}");
     }
 }
 
@@ -191,10 +152,7 @@ async fn a_window_starts_with_its_first_count_and_ends(store: StateStore) {
     for _ in 0..2 {
         store.count(&key, &limit).await.unwrap();
     }
-    assert!(matches!(
-        store.count(&key, &limit).await,
-        Err(Error::OverLimit(_))
-    ));
+    assert!(matches!(store.count(&key, &limit).await, Err(Error::OverLimit(_))));
     sleep(AFTER_SHORT).await;
     // A new window has all of its room, also under many callers at once.
     let counts = join_all((0..PARALLEL).map(|_| store.count(&key, &limit))).await;

@@ -76,11 +76,7 @@ async fn change(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
     let change: Change = http::json(&request)?;
 
-    let row = app
-        .database
-        .query_opt(ACCOUNT, &[&caller.user, &caller.session])
-        .await?
-        .ok_or(Error::AccountGone)?;
+    let row = app.database.query_opt(ACCOUNT, &[&caller.user, &caller.session]).await?.ok_or(Error::AccountGone)?;
     if !row.get::<_, bool>("lasts") {
         return Err(Error::SessionEnded);
     }
@@ -92,10 +88,7 @@ async fn change(app: &App, request: Request) -> Result<Response<Body>> {
     }
 
     let hash = change.new_password.hash()?;
-    let row = app
-        .database
-        .query_opt(CHANGE, &[&caller.user, &caller.session, &stored, &hash])
-        .await?;
+    let row = app.database.query_opt(CHANGE, &[&caller.user, &caller.session, &stored, &hash]).await?;
     row.ok_or(Error::WrongPassword)?;
     http::no_content()
 }
@@ -103,8 +96,7 @@ async fn change(app: &App, request: Request) -> Result<Response<Body>> {
 impl App {
     async fn check_current(&self, caller: Caller, change: &Change, stored: &str) -> Result<()> {
         let current = change.current_password.as_ref();
-        let current = current
-            .ok_or_else(|| Error::invalid("current_password", "is required: a password is set"))?;
+        let current = current.ok_or_else(|| Error::invalid("current_password", "is required: a password is set"))?;
         passwords::count_change(&self.attempts, caller.user).await?;
         match passwords::verify(current, Some(stored))? {
             Verdict::Wrong => Err(Error::WrongPassword),
@@ -177,8 +169,7 @@ mod tests {
         let app = app().await;
         let caller = testing::user(&app.database).await;
         run(&app, "update users set epoch = epoch + 1").await;
-        let parameters: [&dyn Parameter; 4] =
-            [&caller.user, &caller.session, &None::<&str>, &"a hash"];
+        let parameters: [&dyn Parameter; 4] = [&caller.user, &caller.session, &None::<&str>, &"a hash"];
         let changed = app.database.query_opt(CHANGE, &parameters).await.unwrap();
         assert!(changed.is_none());
         assert!(!has_password(&app).await);
@@ -218,13 +209,7 @@ mod tests {
         let (opened, changed) = join(other.query(opening, &[]), async {
             let sleeps = "select exists (select from pg_stat_activity
                 where datname = current_database() and wait_event = 'PgSleep')";
-            while !app
-                .database
-                .query_one(sleeps, &[])
-                .await
-                .unwrap()
-                .get::<_, bool>(0)
-            {
+            while !app.database.query_one(sleeps, &[]).await.unwrap().get::<_, bool>(0) {
                 sleep(Duration::from_millis(10)).await;
             }
             set_first(&app, caller).await

@@ -20,12 +20,7 @@ struct Recipient {
 async fn forgot_password(sender: &CodeSender, request: Request) -> Result<Response<Body>> {
     let Recipient { mobile } = http::json(&request)?;
     let address = http::client_address(&request);
-    http::accepted(
-        None,
-        &sender
-            .send(Reason::ResetPassword, &mobile, &address)
-            .await?,
-    )
+    http::accepted(None, &sender.send(Reason::ResetPassword, &mobile, &address).await?)
 }
 
 #[tokio::main(flavor = "current_thread")]

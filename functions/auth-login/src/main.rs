@@ -27,11 +27,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            attempts: Attempts::from_env()?,
-            database: Database::from_env()?,
-            tokens: TokenIssuer::from_env()?,
-        })
+        Ok(Self { attempts: Attempts::from_env()?, database: Database::from_env()?, tokens: TokenIssuer::from_env()? })
     }
 }
 
@@ -54,14 +50,8 @@ async fn login(app: &App, request: Request) -> Result<Response<Body>> {
     let verdict = passwords::verify(&password, stored.as_deref())?;
     let proof = match (&stored, &verdict) {
         (None, _) | (_, Verdict::Wrong) => return Err(Error::WrongPassword),
-        (Some(stored), Verdict::Right) => VerifiedPassword {
-            stored,
-            upgraded: None,
-        },
-        (Some(stored), Verdict::Outdated(upgraded)) => VerifiedPassword {
-            stored,
-            upgraded: Some(upgraded),
-        },
+        (Some(stored), Verdict::Right) => VerifiedPassword { stored, upgraded: None },
+        (Some(stored), Verdict::Outdated(upgraded)) => VerifiedPassword { stored, upgraded: Some(upgraded) },
     };
 
     let (pair, ()) = tokio::join!(

@@ -14,10 +14,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            tokens: TokenVerifier::from_env()?,
-            database: Database::from_env()?,
-        })
+        Ok(Self { tokens: TokenVerifier::from_env()?, database: Database::from_env()? })
     }
 }
 
@@ -45,15 +42,8 @@ const END: &str = "
 async fn log_out(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
     let extent: Extent = http::json_or_default(&request)?;
-    let row = app
-        .database
-        .query_one(END, &[&caller.user, &caller.session, &extent.everywhere])
-        .await?;
-    if row.get(0) {
-        http::no_content()
-    } else {
-        Err(Error::SessionEnded)
-    }
+    let row = app.database.query_one(END, &[&caller.user, &caller.session, &extent.everywhere]).await?;
+    if row.get(0) { http::no_content() } else { Err(Error::SessionEnded) }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -75,10 +65,7 @@ mod tests {
     use super::*;
 
     async fn app() -> App {
-        App {
-            tokens: TokenVerifier::from_env().unwrap(),
-            database: testing::database().await,
-        }
+        App { tokens: TokenVerifier::from_env().unwrap(), database: testing::database().await }
     }
 
     async fn another_session(app: &App, caller: Caller) -> Caller {
@@ -110,9 +97,7 @@ mod tests {
         let app = app().await;
         let caller = testing::user(&app.database).await;
         another_session(&app, caller).await;
-        log_out(&app, request(caller, &[], &json!({})))
-            .await
-            .unwrap();
+        log_out(&app, request(caller, &[], &json!({}))).await.unwrap();
         assert_eq!(sessions(&app).await, 1);
 
         let everywhere = request(caller, &[], &json!({ "everywhere": true }));

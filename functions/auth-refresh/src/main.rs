@@ -39,10 +39,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            database: Database::from_env()?,
-            tokens: TokenIssuer::from_env()?,
-        })
+        Ok(Self { database: Database::from_env()?, tokens: TokenIssuer::from_env()? })
     }
 }
 
@@ -108,8 +105,7 @@ async fn refresh(app: &App, request: Request) -> Result<Response<Body>> {
 impl App {
     /// Spends the token that a client sent for `next`.
     async fn rotate(&self, text: &str, next: &RefreshToken) -> Result<Caller> {
-        const REFUSED: Error =
-            Error::Unauthenticated("The refresh token is not valid, or no longer.");
+        const REFUSED: Error = Error::Unauthenticated("The refresh token is not valid, or no longer.");
 
         let (user, token) = RefreshToken::parse(text).ok_or(REFUSED)?;
         let limit = i32::try_from(REFRESHES_PER_HOUR).map_err(Error::internal)?;
@@ -126,10 +122,7 @@ impl App {
         let row = self.database.query_opt(ROTATE, &parameters).await?;
         let row = row.ok_or(REFUSED)?;
         match row.get("verdict") {
-            "usable" => Ok(Caller {
-                user,
-                session: row.get("session_id"),
-            }),
+            "usable" => Ok(Caller { user, session: row.get("session_id") }),
             "limited" => Err(Error::OverLimit(OverLimit {
                 policy: "refreshes-per-session",
                 detail: "This session was refreshed too often.",
@@ -158,10 +151,7 @@ mod tests {
     use super::*;
 
     async fn app() -> App {
-        App {
-            database: testing::database().await,
-            tokens: TokenIssuer::from_env().unwrap(),
-        }
+        App { database: testing::database().await, tokens: TokenIssuer::from_env().unwrap() }
     }
 
     /// Signs somebody in and returns the refresh token.
@@ -170,10 +160,7 @@ mod tests {
         let token = RefreshToken::new().unwrap();
         let sql = "insert into refresh_tokens (user_id, hash, session_id, expires_at)
                    values ($1, $2, $3, now() + interval '1 day')";
-        app.database
-            .query(sql, &[&caller.user, &token.hash(), &caller.session])
-            .await
-            .unwrap();
+        app.database.query(sql, &[&caller.user, &token.hash(), &caller.session]).await.unwrap();
         (caller, token.text(caller.user))
     }
 
@@ -186,10 +173,7 @@ mod tests {
     /// Uses a token eight times at once, over as many connections, and returns its successors.
     async fn use_in_eight_tabs(app: &App, caller: Caller, token: &str) -> Vec<String> {
         let tabs: Vec<App> = (0..8)
-            .map(|_| App {
-                database: app.database.another_connection(),
-                tokens: TokenIssuer::from_env().unwrap(),
-            })
+            .map(|_| App { database: app.database.another_connection(), tokens: TokenIssuer::from_env().unwrap() })
             .collect();
         let pairs = join_all(tabs.iter().map(|tab| use_token(tab, caller, token))).await;
         assert!(pairs.iter().all(|pair| pair.is_ok() || refused(pair)));
@@ -201,10 +185,7 @@ mod tests {
     }
 
     async fn sessions(app: &App) -> i64 {
-        let row = app
-            .database
-            .query_one("select count(*) from sessions", &[])
-            .await;
+        let row = app.database.query_one("select count(*) from sessions", &[]).await;
         row.unwrap().get(0)
     }
 
@@ -229,11 +210,7 @@ mod tests {
         let app = app().await;
         let (caller, stolen) = sign_in(&app).await;
         let current = use_token(&app, caller, &stolen).await.unwrap();
-        run(
-            &app,
-            "update refresh_tokens set spent_at = spent_at - interval '31 seconds'",
-        )
-        .await;
+        run(&app, "update refresh_tokens set spent_at = spent_at - interval '31 seconds'").await;
 
         assert!(refused(&use_token(&app, caller, &stolen).await));
         assert!(refused(&use_token(&app, caller, &current).await));
@@ -256,25 +233,11 @@ mod tests {
     async fn no_chain_of_refreshes_goes_on_for_longer_than_180_days() {
         let app = app().await;
         let (caller, token) = sign_in(&app).await;
-        run(
-            &app,
-            "update sessions set created_at = now() - interval '179 days 23 hours'",
-        )
-        .await;
+        run(&app, "update sessions set created_at = now() - interval '179 days 23 hours'").await;
         let last = use_token(&app, caller, &token).await.unwrap();
         let sql = "select max(expires_at) <= now() + interval '1 day' from refresh_tokens";
-        assert!(
-            app.database
-                .query_one(sql, &[])
-                .await
-                .unwrap()
-                .get::<_, bool>(0)
-        );
-        run(
-            &app,
-            "update sessions set created_at = now() - interval '180 days'",
-        )
-        .await;
+        assert!(app.database.query_one(sql, &[]).await.unwrap().get::<_, bool>(0));
+        run(&app, "update sessions set created_at = now() - interval '180 days'").await;
         assert!(refused(&use_token(&app, caller, &last).await));
     }
 
@@ -288,18 +251,11 @@ mod tests {
         let Err(Error::OverLimit(over)) = use_token(&app, caller, &token).await else {
             panic!("the limit was not held");
         };
-        assert!(
-            over.retry_after > HOUR / 2 && over.retry_after <= HOUR,
-            "{over:?}"
-        );
+        assert!(over.retry_after > HOUR / 2 && over.retry_after <= HOUR, "{over:?}");
         let (other, others) = sign_in(&app).await;
         use_token(&app, other, &others).await.unwrap();
         // What was refused spent nothing.
-        run(
-            &app,
-            "update sessions set refreshes_since = now() - interval '1 hour'",
-        )
-        .await;
+        run(&app, "update sessions set refreshes_since = now() - interval '1 hour'").await;
         use_token(&app, caller, &token).await.unwrap();
     }
 

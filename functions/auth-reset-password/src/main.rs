@@ -21,10 +21,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            codes: CodeVerifier::from_env()?,
-            database: Database::from_env()?,
-        })
+        Ok(Self { codes: CodeVerifier::from_env()?, database: Database::from_env()? })
     }
 }
 
@@ -48,16 +45,9 @@ const RESET: &str = "
     returning id";
 
 async fn reset(app: &App, request: Request) -> Result<Response<Body>> {
-    let Reset {
-        mobile,
-        challenge,
-        otp,
-        new_password,
-    } = http::json(&request)?;
+    let Reset { mobile, challenge, otp, new_password } = http::json(&request)?;
     let address = http::client_address(&request);
-    app.codes
-        .take(Purpose::ResetPassword, &mobile, &challenge, &otp, &address)
-        .await?;
+    app.codes.take(Purpose::ResetPassword, &mobile, &challenge, &otp, &address).await?;
 
     let hash = new_password.hash()?;
     let row = app.database.query_opt(RESET, &[&mobile, &hash]).await?;

@@ -22,11 +22,7 @@ struct Signup {
 }
 
 async fn sign_up(sender: &CodeSender, request: Request) -> Result<Response<Body>> {
-    let Signup {
-        mobile,
-        name,
-        email,
-    } = http::json(&request)?;
+    let Signup { mobile, name, email } = http::json(&request)?;
     let reason = Reason::SignUp(NewAccount { name, email });
     let address = http::client_address(&request);
     http::accepted(None, &sender.send(reason, &mobile, &address).await?)

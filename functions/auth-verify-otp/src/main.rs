@@ -45,21 +45,12 @@ struct Proof {
 }
 
 async fn verify(app: &App, request: Request) -> Result<Response<Body>> {
-    let Proof {
-        mobile,
-        challenge,
-        otp,
-    } = http::json(&request)?;
+    let Proof { mobile, challenge, otp } = http::json(&request)?;
     let address = http::client_address(&request);
-    let account = app
-        .codes
-        .take(Purpose::SignIn, &mobile, &challenge, &otp, &address)
-        .await?;
+    let account = app.codes.take(Purpose::SignIn, &mobile, &challenge, &otp, &address).await?;
 
     let proof = match account {
-        Some(account) => {
-            sessions::Proof::SignUp(account, sessions::usage_hash(&app.pepper, mobile.as_str()))
-        }
+        Some(account) => sessions::Proof::SignUp(account, sessions::usage_hash(&app.pepper, mobile.as_str())),
         None => sessions::Proof::Code,
     };
     let pair = sessions::open(&app.database, &app.tokens, &mobile, proof).await?;

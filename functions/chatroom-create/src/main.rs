@@ -59,9 +59,7 @@ async fn create(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
     let room: NewChatroom = http::json(&request)?;
 
-    let room = app
-        .open(caller.user, ChatroomId::new(), &room.title)
-        .await?;
+    let room = app.open(caller.user, ChatroomId::new(), &room.title).await?;
     app.cache.forget(caller.user).await;
     http::created(&format!("/chatroom/{}", room.id), &room)
 }
@@ -102,15 +100,9 @@ const OPEN: &str = "
 
 impl App {
     async fn open(&self, user: UserId, id: ChatroomId, title: &Title) -> Result<Chatroom> {
-        let Limits {
-            rooms,
-            new_in_an_hour,
-        } = self.limits;
+        let Limits { rooms, new_in_an_hour } = self.limits;
         let (most, most_new) = (i64::from(rooms), i64::from(new_in_an_hour));
-        let row = self
-            .database
-            .query_opt(OPEN, &[&user, &id, &title, &most, &most_new])
-            .await?;
+        let row = self.database.query_opt(OPEN, &[&user, &id, &title, &most, &most_new]).await?;
         let row = row.ok_or(Error::AccountGone)?;
         if row.get::<_, Option<ChatroomId>>("id").is_some() {
             return Ok(Chatroom::from(&row));
@@ -154,22 +146,14 @@ mod tests {
 
     use super::*;
 
-    const WIDE: Limits = Limits {
-        rooms: 1_000,
-        new_in_an_hour: 1_000,
-    };
+    const WIDE: Limits = Limits { rooms: 1_000, new_in_an_hour: 1_000 };
 
     async fn app(limits: Limits) -> App {
         on(testing::database().await, limits)
     }
 
     fn on(database: Database, limits: Limits) -> App {
-        App {
-            tokens: TokenVerifier::from_env().unwrap(),
-            database,
-            cache: ChatroomCache::from_env().unwrap(),
-            limits,
-        }
+        App { tokens: TokenVerifier::from_env().unwrap(), database, cache: ChatroomCache::from_env().unwrap(), limits }
     }
 
     async fn try_create(app: &App, caller: Caller) -> Option<OverLimit> {
@@ -188,15 +172,10 @@ mod tests {
 
     #[tokio::test]
     async fn of_twenty_rooms_at_once_exactly_as_many_open_as_the_hour_has_left() {
-        let limits = Limits {
-            new_in_an_hour: 5,
-            ..WIDE
-        };
+        let limits = Limits { new_in_an_hour: 5, ..WIDE };
         let app = app(limits).await;
         let caller = testing::user(&app.database).await;
-        let twins: Vec<App> = (0..20)
-            .map(|_| on(app.database.another_connection(), limits))
-            .collect();
+        let twins: Vec<App> = (0..20).map(|_| on(app.database.another_connection(), limits)).collect();
         let outcomes = join_all(twins.iter().map(|twin| try_create(twin, caller))).await;
         let refused: Vec<_> = outcomes.into_iter().flatten().collect();
         assert_eq!((refused.len(), rooms(&app).await), (15, 5));
@@ -224,10 +203,7 @@ mod tests {
         assert!(try_create(&app, caller).await.is_none());
 
         let other = testing::user(&app.database).await;
-        assert!(
-            try_create(&app, other).await.is_none(),
-            "others' rooms do not count"
-        );
+        assert!(try_create(&app, other).await.is_none(), "others' rooms do not count");
     }
 
     #[tokio::test]

@@ -3,8 +3,8 @@
 
 use lambda_http::{Body, Request, Response};
 use shared::{
-    Error, Result, auth::TokenVerifier, chatroom_cache::ChatroomCache, config::ConfigError,
-    database::Database, domain::ChatroomId, http,
+    Error, Result, auth::TokenVerifier, chatroom_cache::ChatroomCache, config::ConfigError, database::Database,
+    domain::ChatroomId, http,
 };
 
 struct App {
@@ -39,10 +39,7 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
     let room: ChatroomId = http::path(&request, "id", "chatroom")?;
 
-    let row = app
-        .database
-        .query_one(DELETE, &[&caller.user, &room, &caller.session])
-        .await?;
+    let row = app.database.query_one(DELETE, &[&caller.user, &room, &caller.session]).await?;
     if !row.get::<_, bool>("lasts") {
         return Err(Error::SessionEnded);
     }

@@ -24,10 +24,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            tokens: TokenVerifier::from_env()?,
-            database: Database::from_env()?,
-        })
+        Ok(Self { tokens: TokenVerifier::from_env()?, database: Database::from_env()? })
     }
 }
 
@@ -108,23 +105,13 @@ fn list_name(room: ChatroomId, order: Order) -> String {
 }
 
 impl App {
-    async fn page(
-        &self,
-        id: ChatroomId,
-        owner: UserId,
-        limit: i64,
-        order: Order,
-        place: Place,
-    ) -> Result<Page> {
+    async fn page(&self, id: ChatroomId, owner: UserId, limit: i64, order: Order, place: Place) -> Result<Page> {
         let (beside, found_in) = match place {
             Place::LaterThan(position) => (position, Order::OldestFirst),
             Place::EarlierThan(position) => (position, Order::NewestFirst),
         };
         let later = found_in == Order::OldestFirst;
-        let mut rows = self
-            .database
-            .query(GET, &[&owner, &id, &beside, &later, &limit, &PAGE_BYTES])
-            .await?;
+        let mut rows = self.database.query(GET, &[&owner, &id, &beside, &later, &limit, &PAGE_BYTES]).await?;
         if found_in != order {
             rows.reverse();
         }
@@ -181,10 +168,7 @@ mod tests {
     use super::*;
 
     async fn app() -> App {
-        App {
-            tokens: TokenVerifier::from_env().unwrap(),
-            database: testing::database().await,
-        }
+        App { tokens: TokenVerifier::from_env().unwrap(), database: testing::database().await }
     }
 
     /// A room with messages that say their positions.
@@ -197,10 +181,8 @@ mod tests {
     }
 
     async fn page(app: &App, caller: Caller, room: ChatroomId, query: &[(&str, &str)]) -> Value {
-        let query: HashMap<String, Vec<String>> = query
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]))
-            .collect();
+        let query: HashMap<String, Vec<String>> =
+            query.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()])).collect();
         let request = request(caller, &[("id", room.to_string())], &json!({}));
         let request = request.with_query_string_parameters(query);
         parts(&get(app, request).await.unwrap()).1
@@ -208,9 +190,7 @@ mod tests {
 
     fn contents(page: &Value) -> Vec<usize> {
         let messages = page["messages"].as_array().unwrap().iter();
-        messages
-            .map(|message| message["content"].as_str().unwrap().parse().unwrap())
-            .collect()
+        messages.map(|message| message["content"].as_str().unwrap().parse().unwrap()).collect()
     }
 
     #[tokio::test]
@@ -218,10 +198,7 @@ mod tests {
         let app = app().await;
         let caller = testing::user(&app.database).await;
         let room = room_of(&app, caller, 7).await;
-        for (order, expected) in [
-            ("asc", [1, 2, 3, 4, 5, 6, 7]),
-            ("desc", [7, 6, 5, 4, 3, 2, 1]),
-        ] {
+        for (order, expected) in [("asc", [1, 2, 3, 4, 5, 6, 7]), ("desc", [7, 6, 5, 4, 3, 2, 1])] {
             for limit in ["1", "3", "7", "100"] {
                 let query = [("order", order), ("limit", limit)];
                 let mut current = page(&app, caller, room, &query).await;
@@ -271,10 +248,7 @@ mod tests {
         let mut seen = Vec::new();
         let mut query = vec![("limit", "100".to_owned())];
         loop {
-            let query_text: Vec<_> = query
-                .iter()
-                .map(|(name, value)| (*name, value.as_str()))
-                .collect();
+            let query_text: Vec<_> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let current = page(&app, caller, room, &query_text).await;
             let as_lambda_sends_it = json!(current.to_string()).to_string().len();
             assert!(as_lambda_sends_it < 4_100_000, "{as_lambda_sends_it} bytes");
@@ -321,24 +295,14 @@ mod tests {
         let filled = app.database.query(fill, &[&caller.user, &room]).await;
         filled.unwrap();
         app.database.query("analyze messages", &[]).await.unwrap();
-        for (beside, later) in [
-            (0, true),
-            (50_000, true),
-            (50_000, false),
-            (i64::MAX, false),
-        ] {
+        for (beside, later) in [(0, true), (50_000, true), (50_000, false), (i64::MAX, false)] {
             let analyze = format!("analyze {GET}");
-            let parameters: [&dyn Parameter; 6] =
-                [&caller.user, &room, &beside, &later, &50_i64, &PAGE_BYTES];
+            let parameters: [&dyn Parameter; 6] = [&caller.user, &room, &beside, &later, &50_i64, &PAGE_BYTES];
             let plan = testing::plan(&app.database, &analyze, &parameters).await;
             let steps = plan.split("actual ").skip(1);
-            let read =
-                steps.filter_map(|step| step.split("rows=").nth(1)?.split(['.', ' ']).next());
+            let read = steps.filter_map(|step| step.split("rows=").nth(1)?.split(['.', ' ']).next());
             let read: Vec<u32> = read.map(|rows| rows.parse().unwrap()).collect();
-            assert!(
-                read.contains(&50) && read.iter().all(|rows| *rows <= 50),
-                "{plan}"
-            );
+            assert!(read.contains(&50) && read.iter().all(|rows| *rows <= 50), "{plan}");
         }
         let newest = page(&app, caller, room, &[("order", "desc"), ("limit", "2")]).await;
         assert_eq!(contents(&newest), [100_000, 99_999]);

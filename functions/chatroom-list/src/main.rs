@@ -63,18 +63,12 @@ async fn list(app: &App, request: Request) -> Result<Response<Body>> {
     let limit = http::query(&request, "limit", 1..=LARGEST_PAGE, 50)?;
     let after = cursor::read(&request, &list_name(caller.user))?;
     let mut items = match after {
-        None if app.cache.is_on() => {
-            app.cache
-                .list(caller.user, app.rooms(caller.user, LARGEST_PAGE, None))
-                .await?
-        }
+        None if app.cache.is_on() => app.cache.list(caller.user, app.rooms(caller.user, LARGEST_PAGE, None)).await?,
         after => app.rooms(caller.user, limit, after).await?,
     };
-    let next_cursor = cursor::cut(&mut items, limit, &list_name(caller.user), |room| {
-        Position {
-            active_at: room.active_at,
-            id: room.id,
-        }
+    let next_cursor = cursor::cut(&mut items, limit, &list_name(caller.user), |room| Position {
+        active_at: room.active_at,
+        id: room.id,
     })?;
     http::ok_unless_known(&request, &Page { items, next_cursor })
 }
@@ -84,17 +78,9 @@ fn list_name(user: UserId) -> String {
 }
 
 impl App {
-    async fn rooms(
-        &self,
-        user: UserId,
-        limit: i64,
-        after: Option<Position>,
-    ) -> Result<Vec<Chatroom>> {
+    async fn rooms(&self, user: UserId, limit: i64, after: Option<Position>) -> Result<Vec<Chatroom>> {
         let (active_at, id) = after.map(|after| (after.active_at, after.id)).unzip();
-        let rows = self
-            .database
-            .query(LIST, &[&user, &active_at, &id, &limit])
-            .await?;
+        let rows = self.database.query(LIST, &[&user, &active_at, &id, &limit]).await?;
         Ok(rows.iter().map(Chatroom::from).collect())
     }
 }
@@ -127,17 +113,12 @@ mod tests {
     }
 
     async fn with_cache() -> App {
-        App {
-            cache: ChatroomCache::over(StateStore::from_env().unwrap()),
-            ..app().await
-        }
+        App { cache: ChatroomCache::over(StateStore::from_env().unwrap()), ..app().await }
     }
 
     fn get(caller: Caller, query: &[(&str, &str)]) -> Request {
         use lambda_http::RequestExt;
-        let query = query
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
+        let query = query.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
         request(caller, &[], &json!({}))
             .with_query_string_parameters(query.collect::<std::collections::HashMap<_, _>>())
     }
@@ -148,9 +129,7 @@ mod tests {
 
     fn ids(page: &Value) -> Vec<String> {
         let items = page["items"].as_array().unwrap().iter();
-        items
-            .map(|room| room["id"].as_str().unwrap().to_owned())
-            .collect()
+        items.map(|room| room["id"].as_str().unwrap().to_owned()).collect()
     }
 
     #[tokio::test]
@@ -164,10 +143,7 @@ mod tests {
         let caller = testing::user(&app.database).await;
         let mut rooms = Vec::new();
         for _ in 0..7 {
-            rooms.insert(
-                0,
-                testing::chatroom(&app.database, caller).await.to_string(),
-            );
+            rooms.insert(0, testing::chatroom(&app.database, caller).await.to_string());
         }
         for limit in ["1", "3", "7", "100"] {
             let mut seen = Vec::new();
@@ -187,11 +163,7 @@ mod tests {
         let caller = testing::user(&app.database).await;
         assert_eq!(ids(&page(&app, caller, &[]).await).len(), 0);
         testing::chatroom(&app.database, caller).await;
-        assert_eq!(
-            ids(&page(&app, caller, &[]).await).len(),
-            0,
-            "nobody told the cache"
-        );
+        assert_eq!(ids(&page(&app, caller, &[]).await).len(), 0, "nobody told the cache");
         app.cache.forget(caller.user).await;
         assert_eq!(ids(&page(&app, caller, &[]).await).len(), 1);
     }
@@ -229,9 +201,7 @@ mod tests {
         let etag = first.headers()[header::ETAG].clone();
         let again = || {
             let mut request = get(caller, &[]);
-            request
-                .headers_mut()
-                .insert(header::IF_NONE_MATCH, etag.clone());
+            request.headers_mut().insert(header::IF_NONE_MATCH, etag.clone());
             list(&app, request)
         };
         assert_eq!(again().await.unwrap().status(), StatusCode::NOT_MODIFIED);

@@ -45,10 +45,7 @@ async fn update(app: &App, request: Request) -> Result<Response<Body>> {
     let room: ChatroomId = http::path(&request, "id", "chatroom")?;
     let changes: Changes = http::json(&request)?;
 
-    let row = app
-        .database
-        .query_opt(UPDATE, &[&caller.user, &room, &changes.title])
-        .await?;
+    let row = app.database.query_opt(UPDATE, &[&caller.user, &room, &changes.title]).await?;
     let row = row.ok_or(Error::NotFound("chatroom"))?;
     app.cache.forget(caller.user).await;
     http::ok(&Chatroom::from(&row))

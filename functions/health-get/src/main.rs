@@ -12,9 +12,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            database: Database::from_env()?,
-        })
+        Ok(Self { database: Database::from_env()? })
     }
 }
 

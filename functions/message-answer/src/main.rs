@@ -24,12 +24,7 @@ async fn answer(app: &Answering, event: LambdaEvent<SqsEvent>) -> Result<SqsBatc
     });
     let failed = join_all(answers).await;
     let mut response = SqsBatchResponse::default();
-    response.batch_item_failures = failed
-        .into_iter()
-        .flatten()
-        .chain(unreadable)
-        .map(failure)
-        .collect();
+    response.batch_item_failures = failed.into_iter().flatten().chain(unreadable).map(failure).collect();
     Ok(response)
 }
 
@@ -101,11 +96,7 @@ mod tests {
             r#"{"user_id":"x","chatroom_id":"019b0000-0000-7000-8000-000000000002"}"#,
         ] {
             let (rooms, unreadable) = rooms(batch(&[body, poison]));
-            assert_eq!(
-                (rooms.len(), unreadable),
-                (1, vec!["1".to_owned()]),
-                "{poison}"
-            );
+            assert_eq!((rooms.len(), unreadable), (1, vec!["1".to_owned()]), "{poison}");
         }
     }
 

@@ -40,10 +40,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            queue: Queue::from_env()?,
-            answering: Answering::from_env()?,
-        })
+        Ok(Self { queue: Queue::from_env()?, answering: Answering::from_env()? })
     }
 
     /// Takes wake-ups until `stop`, and replies to one message in the room of each.

@@ -42,11 +42,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            tokens: TokenVerifier::from_env()?,
-            database: Database::from_env()?,
-            state: StateStore::from_env()?,
-        })
+        Ok(Self { tokens: TokenVerifier::from_env()?, database: Database::from_env()?, state: StateStore::from_env()? })
     }
 }
 
@@ -88,19 +84,11 @@ impl App {
     async fn message(&self, id: MessageId, room: ChatroomId, owner: UserId) -> Result<Message> {
         let row = self.database.query_opt(GET, &[&owner, &room, &id]).await?;
         let row = row.ok_or(Error::NotFound("message"))?;
-        Ok(Message {
-            draft: row.get("draft"),
-            ..Message::from(&row)
-        })
+        Ok(Message { draft: row.get("draft"), ..Message::from(&row) })
     }
 
     /// Looks at a message until it is settled or the time is over.
-    async fn settled(
-        &self,
-        mut message: Message,
-        owner: UserId,
-        until: Instant,
-    ) -> Result<Message> {
+    async fn settled(&self, mut message: Message, owner: UserId, until: Instant) -> Result<Message> {
         let mut pause = FIRST_PAUSE;
         while !message.status.is_settled() && Instant::now() + pause <= until {
             sleep(pause).await;
@@ -115,11 +103,7 @@ impl App {
         let owner = Uuid::now_v7().to_string();
         for n in 1..=PLACES {
             let key = format!("waits:{user}:{n}");
-            match self
-                .state
-                .put_if_absent(&key, &owner, wait + LAST_LOOK)
-                .await
-            {
+            match self.state.put_if_absent(&key, &owner, wait + LAST_LOOK).await {
                 Ok(true) => return Some(Place::Taken { key, owner }),
                 Ok(false) => {}
                 Err(error) => {

@@ -26,11 +26,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            tokens: TokenVerifier::from_env()?,
-            database: Database::from_env()?,
-            queue: Queue::from_env()?,
-        })
+        Ok(Self { tokens: TokenVerifier::from_env()?, database: Database::from_env()?, queue: Queue::from_env()? })
     }
 }
 
@@ -87,20 +83,12 @@ async fn stop(app: &App, request: Request) -> Result<Response<Body>> {
 impl App {
     /// A message that a worker settled while the statement waited for it is neither stopped nor read as it is then. A
     /// second look sees it.
-    async fn stop(
-        &self,
-        user: UserId,
-        room: ChatroomId,
-        id: MessageId,
-    ) -> Result<(Message, Option<Duration>)> {
+    async fn stop(&self, user: UserId, room: ChatroomId, id: MessageId) -> Result<(Message, Option<Duration>)> {
         loop {
             let row = self.database.query_opt(STOP, &[&user, &room, &id]).await?;
             let row = row.ok_or(Error::NotFound("message"))?;
             if !row.get::<_, bool>("is_outdated") {
-                let message = Message {
-                    draft: row.get("draft"),
-                    ..Message::from(&row)
-                };
+                let message = Message { draft: row.get("draft"), ..Message::from(&row) };
                 let seconds: Option<f64> = row.get("wake_after");
                 return Ok((message, seconds.map(Duration::from_secs_f64)));
             }
@@ -142,12 +130,7 @@ mod tests {
             let owner = testing::user(&app.database).await;
             let room = testing::chatroom(&app.database, owner).await;
             let message = testing::message(&app.database, owner, room, "hello").await;
-            Self {
-                app,
-                owner,
-                room,
-                message,
-            }
+            Self { app, owner, room, message }
         }
 
         async fn stop(&self) -> (Message, Option<Duration>) {
@@ -166,8 +149,7 @@ mod tests {
     }
 
     const ANSWERING: &str = "update messages set status = 'answering', draft = 'Hel'";
-    const CLAIMED: &str =
-        "update chatrooms set answering_until = now() + interval '9 seconds', epoch = 1";
+    const CLAIMED: &str = "update chatrooms set answering_until = now() + interval '9 seconds', epoch = 1";
 
     #[tokio::test]
     async fn a_message_that_waits_fails_and_its_quota_comes_back_once() {
@@ -184,9 +166,7 @@ mod tests {
     #[tokio::test]
     async fn the_messages_behind_a_stopped_one_are_woken() {
         let fixture = Fixture::new().await;
-        let Fixture {
-            app, owner, room, ..
-        } = &fixture;
+        let Fixture { app, owner, room, .. } = &fixture;
         testing::message(&app.database, *owner, *room, "next").await;
         assert_eq!(fixture.stop().await.1, Some(Duration::ZERO));
     }
@@ -209,8 +189,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_at_its_end_stays_as_it_is() {
         let fixture = Fixture::new().await;
-        let answered =
-            "update messages set status = 'answered', reply = 'Hello', settled_at = now(),
+        let answered = "update messages set status = 'answered', reply = 'Hello', settled_at = now(),
                                finish_reason = 'STOP'";
         fixture.execute(answered).await;
         let (message, wake_after) = fixture.stop().await;
@@ -226,8 +205,7 @@ mod tests {
         let fixture = Fixture::new().await;
         fixture.execute(ANSWERING).await;
         let worker = fixture.app.database.another_connection();
-        let settle =
-            "update messages set status = 'failed', failure = 'SAFETY', settled_at = now()";
+        let settle = "update messages set status = 'failed', failure = 'SAFETY', settled_at = now()";
         for sql in ["begin", settle] {
             worker.query(sql, &[]).await.unwrap();
         }
@@ -245,10 +223,7 @@ mod tests {
     async fn another_users_message_is_not_found() {
         let fixture = Fixture::new().await;
         let stranger = testing::user(&fixture.app.database).await;
-        let path = [
-            ("id", fixture.room.to_string()),
-            ("message_id", fixture.message.to_string()),
-        ];
+        let path = [("id", fixture.room.to_string()), ("message_id", fixture.message.to_string())];
         let response = stop(&fixture.app, request(stranger, &path, &().into())).await;
         assert!(matches!(response, Err(Error::NotFound("message"))));
     }

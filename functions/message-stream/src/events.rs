@@ -28,21 +28,13 @@ pub struct Position {
 impl Position {
     /// The position of a client that has nothing yet.
     pub fn beginning(message: MessageId) -> Self {
-        Self {
-            message,
-            epoch: 0,
-            characters: 0,
-        }
+        Self { message, epoch: 0, characters: 0 }
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{}.{}.{}",
-            self.message, self.epoch, self.characters
-        )
+        write!(formatter, "{}.{}.{}", self.message, self.epoch, self.characters)
     }
 }
 
@@ -71,39 +63,16 @@ impl FromStr for Position {
 }
 
 #[derive(Serialize)]
-#[serde(
-    tag = "type",
-    rename_all = "kebab-case",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 enum Event<'a> {
-    Start {
-        message_id: MessageId,
-        message_metadata: &'a Message,
-    },
-    TextStart {
-        id: &'static str,
-    },
-    TextDelta {
-        id: &'static str,
-        delta: &'a str,
-    },
-    TextEnd {
-        id: &'static str,
-    },
-    Finish {
-        finish_reason: &'static str,
-        message_metadata: &'a Message,
-    },
-    Abort {
-        reason: &'a str,
-    },
-    DataFailure {
-        data: &'a Failure,
-    },
-    Error {
-        error_text: &'a str,
-    },
+    Start { message_id: MessageId, message_metadata: &'a Message },
+    TextStart { id: &'static str },
+    TextDelta { id: &'static str, delta: &'a str },
+    TextEnd { id: &'static str },
+    Finish { finish_reason: &'static str, message_metadata: &'a Message },
+    Abort { reason: &'a str },
+    DataFailure { data: &'a Failure },
+    Error { error_text: &'a str },
 }
 
 /// Writes the events of one message.
@@ -121,10 +90,7 @@ impl EventWriter {
 
     /// Begins the message, as every connection does.
     pub fn start(&self, message: &Message) {
-        self.write(&Event::Start {
-            message_id: message.id,
-            message_metadata: message,
-        });
+        self.write(&Event::Start { message_id: message.id, message_metadata: message });
         self.write(&Event::TextStart { id: PART });
     }
 
@@ -162,9 +128,7 @@ impl EventWriter {
     pub fn fail(&self, failure: &Failure) {
         self.write(&Event::TextEnd { id: PART });
         self.write(&Event::DataFailure { data: failure });
-        self.write(&Event::Error {
-            error_text: &failure.message,
-        });
+        self.write(&Event::Error { error_text: &failure.message });
         self.done();
     }
 
@@ -177,8 +141,7 @@ impl EventWriter {
             return; // strings and numbers can always be written
         };
         let position = self.position;
-        self.chunks
-            .write(format!("id: {position}\ndata: {json}\n\n"));
+        self.chunks.write(format!("id: {position}\ndata: {json}\n\n"));
     }
 }
 
@@ -239,24 +202,12 @@ mod tests {
         });
         let metadata = &events[0].1["messageMetadata"];
         let expected = [
-            (
-                0,
-                json!({ "type": "start", "messageId": metadata["id"], "messageMetadata": metadata }),
-            ),
+            (0, json!({ "type": "start", "messageId": metadata["id"], "messageMetadata": metadata })),
             (0, json!({ "type": "text-start", "id": "reply" })),
-            (
-                3,
-                json!({ "type": "text-delta", "id": "reply", "delta": "Grü" }),
-            ),
-            (
-                8,
-                json!({ "type": "text-delta", "id": "reply", "delta": "ße 🌉\n" }),
-            ),
+            (3, json!({ "type": "text-delta", "id": "reply", "delta": "Grü" })),
+            (8, json!({ "type": "text-delta", "id": "reply", "delta": "ße 🌉\n" })),
             (8, json!({ "type": "text-end", "id": "reply" })),
-            (
-                8,
-                json!({ "type": "finish", "finishReason": "length", "messageMetadata": metadata }),
-            ),
+            (8, json!({ "type": "finish", "finishReason": "length", "messageMetadata": metadata })),
             (0, json!("done")),
         ];
         assert_eq!(events, expected);
@@ -265,40 +216,20 @@ mod tests {
     #[test]
     fn a_stop_and_a_failure_end_in_their_own_ways() {
         let stopped = events(|writer, _| writer.abort("STOPPED"));
-        assert_eq!(
-            stopped[1].1,
-            json!({ "type": "abort", "reason": "STOPPED" })
-        );
+        assert_eq!(stopped[1].1, json!({ "type": "abort", "reason": "STOPPED" }));
         let failed = events(|writer, _| writer.fail(&Failure::from("SAFETY".to_owned())));
         let message = &failed[2].1["errorText"];
         let failure = json!({ "reason": "SAFETY", "message": message });
-        assert_eq!(
-            failed[1].1,
-            json!({ "type": "data-failure", "data": failure })
-        );
-        assert_eq!(
-            failed[2].1,
-            json!({ "type": "error", "errorText": message })
-        );
+        assert_eq!(failed[1].1, json!({ "type": "data-failure", "data": failure }));
+        assert_eq!(failed[2].1, json!({ "type": "error", "errorText": message }));
     }
 
     #[test]
     fn a_position_reads_back_and_anything_else_is_none() {
-        let position = Position {
-            epoch: 7,
-            characters: 12,
-            ..Position::beginning(MessageId::new())
-        };
+        let position = Position { epoch: 7, characters: 12, ..Position::beginning(MessageId::new()) };
         let text = position.to_string();
         assert_eq!(text.parse::<Position>().unwrap(), position);
-        for wrong in [
-            "",
-            "7",
-            "..",
-            &text[1..],
-            &text[..text.len() - 3],
-            &format!("{text}.1"),
-        ] {
+        for wrong in ["", "7", "..", &text[1..], &text[..text.len() - 3], &format!("{text}.1")] {
             assert!(wrong.parse::<Position>().is_err(), "{wrong}");
         }
         assert!(text.replace(".12", ".-1").parse::<Position>().is_err());

@@ -65,12 +65,7 @@ async fn stream(app: &'static App, request: Request) -> Result<Response<Chunks>>
     }
 }
 
-async fn post(
-    app: &'static App,
-    request: &Request,
-    user: UserId,
-    room: ChatroomId,
-) -> Result<Response<Chunks>> {
+async fn post(app: &'static App, request: &Request, user: UserId, room: ChatroomId) -> Result<Response<Chunks>> {
     let key = http::idempotency_key(request)?;
     let draft: Draft = http::json(request)?;
     let slot = Slot::take(app.answering.database(), user).await?;
@@ -103,12 +98,7 @@ const ATTACH: &str = "
     ) message on true
     where room.user_id = $1 and room.id = $2";
 
-async fn attach(
-    app: &'static App,
-    request: &Request,
-    user: UserId,
-    room: ChatroomId,
-) -> Result<Response<Chunks>> {
+async fn attach(app: &'static App, request: &Request, user: UserId, room: ChatroomId) -> Result<Response<Chunks>> {
     let position = last_event_id(request)?;
     let database = app.answering.database();
     let known = position.map(|position| position.message);
@@ -129,9 +119,7 @@ fn last_event_id(request: &Request) -> Result<Option<Position>> {
         return Ok(None);
     };
     let position = value.to_str().ok().and_then(|text| text.parse().ok());
-    position.map(Some).ok_or_else(|| {
-        Error::Malformed("The Last-Event-ID header is not the id of an event.".into())
-    })
+    position.map(Some).ok_or_else(|| Error::Malformed("The Last-Event-ID header is not the id of an event.".into()))
 }
 
 /// Opens the stream of a message. The room of a posted one may be free.
@@ -148,23 +136,14 @@ fn open(
         let events = EventWriter::new(chunks.clone(), position);
         let mut session = Session::new(&app.answering, caller, message, events);
         let run = hold(app, &slot, &chunks, session.run(is_posted));
-        let outcome = if is_posted {
-            tokio::join!(run, app.cache.forget(caller)).0
-        } else {
-            run.await
-        };
+        let outcome = if is_posted { tokio::join!(run, app.cache.forget(caller)).0 } else { run.await };
         slot.give_back(app.answering.database()).await;
         outcome
     })
 }
 
 /// Keeps a session's line open and its slot held while it runs.
-async fn hold(
-    app: &App,
-    slot: &Slot,
-    chunks: &ChunkWriter,
-    session: impl Future<Output = Result<()>>,
-) -> Result<()> {
+async fn hold(app: &App, slot: &Slot, chunks: &ChunkWriter, session: impl Future<Output = Result<()>>) -> Result<()> {
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     let hold = async {
         loop {

@@ -63,23 +63,11 @@ struct Look {
 
 impl Session {
     /// A connection of `user` that goes on after the position of `events`, as long as there is such a text.
-    pub fn new(
-        answering: &'static Answering,
-        user: UserId,
-        message: Message,
-        events: EventWriter,
-    ) -> Self {
+    pub fn new(answering: &'static Answering, user: UserId, message: Message, events: EventWriter) -> Self {
         Self {
             answering,
-            room: WakeUp {
-                user_id: user,
-                chatroom_id: message.chatroom_id,
-            },
-            message: Message {
-                reply: None,
-                failure: None,
-                ..message
-            },
+            room: WakeUp { user_id: user, chatroom_id: message.chatroom_id },
+            message: Message { reply: None, failure: None, ..message },
             events,
             has_started: false,
             until: Instant::now() + PATIENCE,
@@ -107,11 +95,7 @@ impl Session {
             let Some(look) = self.look().await? else {
                 return Ok(()); // the room is gone
             };
-            let is_over = if look.is_free {
-                self.has_sent()
-            } else {
-                self.show(&look)
-            };
+            let is_over = if look.is_free { self.has_sent() } else { self.show(&look) };
             if is_over || Instant::now() >= self.until {
                 return Ok(());
             }
@@ -168,23 +152,11 @@ impl Session {
     async fn look(&self) -> Result<Option<Look>> {
         let position = &self.events.position;
         let characters = i32::try_from(position.characters).unwrap_or(i32::MAX - 1);
-        let WakeUp {
-            user_id,
-            chatroom_id,
-        } = self.room;
+        let WakeUp { user_id, chatroom_id } = self.room;
         let row = self
             .answering
             .database()
-            .query_opt(
-                LOOK,
-                &[
-                    &user_id,
-                    &chatroom_id,
-                    &self.message.id,
-                    &position.epoch,
-                    &characters,
-                ],
-            )
+            .query_opt(LOOK, &[&user_id, &chatroom_id, &self.message.id, &position.epoch, &characters])
             .await?;
         Ok(row.map(|row| Look {
             status: row.get("status"),

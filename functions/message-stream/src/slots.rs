@@ -63,15 +63,9 @@ impl Slot {
         let stream = StreamId::new();
         let seconds = LEASE.as_secs_f64();
         loop {
-            let row = database
-                .query_one(TAKE, &[&user, &stream, &seconds, &SLOTS])
-                .await?;
+            let row = database.query_one(TAKE, &[&user, &stream, &seconds, &SLOTS]).await?;
             if let Some(number) = row.get("slot") {
-                return Ok(Self {
-                    user,
-                    number,
-                    stream,
-                });
+                return Ok(Self { user, number, stream });
             }
             if row.get("is_full") {
                 return Err(Error::OverLimit(OverLimit {
@@ -88,9 +82,7 @@ impl Slot {
     /// Holds the slot for longer. It is no harm if that fails once.
     pub async fn prolong(&self, database: &Database) {
         let seconds = LEASE.as_secs_f64();
-        let prolonged = database
-            .query(PROLONG, &[&self.user, &self.number, &self.stream, &seconds])
-            .await;
+        let prolonged = database.query(PROLONG, &[&self.user, &self.number, &self.stream, &seconds]).await;
         if let Err(error) = prolonged {
             warn!(error = %Chain(&error), "a stream's slot was not prolonged");
         }
@@ -98,9 +90,7 @@ impl Slot {
 
     /// Frees the slot. If that fails, the slot is free when its lease is over.
     pub async fn give_back(self, database: &Database) {
-        let given_back = database
-            .query(GIVE_BACK, &[&self.user, &self.number, &self.stream])
-            .await;
+        let given_back = database.query(GIVE_BACK, &[&self.user, &self.number, &self.stream]).await;
         if let Err(error) = given_back {
             warn!(error = %Chain(&error), "a stream's slot was not given back");
         }
@@ -156,8 +146,7 @@ mod tests {
         let late = "update streams set expires_at = now() + interval '1 second'";
         database.query(late, &[]).await.unwrap();
         slots[0].prolong(&database).await;
-        let over =
-            "update streams set expires_at = now() where expires_at < now() + interval '2 seconds'";
+        let over = "update streams set expires_at = now() where expires_at < now() + interval '2 seconds'";
         database.query(over, &[]).await.unwrap();
         let free = [take(&database, user).await, take(&database, user).await];
         assert!(free.iter().all(Option::is_some));

@@ -106,10 +106,7 @@ impl App {
     async fn forgotten(&self) -> Result<Vec<WakeUp>, database::Error> {
         let parameters: [&dyn Parameter; 2] = [&self.after_seconds, &self.again_seconds];
         let rows = self.database.query(FORGOTTEN, &parameters).await?;
-        let rooms = rows.iter().map(|row| WakeUp {
-            user_id: row.get("user_id"),
-            chatroom_id: row.get("id"),
-        });
+        let rooms = rows.iter().map(|row| WakeUp { user_id: row.get("user_id"), chatroom_id: row.get("id") });
         Ok(rooms.collect())
     }
 
@@ -148,8 +145,7 @@ mod tests {
         let owner = testing::user(&app.database).await;
         let room = testing::chatroom(&app.database, owner).await;
         testing::message(&app.database, owner, room, "hello").await;
-        let sql =
-            "update messages set created_at = now() - $2::text::interval where chatroom_id = $1";
+        let sql = "update messages set created_at = now() - $2::text::interval where chatroom_id = $1";
         app.database.query(sql, &[&room, &age]).await.unwrap();
         if !change.is_empty() {
             app.database.query(change, &[&room]).await.unwrap();
@@ -195,11 +191,9 @@ mod tests {
         let woken = "update chatrooms set woken_at = now() - interval '2 minutes'";
         let waiting = room(&app, "1 hour", "").await;
         let posted = room(&app, "1 minute", "").await;
-        let deferred =
-            "update messages set not_before = now() - interval '40 seconds' where chatroom_id = $1";
+        let deferred = "update messages set not_before = now() - interval '40 seconds' where chatroom_id = $1";
         let deferred = room(&app, "1 hour", deferred).await;
-        let died =
-            "update chatrooms set answering_until = now() - interval '1 minute' where id = $1";
+        let died = "update chatrooms set answering_until = now() - interval '1 minute' where id = $1";
         let died = room(&app, "1 hour", died).await;
         app.database.query(woken, &[]).await.unwrap();
         let again = forgotten(&app).await;
@@ -213,20 +207,10 @@ mod tests {
     async fn rooms_that_are_new_held_deferred_or_settled_are_left_alone() {
         let app = app().await;
         room(&app, "1 second", "").await;
-        room(
-            &app,
-            "1 hour",
-            "update chatrooms set answering_until = now() + interval '9 seconds' where id = $1",
-        )
-        .await;
-        room(
-            &app,
-            "1 hour",
-            "update messages set not_before = now() + interval '9 seconds' where chatroom_id = $1",
-        )
-        .await;
-        let settled =
-            "update messages set status = 'failed', failure = 'SAFETY', settled_at = now()
+        room(&app, "1 hour", "update chatrooms set answering_until = now() + interval '9 seconds' where id = $1").await;
+        room(&app, "1 hour", "update messages set not_before = now() + interval '9 seconds' where chatroom_id = $1")
+            .await;
+        let settled = "update messages set status = 'failed', failure = 'SAFETY', settled_at = now()
                        where chatroom_id = $1";
         room(&app, "1 hour", settled).await;
         assert_eq!(forgotten(&app).await, []);
@@ -249,14 +233,7 @@ mod tests {
                            (select count(*) from sessions), (select count(*) from refresh_tokens)";
         // Of the two sessions' tokens, one expired a minute ago and one expires just now.
         let row = app.database.query_one(left, &[]).await.unwrap();
-        assert_eq!(
-            (
-                row.get::<_, i64>(0),
-                row.get::<_, i64>(1),
-                row.get::<_, i64>(2)
-            ),
-            (1, 0, 0)
-        );
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, i64>(2)), (1, 0, 0));
     }
 
     #[tokio::test]

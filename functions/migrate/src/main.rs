@@ -24,10 +24,7 @@ async fn migrate(database: &Database, event: LambdaEvent<Request>) -> Result<Val
         Ok(applied) => info!(applied, "the schema is up to date"),
         Err(error) => error!(error = %Chain(&**error), "a migration failed"),
     }
-    let outcome = applied
-        .as_ref()
-        .map(|_| Attributes::new())
-        .map_err(|error| Chain(&**error).to_string());
+    let outcome = applied.as_ref().map(|_| Attributes::new()).map_err(|error| Chain(&**error).to_string());
     cloudformation::answer(&request, RESOURCE, outcome).await?;
     Ok(json!({ "applied": applied.ok(), "schema_version": database::schema_version() }))
 }

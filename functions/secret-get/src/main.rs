@@ -27,9 +27,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            secrets: Secrets::from_env()?,
-        })
+        Ok(Self { secrets: Secrets::from_env()? })
     }
 }
 
@@ -64,8 +62,7 @@ async fn get(app: &App, event: LambdaEvent<Request>) -> Result<Value, Error> {
 
 impl App {
     async fn attributes(&self, properties: Value) -> Result<Attributes, String> {
-        let properties: Properties =
-            serde_json::from_value(properties).map_err(|error| error.to_string())?;
+        let properties: Properties = serde_json::from_value(properties).map_err(|error| error.to_string())?;
         let version = Some(properties.secret_version.as_str()).filter(|it| !it.is_empty());
         let secret = self.secrets.read(&properties.secret_name, version).await;
         let secret = secret.map_err(|error| Chain(&*error).to_string())?;
@@ -125,11 +122,7 @@ mod tests {
 
     #[test]
     fn a_member_that_is_missing_is_named() {
-        for secret in [
-            r#"{"A": "s3cret"}"#,
-            r#"{"A": "s3cret", "B": ""}"#,
-            r#"{"A": "s3cret", "B": 7}"#,
-        ] {
+        for secret in [r#"{"A": "s3cret"}"#, r#"{"A": "s3cret", "B": ""}"#, r#"{"A": "s3cret", "B": 7}"#] {
             let reason = selected(secret).unwrap_err();
             assert_eq!(reason, "the secret chat has no string B");
         }

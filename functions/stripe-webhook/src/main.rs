@@ -93,8 +93,7 @@ async fn receive(app: &App, request: Request) -> Result<Response<Body>> {
     let body: &[u8] = request.body().as_ref(); // API Gateway's base64 is undone by now
     let signature = request.headers().get("stripe-signature");
     let signature = signature.and_then(|value| value.to_str().ok());
-    app.secrets
-        .verify(signature.ok_or(Forged::Unsigned)?, body)?;
+    app.secrets.verify(signature.ok_or(Forged::Unsigned)?, body)?;
     let payload = std::str::from_utf8(body).map_err(unreadable)?;
     let event: Event = serde_json::from_str(payload).map_err(unreadable)?;
     if event.id.contains('\0') || event.r#type.contains('\0') {
@@ -131,26 +130,16 @@ impl App {
     async fn record<'a>(&self, event: &'a Event) -> Result<Option<Observation<'a>>> {
         let customer = event.customer();
         let id = customer.as_ref().map(|customer| &customer.0);
-        let row = self
-            .database
-            .query_one(RECORD, &[&event.id, &event.r#type, &id])
-            .await?;
+        let row = self.database.query_one(RECORD, &[&event.id, &event.r#type, &id]).await?;
         let is_handled: bool = row.get("is_handled");
         let number: Option<i64> = row.get("number");
         let Some((customer, number)) = customer.clone().zip(number) else {
             if let Some(CustomerId(customer)) = customer {
-                warn!(
-                    event = event.id,
-                    customer, "an event is about a customer of nobody here"
-                );
+                warn!(event = event.id, customer, "an event is about a customer of nobody here");
             }
             return Ok(None);
         };
-        Ok((!is_handled).then_some(Observation {
-            customer,
-            number,
-            event: Some(&event.id),
-        }))
+        Ok((!is_handled).then_some(Observation { customer, number, event: Some(&event.id) }))
     }
 }
 

@@ -12,9 +12,7 @@ use serde::Serialize;
 use shared::{
     Error, Result,
     auth::TokenVerifier,
-    billing::{
-        self, CheckoutSession, CustomerId, Observation, Offer, Payments, ProPrices, Subscription,
-    },
+    billing::{self, CheckoutSession, CustomerId, Observation, Offer, Payments, ProPrices, Subscription},
     config::ConfigError,
     database::Database,
     domain::UserId,
@@ -61,10 +59,7 @@ struct Page {
 
 impl Page {
     fn open(session: CheckoutSession) -> Option<Self> {
-        Some(Self {
-            session_id: session.id,
-            url: session.url?,
-        })
+        Some(Self { session_id: session.id, url: session.url? })
     }
 }
 
@@ -139,9 +134,7 @@ impl App {
         Ok(Progress {
             user,
             attempt: row.get("checkout_attempt"),
-            customer: row
-                .get::<_, Option<String>>("stripe_customer_id")
-                .map(CustomerId),
+            customer: row.get::<_, Option<String>>("stripe_customer_id").map(CustomerId),
             page: row.get("checkout_session_id"),
             observation: row.get("observation"),
         })
@@ -151,26 +144,18 @@ impl App {
         let Progress { user, attempt, .. } = progress;
         let made = self.payments.create_customer(*user, *attempt).await;
         if let Some(customer) = self.made_or_begin_next(progress, made).await? {
-            self.database
-                .query(KEEP_CUSTOMER, &[user, &customer.0])
-                .await?;
+            self.database.query(KEEP_CUSTOMER, &[user, &customer.0]).await?;
         }
         Ok(())
     }
 
     async fn make_page(&self, progress: &Progress, customer: &CustomerId) -> Result<Option<Page>> {
         let Progress { user, attempt, .. } = progress;
-        let made = self
-            .payments
-            .create_checkout(&self.offer, *user, customer, *attempt)
-            .await;
+        let made = self.payments.create_checkout(&self.offer, *user, customer, *attempt).await;
         let Some(session) = self.made_or_begin_next(progress, made).await? else {
             return Ok(None);
         };
-        let kept = self
-            .database
-            .query_opt(KEEP_PAGE, &[user, attempt, &session.id])
-            .await?;
+        let kept = self.database.query_opt(KEEP_PAGE, &[user, attempt, &session.id]).await?;
         Ok(kept.and_then(|_| Page::open(session)))
     }
 
@@ -184,20 +169,12 @@ impl App {
 
     /// Asks Stripe for the subscription and stores the observation.
     async fn observe(&self, customer: CustomerId, number: i64) -> Result<Option<Subscription>> {
-        let observation = Observation {
-            customer,
-            number,
-            event: None,
-        };
+        let observation = Observation { customer, number, event: None };
         billing::refresh(&self.database, &self.payments, &self.prices, &observation).await
     }
 
     /// Returns the page if somebody can pay on it. One that was paid, or that expired, ends the attempt.
-    async fn open_or_begin_next(
-        &self,
-        progress: &Progress,
-        session: CheckoutSession,
-    ) -> Result<Option<Page>> {
+    async fn open_or_begin_next(&self, progress: &Progress, session: CheckoutSession) -> Result<Option<Page>> {
         let page = Page::open(session);
         if page.is_none() {
             self.begin_next(progress).await?;
@@ -206,11 +183,7 @@ impl App {
     }
 
     /// Returns the object that was made, or ends the attempt when Stripe can make nothing more for it.
-    async fn made_or_begin_next<T>(
-        &self,
-        progress: &Progress,
-        made: Result<T, billing::Error>,
-    ) -> Result<Option<T>> {
+    async fn made_or_begin_next<T>(&self, progress: &Progress, made: Result<T, billing::Error>) -> Result<Option<T>> {
         match (made, &progress.customer) {
             (Ok(made), _) => return Ok(Some(made)),
             (Err(error @ billing::Error::KeySpent(_)), _) => {
@@ -226,12 +199,7 @@ impl App {
     }
 
     async fn begin_next(&self, progress: &Progress) -> Result<()> {
-        self.database
-            .query(
-                BEGIN_NEXT,
-                &[&progress.user, &progress.attempt, &progress.page],
-            )
-            .await?;
+        self.database.query(BEGIN_NEXT, &[&progress.user, &progress.attempt, &progress.page]).await?;
         Ok(())
     }
 }

@@ -67,10 +67,7 @@ const PURGE: &str = "
 
 async fn sync(app: &App) -> Result<Value, Error> {
     app.database.query(PURGE, &[]).await?;
-    let due = app
-        .database
-        .query(DUE, &[&app.after_seconds, &BATCH])
-        .await?;
+    let due = app.database.query(DUE, &[&app.after_seconds, &BATCH]).await?;
     let failed = stream::iter(&due)
         .map(|row| Observation {
             customer: CustomerId(row.get("stripe_customer_id")),
@@ -82,10 +79,7 @@ async fn sync(app: &App) -> Result<Value, Error> {
         .filter(|succeeded| std::future::ready(!succeeded))
         .count()
         .await;
-    info!(
-        observed = due.len(),
-        failed, "asked Stripe about subscriptions"
-    );
+    info!(observed = due.len(), failed, "asked Stripe about subscriptions");
     if failed > 0 && failed == due.len() {
         return Err("Stripe said nothing about any subscription".into());
     }
@@ -95,8 +89,7 @@ async fn sync(app: &App) -> Result<Value, Error> {
 impl App {
     /// Makes an observation and returns whether Stripe responded. If not, the next run tries again.
     async fn observe(&self, observation: Observation<'_>) -> bool {
-        let outcome =
-            billing::refresh(&self.database, &self.payments, &self.prices, &observation).await;
+        let outcome = billing::refresh(&self.database, &self.payments, &self.prices, &observation).await;
         if let Err(error) = &outcome {
             let customer = &observation.customer.0;
             error!(customer, error = %Chain(error), "a subscription was not observed");

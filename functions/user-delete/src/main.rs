@@ -98,12 +98,8 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
         }
         let number_hash = usage_hash(&app.pepper, account.get("mobile"));
         let customer: Option<String> = account.get("stripe_customer_id");
-        app.close(customer.clone(), account.get("checkout_session_id"))
-            .await?;
-        let deleted = app
-            .database
-            .query_opt(DELETE, &[&user, &session, &customer, &number_hash])
-            .await?;
+        app.close(customer.clone(), account.get("checkout_session_id")).await?;
+        let deleted = app.database.query_opt(DELETE, &[&user, &session, &customer, &number_hash]).await?;
         if deleted.is_some() {
             return app.gone(user).await;
         }
@@ -165,18 +161,10 @@ mod tests {
                 "active_at": "2026-11-22T20:14:47Z",
             })];
             let rooms = serde_json::from_value(json!(titles)).unwrap();
-            app.cache
-                .list(caller.user, async { Ok(rooms) })
-                .await
-                .unwrap();
-            delete(&app, request(caller, &[], &json!({})))
-                .await
-                .unwrap();
+            app.cache.list(caller.user, async { Ok(rooms) }).await.unwrap();
+            delete(&app, request(caller, &[], &json!({}))).await.unwrap();
             let left = app.cache.list(caller.user, async { Ok(Vec::new()) });
-            assert!(
-                left.await.unwrap().is_empty(),
-                "a room is still in the cache"
-            );
+            assert!(left.await.unwrap().is_empty(), "a room is still in the cache");
             app.cache.forget(caller.user).await;
         }
     }

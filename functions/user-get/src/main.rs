@@ -1,9 +1,7 @@
 //! `GET /user/me`: returns the caller's account and plan.
 
 use lambda_http::{Body, Request, Response};
-use shared::{
-    Error, Result, auth::TokenVerifier, config::ConfigError, database::Database, domain::User, http,
-};
+use shared::{Error, Result, auth::TokenVerifier, config::ConfigError, database::Database, domain::User, http};
 
 struct App {
     tokens: TokenVerifier,
@@ -12,10 +10,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            tokens: TokenVerifier::from_env()?,
-            database: Database::from_env()?,
-        })
+        Ok(Self { tokens: TokenVerifier::from_env()?, database: Database::from_env()? })
     }
 }
 

@@ -20,10 +20,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            tokens: TokenVerifier::from_env()?,
-            database: Database::from_env()?,
-        })
+        Ok(Self { tokens: TokenVerifier::from_env()?, database: Database::from_env()? })
     }
 }
 
@@ -76,14 +73,7 @@ async fn update(app: &App, request: Request) -> Result<Response<Body>> {
     let (sets_name, name) = changes.name.parts();
     let (sets_email, email) = changes.email.parts();
 
-    let parameters: [&dyn Parameter; 6] = [
-        &caller.user,
-        &caller.session,
-        &sets_name,
-        &name,
-        &sets_email,
-        &email,
-    ];
+    let parameters: [&dyn Parameter; 6] = [&caller.user, &caller.session, &sets_name, &name, &sets_email, &email];
     let row = app.database.query_opt(UPDATE, &parameters).await?;
     http::ok(&User::from(&row.ok_or(Error::SessionEnded)?))
 }
@@ -107,10 +97,7 @@ mod tests {
     use super::*;
 
     async fn app() -> App {
-        App {
-            tokens: TokenVerifier::from_env().unwrap(),
-            database: testing::database().await,
-        }
+        App { tokens: TokenVerifier::from_env().unwrap(), database: testing::database().await }
     }
 
     async fn changed(app: &App, caller: Caller, changes: &Value) -> (Value, Value) {
@@ -136,19 +123,12 @@ mod tests {
         ] {
             assert_eq!(changed(&app, caller, &changes).await, expected, "{changes}");
         }
-        assert_eq!(
-            changed(&app, other, &json!({})).await,
-            (json!(null), json!(null))
-        );
+        assert_eq!(changed(&app, other, &json!({})).await, (json!(null), json!(null)));
     }
 
     #[tokio::test]
     async fn an_ended_session_changes_nothing() {
-        for end in [
-            "delete from sessions",
-            "update users set epoch = epoch + 1",
-            "delete from users",
-        ] {
+        for end in ["delete from sessions", "update users set epoch = epoch + 1", "delete from users"] {
             let app = app().await;
             let caller = testing::user(&app.database).await;
             app.database.query(end, &[]).await.unwrap();

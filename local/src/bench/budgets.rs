@@ -33,26 +33,20 @@ pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
             &format!("{INIT_FACTOR} × hello"),
             run.functions
                 .iter()
-                .filter(|figures| {
-                    function(figures).is_some_and(|it| it.trigger == Trigger::Request)
-                })
+                .filter(|figures| function(figures).is_some_and(|it| it.trigger == Trigger::Request))
                 .map(|figures| (figures, figures.init_factor(run), INIT_FACTOR)),
         ),
         most(
             "peak memory after 200 requests, MB",
             &format!("{PEAK_MB}, unless it has the memory to hash passwords"),
             requests(run)
-                .filter(|(figures, _)| {
-                    function(figures).is_some_and(|it| it.memory_mb < HASHING_MB)
-                })
+                .filter(|(figures, _)| function(figures).is_some_and(|it| it.memory_mb < HASHING_MB))
                 .map(|(figures, requests)| (figures, requests.warm.peak_mb, PEAK_MB)),
         ),
         most(
             "zipped size, MB",
             &ZIPPED_MB.to_string(),
-            run.functions
-                .iter()
-                .map(|figures| (figures, figures.zipped_mb, ZIPPED_MB)),
+            run.functions.iter().map(|figures| (figures, figures.zipped_mb, ZIPPED_MB)),
         ),
         most(
             "SQL statements of a warm request",
@@ -107,9 +101,7 @@ pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
     }
     budgets.extend(costs(run, catalogue).iter().map(dollars));
     let grown = [
-        growth("growth of the time of a warm request", run, |warm| {
-            warm.p50_ms
-        }),
+        growth("growth of the time of a warm request", run, |warm| warm.p50_ms),
         growth("growth of its processor time", run, |warm| warm.cpu_ms),
         growth("growth of its memory", run, |warm| warm.peak_mb),
     ];
@@ -126,11 +118,7 @@ fn dollars(cost: &Cost) -> Budget {
     };
     Budget {
         figure: "US$ for a million messages",
-        limit: if most.is_finite() {
-            format!("≤ {most}")
-        } else {
-            "–".to_owned()
-        },
+        limit: if most.is_finite() { format!("≤ {most}") } else { "–".to_owned() },
         worst: format!("{:.2} ({}, {} s)", cost.dollars(), cost.way, cost.seconds),
         holds: cost.dollars() <= most,
     }
@@ -150,21 +138,14 @@ fn growth(figure: &'static str, run: &Run, of: impl Fn(&Warm) -> f64) -> Option<
 
 /// Compares functions that each have a figure and a limit. The worst is the one nearest to its limit, or furthest
 /// beyond it.
-fn most<'a>(
-    figure: &'static str,
-    limit: &str,
-    figures: impl Iterator<Item = (&'a Figures, f64, f64)>,
-) -> Budget {
+fn most<'a>(figure: &'static str, limit: &str, figures: impl Iterator<Item = (&'a Figures, f64, f64)>) -> Budget {
     let excess = |(_, value, limit): &(_, f64, f64)| value - limit;
     let worst = figures.max_by(|a, b| excess(a).total_cmp(&excess(b)));
     Budget {
         figure,
         limit: format!("≤ {limit}"),
         holds: worst.is_none_or(|(_, value, limit)| value <= limit),
-        worst: worst.map_or_else(
-            || "–".to_owned(),
-            |(figures, value, _)| format!("{value:.2} ({})", figures.function),
-        ),
+        worst: worst.map_or_else(|| "–".to_owned(), |(figures, value, _)| format!("{value:.2} ({})", figures.function)),
     }
 }
 

@@ -60,28 +60,12 @@ pub struct Cases<'a> {
 
 impl<'a> Cases<'a> {
     /// Makes events from the samples in a directory.
-    pub fn new(
-        catalogue: &'a Catalogue,
-        samples: &'a Path,
-        stock: &'a Stock,
-        variables: &'a Variables,
-    ) -> Self {
-        Self {
-            catalogue,
-            samples,
-            stock,
-            variables,
-            count: AtomicU32::default(),
-        }
+    pub fn new(catalogue: &'a Catalogue, samples: &'a Path, stock: &'a Stock, variables: &'a Variables) -> Self {
+        Self { catalogue, samples, stock, variables, count: AtomicU32::default() }
     }
 
     /// Makes the events for so many requests. `codes` is the function that sends codes, where one is needed.
-    pub async fn events(
-        &self,
-        function: &str,
-        count: usize,
-        codes: Option<&mut Process>,
-    ) -> Result<Events> {
+    pub async fn events(&self, function: &str, count: usize, codes: Option<&mut Process>) -> Result<Events> {
         let owner = self.stock.owner;
         let room = self.stock.room_of(ORDINARY)?.to_string();
         let same = |event: Value| Ok(Events::Each(vec![event; count]));
@@ -112,8 +96,7 @@ impl<'a> Cases<'a> {
             }
             "stripe-webhook" => {
                 let customer = self.customer().await?.1;
-                self.each(count, async || self.stripe_event(&customer))
-                    .await
+                self.each(count, async || self.stripe_event(&customer)).await
             }
             "auth-signup"
             | "auth-send-otp"
@@ -135,12 +118,7 @@ impl<'a> Cases<'a> {
     }
 
     /// Makes events of a new user each: the request is limited, or ends the account or session.
-    async fn of_new_users(
-        &self,
-        function: &str,
-        count: usize,
-        mut codes: Option<&mut Process>,
-    ) -> Result<Events> {
+    async fn of_new_users(&self, function: &str, count: usize, mut codes: Option<&mut Process>) -> Result<Events> {
         let password: Password = serde_json::from_value(PASSWORD.into())?;
         let hash = password.hash().map_err(|error| anyhow!("{error}"))?;
         let mut events = Vec::new();
@@ -163,20 +141,14 @@ impl<'a> Cases<'a> {
                 "mobile": mobile, "challenge": sent["challenge"], "otp": sent["otp"],
             });
             events.push(match function {
-                "user-delete" | "auth-logout" | "auth-change-password" => {
-                    self.signed_in(function, caller)?
-                }
-                "auth-send-otp" | "auth-forgot-password" => {
-                    self.with_body(function, &json!({ "mobile": mobile }))?
-                }
+                "user-delete" | "auth-logout" | "auth-change-password" => self.signed_in(function, caller)?,
+                "auth-send-otp" | "auth-forgot-password" => self.with_body(function, &json!({ "mobile": mobile }))?,
                 "auth-verify-otp" => self.with_body(function, &proof)?,
                 "auth-reset-password" => {
                     proof["new_password"] = "staple the battery".into();
                     self.with_body(function, &proof)?
                 }
-                "auth-login" => {
-                    self.with_body(function, &json!({"mobile": mobile, "password": PASSWORD}))?
-                }
+                "auth-login" => self.with_body(function, &json!({"mobile": mobile, "password": PASSWORD}))?,
                 "auth-refresh" => {
                     let token = self.stock.refresh_token(caller).await?;
                     self.with_body(function, &json!({ "refresh_token": token }))?
@@ -259,9 +231,7 @@ impl<'a> Cases<'a> {
         let mut record = self.sample("message-answer")?["Records"][0].take();
         record["messageId"] = self.next().to_string().into();
         let owner = self.stock.owner.user;
-        record["body"] = json!({ "user_id": owner, "chatroom_id": room })
-            .to_string()
-            .into();
+        record["body"] = json!({ "user_id": owner, "chatroom_id": room }).to_string().into();
         Ok(record)
     }
 

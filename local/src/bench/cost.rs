@@ -67,11 +67,7 @@ pub fn costs(run: &Run, catalogue: &Catalogue) -> Vec<Cost> {
     let mut costs = Vec::new();
     if let (Some(send), Some(poll), Some(answer)) = (size(SEND), size(POLL), size(CONSUMER)) {
         let polled = |seconds| {
-            let functions = [
-                (SEND, send, 0),
-                (POLL, poll, seconds),
-                (CONSUMER, answer, seconds),
-            ];
+            let functions = [(SEND, send, 0), (POLL, poll, seconds), (CONSUMER, answer, seconds)];
             of("polled", seconds, 2.0 * API_GATEWAY, &functions, 3.0 * SQS)
         };
         costs.extend(WAITS.map(polled));
@@ -84,32 +80,17 @@ pub fn costs(run: &Run, catalogue: &Catalogue) -> Vec<Cost> {
     costs
 }
 
-fn of(
-    way: &'static str,
-    seconds: u32,
-    gateway: f64,
-    functions: &[(&str, &AtSize, u32)],
-    queue: f64,
-) -> Cost {
+fn of(way: &'static str, seconds: u32, gateway: f64, functions: &[(&str, &AtSize, u32)], queue: f64) -> Cost {
     let requests = f64::from(u32::try_from(functions.len()).unwrap_or(u32::MAX));
-    let mut parts = vec![
-        ("API Gateway".to_owned(), gateway),
-        ("Lambda, requests".to_owned(), requests * MILLION_REQUESTS),
-    ];
+    let mut parts =
+        vec![("API Gateway".to_owned(), gateway), ("Lambda, requests".to_owned(), requests * MILLION_REQUESTS)];
     parts.extend(functions.iter().map(|(function, size, waits)| {
         let dollars = size.gb_seconds(f64::from(*waits) * 1000.0) * GB_SECOND;
-        (
-            format!("Lambda, `{function}` with {} MB", size.memory_mb),
-            dollars,
-        )
+        (format!("Lambda, `{function}` with {} MB", size.memory_mb), dollars)
     }));
     parts.push(("SQS".to_owned(), queue));
     parts.push(("CloudWatch Logs".to_owned(), requests * LOGGED_GB * LOGS_GB));
-    Cost {
-        way,
-        seconds,
-        parts,
-    }
+    Cost { way, seconds, parts }
 }
 
 /// Returns the costs side by side.
@@ -130,9 +111,7 @@ pub fn table(costs: &[Cost]) -> String {
         let _ = write!(table, "\n| {name} |");
         for cost in costs {
             let part = cost.parts.iter().find(|(part, _)| part == name);
-            let dollars = part
-                .map(|(_, dollars)| *dollars)
-                .filter(|dollars| *dollars > 0.0);
+            let dollars = part.map(|(_, dollars)| *dollars).filter(|dollars| *dollars > 0.0);
             let dollars = dollars.map_or_else(|| "–".to_owned(), |dollars| format!("{dollars:.2}"));
             let _ = write!(table, " {dollars} |");
         }
@@ -146,8 +125,7 @@ pub fn table(costs: &[Cost]) -> String {
 
 /// Replaces the table in a document.
 pub fn write(document: &Path, costs: &[Cost]) -> Result<()> {
-    let text = fs::read_to_string(document)
-        .with_context(|| format!("cannot read {}", document.display()))?;
+    let text = fs::read_to_string(document).with_context(|| format!("cannot read {}", document.display()))?;
     let text = replaced(&text, &table(costs))
         .with_context(|| format!("{} has no lines {BEGIN} and {END}", document.display()))?;
     fs::write(document, text).with_context(|| format!("cannot write {}", document.display()))

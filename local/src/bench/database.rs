@@ -20,11 +20,7 @@ impl Watch {
             .batch_execute("create extension if not exists pg_stat_statements")
             .await
             .context("Postgres must have pg_stat_statements in shared_preload_libraries")?;
-        Ok(Self {
-            admin,
-            inside: connect(url).await?,
-            database: split(url)?.1.to_owned(),
-        })
+        Ok(Self { admin, inside: connect(url).await?, database: split(url)?.1.to_owned() })
     }
 
     /// Returns how many statements the database has executed since the last call.

@@ -93,10 +93,7 @@ impl Growth {
         let Some((_, least)) = self.sizes.first() else {
             return 1.0;
         };
-        let factors = self
-            .sizes
-            .iter()
-            .map(|(_, warm)| figure(warm) / figure(least));
+        let factors = self.sizes.iter().map(|(_, warm)| figure(warm) / figure(least));
         factors.fold(1.0, f64::max)
     }
 }
@@ -117,10 +114,7 @@ impl Spread {
     /// Sorts at least one value.
     pub fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
-        Self {
-            median: quantile(&values, 50),
-            quartiles: [quantile(&values, 25), quantile(&values, 75)],
-        }
+        Self { median: quantile(&values, 50), quartiles: [quantile(&values, 25), quantile(&values, 75)] }
     }
 }
 
@@ -150,10 +144,7 @@ mod tests {
     #[test]
     fn half_of_the_values_lie_between_the_quartiles() {
         let spread = Spread::of((0..=100).rev().map(f64::from).collect());
-        let expected = Spread {
-            median: 50.0,
-            quartiles: [25.0, 75.0],
-        };
+        let expected = Spread { median: 50.0, quartiles: [25.0, 75.0] };
         assert_eq!(spread, expected);
     }
 }

@@ -20,9 +20,7 @@ pub async fn measure(bench: &Bench<'_>, functions: &[String]) -> Result<Vec<Grow
     let mut growth = Vec::new();
     for function in functions {
         let cases = match function.as_str() {
-            "chatroom-get" | "message-get" | "message-send" | CONSUMER => {
-                rooms(bench, function).await?
-            }
+            "chatroom-get" | "message-get" | "message-send" | CONSUMER => rooms(bench, function).await?,
             "chatroom-list" => {
                 for (place, variables) in CACHES {
                     growth.push(of(bench, function, variables, lists(bench, place)?).await?);
@@ -39,25 +37,14 @@ pub async fn measure(bench: &Bench<'_>, functions: &[String]) -> Result<Vec<Grow
 /// Where the first page of rooms may come from.
 const CACHES: [(&str, &[(&str, &str)]); 3] = [
     ("from Postgres", &[("CHATROOM_CACHE", "none")]),
-    (
-        "cached in DynamoDB",
-        &[("CHATROOM_CACHE", "state"), ("STATE", "dynamodb")],
-    ),
-    (
-        "cached in Redis",
-        &[("CHATROOM_CACHE", "state"), ("STATE", "redis")],
-    ),
+    ("cached in DynamoDB", &[("CHATROOM_CACHE", "state"), ("STATE", "dynamodb")]),
+    ("cached in Redis", &[("CHATROOM_CACHE", "state"), ("STATE", "redis")]),
 ];
 
 /// A label and an event for each size.
 type Cases = Vec<(String, Value)>;
 
-async fn of(
-    bench: &Bench<'_>,
-    function: &str,
-    variables: &[(&str, &str)],
-    cases: Cases,
-) -> Result<Growth> {
+async fn of(bench: &Bench<'_>, function: &str, variables: &[(&str, &str)], cases: Cases) -> Result<Growth> {
     let mut sizes = Vec::new();
     for (size, event) in cases {
         let timing = Timing::of(bench.ready_with(function, variables).await?.0);
@@ -77,10 +64,7 @@ async fn of(
     bench.cases.stock.clear_queued().await?;
     let sizes = sizes.into_iter();
     let sizes = sizes.map(|(size, _, timing)| Ok((size, timing.figures()?)));
-    Ok(Growth {
-        function: function.to_owned(),
-        sizes: sizes.collect::<Result<_>>()?,
-    })
+    Ok(Growth { function: function.to_owned(), sizes: sizes.collect::<Result<_>>()? })
 }
 
 async fn rooms(bench: &Bench<'_>, function: &str) -> Result<Cases> {

@@ -49,11 +49,7 @@ pub struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     /// Puts a recording proxy before each service that the variables name.
-    pub async fn new(
-        workspace: &'a Workspace,
-        variables: Variables,
-        cases: Cases<'a>,
-    ) -> Result<Self> {
+    pub async fn new(workspace: &'a Workspace, variables: Variables, cases: Cases<'a>) -> Result<Self> {
         let mut proxies = BTreeMap::new();
         for (service, variable) in SERVICES {
             proxies.insert(service, Proxy::recording(&variables[variable])?);
@@ -80,11 +76,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Starts a process with some other variables, and waits until it is ready.
-    pub async fn ready_with(
-        &self,
-        function: &str,
-        others: &[(&str, &str)],
-    ) -> Result<(Process, Duration)> {
+    pub async fn ready_with(&self, function: &str, others: &[(&str, &str)]) -> Result<(Process, Duration)> {
         let command = Command::new(self.workspace.binary(function));
         self.started(function, command, others).await
     }
@@ -100,18 +92,11 @@ impl<'a> Bench<'a> {
         self.started(function, command, others).await
     }
 
-    async fn started(
-        &self,
-        function: &str,
-        command: Command,
-        others: &[(&str, &str)],
-    ) -> Result<(Process, Duration)> {
+    async fn started(&self, function: &str, command: Command, others: &[(&str, &str)]) -> Result<(Process, Duration)> {
         let mut variables = self.variables.clone();
         let others = others.iter();
         variables.extend(others.map(|&(name, value)| (name.to_owned(), value.to_owned())));
-        let process = self
-            .launcher
-            .launch(function, command, &variables, &self.logs);
+        let process = self.launcher.launch(function, command, &variables, &self.logs);
         let mut process = process?;
         let init = process.ready().await;
         let init = init.with_context(|| format!("see {}", self.logs.display()))?;
@@ -137,9 +122,7 @@ impl<'a> Bench<'a> {
             }
         }
         let spreads = times.into_iter();
-        Ok(spreads
-            .map(|(function, times)| (function, Spread::of(times)))
-            .collect())
+        Ok(spreads.map(|(function, times)| (function, Spread::of(times))).collect())
     }
 
     /// Measures a function's requests, if it can be asked on its own.
@@ -158,12 +141,7 @@ impl<'a> Bench<'a> {
         let calls = self.calls(function, counted).await?;
         let warm = self.warm(function, timed).await?;
         self.cases.stock.clear_queued().await?;
-        Ok(Some(Requests {
-            first_ms,
-            first_parts_ms,
-            warm,
-            calls,
-        }))
+        Ok(Some(Requests { first_ms, first_parts_ms, warm, calls }))
     }
 
     /// Makes the events for so many requests, unless the function cannot be asked on its own or refuses its sample.
@@ -190,11 +168,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Times the first request and each service's part of it, as medians. The rest is the function's own work.
-    async fn first(
-        &self,
-        function: &str,
-        events: &[Value],
-    ) -> Result<(Spread, BTreeMap<&'static str, f64>)> {
+    async fn first(&self, function: &str, events: &[Value]) -> Result<(Spread, BTreeMap<&'static str, f64>)> {
         let mut times = Vec::new();
         let mut parts: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for event in events {
@@ -205,10 +179,7 @@ impl<'a> Bench<'a> {
             let mut waited = Vec::new();
             for (name, proxy) in &self.proxies {
                 let spans = spans(&proxy.take());
-                parts
-                    .entry(*name)
-                    .or_default()
-                    .push(ms(covered(spans.clone())));
+                parts.entry(*name).or_default().push(ms(covered(spans.clone())));
                 waited.extend(spans);
             }
             let own = responded.time.saturating_sub(covered(waited));
@@ -216,10 +187,7 @@ impl<'a> Bench<'a> {
         }
         let medians = parts.into_iter();
         let medians = medians.map(|(name, times)| (name, Spread::of(times).median));
-        Ok((
-            Spread::of(times),
-            medians.filter(|(_, ms)| *ms > 0.0).collect(),
-        ))
+        Ok((Spread::of(times), medians.filter(|(_, ms)| *ms > 0.0).collect()))
     }
 
     /// Counts what warm requests ask of others.

@@ -21,26 +21,15 @@ const REQUESTS: usize = 200;
 
 /// Fills another database and measures the functions over both.
 pub async fn measure(bench: &Bench<'_>, services: &Services, name: &str) -> Result<Vec<Growth>> {
-    let url = services
-        .create_database(&format!("{name}_millions"))
-        .await?;
+    let url = services.create_database(&format!("{name}_millions")).await?;
     let stock = Stock::lay(&url, &bench.variables["JWT_PRIVATE_KEY"]).await?;
     stock.add_millions().await?;
-    let many = Cases::new(
-        bench.cases.catalogue,
-        bench.cases.samples,
-        &stock,
-        &bench.variables,
-    );
+    let many = Cases::new(bench.cases.catalogue, bench.cases.samples, &stock, &bench.variables);
     let mut growth = Vec::new();
     for function in FUNCTIONS {
         let sides = [
             ("hardly any rooms", &bench.cases, &[][..]),
-            (
-                "1 000 000 rooms, 10 000 000 messages",
-                &many,
-                &[("DATABASE_URL", url.as_str())],
-            ),
+            ("1 000 000 rooms, 10 000 000 messages", &many, &[("DATABASE_URL", url.as_str())]),
         ];
         let mut timings = Vec::new();
         for (size, cases, variables) in sides {
@@ -57,10 +46,7 @@ pub async fn measure(bench: &Bench<'_>, services: &Services, name: &str) -> Resu
         }
         let sizes = timings.into_iter();
         let sizes = sizes.map(|(size, _, timing)| Ok((size, timing.figures()?)));
-        growth.push(Growth {
-            function: function.to_owned(),
-            sizes: sizes.collect::<Result<_>>()?,
-        });
+        growth.push(Growth { function: function.to_owned(), sizes: sizes.collect::<Result<_>>()? });
         bench.cases.stock.clear_queued().await?;
         stock.clear_queued().await?;
     }

@@ -72,19 +72,12 @@ pub struct Options {
 
 /// Measures, prints and writes the figures, and returns whether every budget holds.
 pub async fn run(options: &Options) -> Result<bool> {
-    let workspace = Workspace {
-        release: true,
-        ..Workspace::find()?
-    };
+    let workspace = Workspace { release: true, ..Workspace::find()? };
     let functions = chosen(&workspace, options)?;
     let catalogue = Catalogue::read(&workspace.root)?;
     let mut packages = vec![HELLO];
     for function in &functions {
-        packages.extend(
-            [Some(function.as_str()), sender_of_codes(function)]
-                .into_iter()
-                .flatten(),
-        );
+        packages.extend([Some(function.as_str()), sender_of_codes(function)].into_iter().flatten());
     }
     if options.millions {
         packages.extend(millions::FUNCTIONS);
@@ -93,15 +86,7 @@ pub async fn run(options: &Options) -> Result<bool> {
 
     let services = Services::start(&workspace, crate::machine::ports::Ports::Free).await?;
     let name = format!("bench_{}", std::process::id());
-    let run = measured(
-        &workspace,
-        &catalogue,
-        &services,
-        &name,
-        &functions,
-        options.millions,
-    )
-    .await?;
+    let run = measured(&workspace, &catalogue, &services, &name, &functions, options.millions).await?;
 
     let (text, holds) = report::markdown(&run, &catalogue);
     println!("{text}");
@@ -121,10 +106,7 @@ pub async fn run(options: &Options) -> Result<bool> {
 fn chosen(workspace: &Workspace, options: &Options) -> Result<Vec<String>> {
     let known = workspace.functions()?;
     if let Some(unknown) = options.functions.iter().find(|name| !known.contains(name)) {
-        bail!(
-            "there is no function {unknown}; there are: {}",
-            known.join(" ")
-        );
+        bail!("there is no function {unknown}; there are: {}", known.join(" "));
     }
     Ok(match options {
         Options { all: true, .. } => known,
@@ -182,10 +164,7 @@ async fn measured(
             function,
         });
     }
-    let replies = if functions
-        .iter()
-        .any(|function| function == replies::CONSUMER)
-    {
+    let replies = if functions.iter().any(|function| function == replies::CONSUMER) {
         step.show("replies");
         Some(replies::measure(&bench).await?)
     } else {
@@ -233,12 +212,7 @@ fn megabytes(bytes: usize) -> f64 {
 /// Reads the processor's name.
 fn processor() -> String {
     let known = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = known
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
+    let model = known.lines().find_map(|line| line.strip_prefix("model name"));
     let model = model.and_then(|line| line.split_once(':'));
-    model.map_or_else(
-        || "unknown make".to_owned(),
-        |(_, name)| name.trim().to_owned(),
-    )
+    model.map_or_else(|| "unknown make".to_owned(), |(_, name)| name.trim().to_owned())
 }

@@ -43,26 +43,13 @@ pub struct Responded {
 impl Launcher {
     /// Starts the Runtime API.
     pub fn new() -> Result<Self> {
-        Ok(Self {
-            runtime_api: RuntimeApi::start()?,
-            group: Group::new(None)?,
-        })
+        Ok(Self { runtime_api: RuntimeApi::start()?, group: Group::new(None)? })
     }
 
     /// Starts a function as Lambda does: with its variables and no others. What it prints goes to a log in `logs`.
-    pub fn launch(
-        &self,
-        function: &str,
-        mut command: Command,
-        variables: &Variables,
-        logs: &Path,
-    ) -> Result<Process> {
+    pub fn launch(&self, function: &str, mut command: Command, variables: &Variables, logs: &Path) -> Result<Process> {
         let (_, log) = log_file(logs, function)?;
-        command
-            .env_clear()
-            .envs(variables)
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.env_clear().envs(variables).stdout(log.try_clone()?).stderr(log);
         let spawn = |command: &mut Command| self.group.spawn(command);
         Ok(Process {
             environment: self.runtime_api.launch(function, &mut command, spawn)?,
@@ -89,8 +76,7 @@ impl Process {
             event: event.to_string().into(),
         };
         let given = Instant::now();
-        self.environment
-            .give(invocation, SystemTime::now() + TIME_LEFT);
+        self.environment.give(invocation, SystemTime::now() + TIME_LEFT);
         let Report::Responded(mut response) = self.report().await? else {
             bail!("{} does not respond", self.function);
         };
@@ -105,14 +91,10 @@ impl Process {
         };
         let failed = response.kind != "response";
         response.accept();
-        let body: Value = serde_json::from_slice(&body)
-            .with_context(|| format!("{} did not respond with JSON", self.function))?;
-        let refused = body["statusCode"]
-            .as_u64()
-            .is_some_and(|status| status >= 400);
-        let unhandled = body["batchItemFailures"]
-            .as_array()
-            .is_some_and(|failures| !failures.is_empty());
+        let body: Value =
+            serde_json::from_slice(&body).with_context(|| format!("{} did not respond with JSON", self.function))?;
+        let refused = body["statusCode"].as_u64().is_some_and(|status| status >= 400);
+        let unhandled = body["batchItemFailures"].as_array().is_some_and(|failures| !failures.is_empty());
         if failed || refused || unhandled {
             bail!("{} failed: {body}", self.function);
         }
@@ -122,10 +104,7 @@ impl Process {
 
     /// Returns the process's id.
     pub fn pid(&self) -> Result<u32> {
-        self.environment
-            .process
-            .id()
-            .context("the process has ended")
+        self.environment.process.id().context("the process has ended")
     }
 
     async fn report(&mut self) -> Result<Report> {

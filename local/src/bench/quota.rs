@@ -36,12 +36,8 @@ impl Quota {
         let (root, version) = controller()?;
         let name = format!("local-bench-{}-{memory_mb}", std::process::id());
         let directory = root.join(name);
-        fs::create_dir(&directory)
-            .with_context(|| format!("cannot make {}", directory.display()))?;
-        let quota = Self {
-            memory_mb,
-            directory,
-        };
+        fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let quota = Self { memory_mb, directory };
         let period = PERIOD.as_micros();
         let share = period * u128::from(memory_mb) / u128::from(MEGABYTES_A_CORE);
         match version {
@@ -57,10 +53,7 @@ impl Quota {
     /// Prepares to run a program with this share.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", ENTER])
-            .arg(program)
-            .arg(&self.directory);
+        command.args(["-c", ENTER]).arg(program).arg(&self.directory);
         command
     }
 

@@ -44,10 +44,7 @@ pub async fn measure(bench: &Bench<'_>) -> Result<Replies> {
     }
     #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
     let per_second = (BATCHES * ROOMS) as f64 / start.elapsed().as_secs_f64();
-    Ok(Replies {
-        path_ms,
-        per_second,
-    })
+    Ok(Replies { path_ms, per_second })
 }
 
 /// Times a wake-up less Gemini's part, which is seen on its connection.

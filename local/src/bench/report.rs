@@ -14,10 +14,7 @@ use crate::lambda::functions::Catalogue;
 pub fn markdown(run: &Run, catalogue: &Catalogue) -> (String, bool) {
     let budgets = budgets(run, catalogue);
     let tables = [
-        format!(
-            "{}, {} cores of {}. Medians, with quartiles in brackets.",
-            run.date, run.cores, run.processor
-        ),
+        format!("{}, {} cores of {}. Medians, with quartiles in brackets.", run.date, run.cores, run.processor),
         kept(&budgets),
         starts(run),
         requests(run),
@@ -31,17 +28,8 @@ pub fn markdown(run: &Run, catalogue: &Catalogue) -> (String, bool) {
 
 fn kept(budgets: &[Budget]) -> String {
     let rows = budgets.iter().map(|budget| {
-        let verdict = if budget.holds {
-            "holds"
-        } else {
-            "**exceeded**"
-        };
-        vec![
-            budget.figure.to_owned(),
-            budget.limit.clone(),
-            budget.worst.clone(),
-            verdict.to_owned(),
-        ]
+        let verdict = if budget.holds { "holds" } else { "**exceeded**" };
+        vec![budget.figure.to_owned(), budget.limit.clone(), budget.worst.clone(), verdict.to_owned()]
     });
     table(&["figure", "budget", "worst", ""], rows)
 }
@@ -83,15 +71,7 @@ fn starts(run: &Run) -> String {
 }
 
 fn requests(run: &Run) -> String {
-    let columns = [
-        "warm request",
-        "SQL",
-        "queue",
-        "state",
-        "p50, ms",
-        "p99, ms",
-        "CPU, ms",
-    ];
+    let columns = ["warm request", "SQL", "queue", "state", "p50, ms", "p99, ms", "CPU, ms"];
     let rows = all(run).filter_map(|figures| {
         let requests = figures.requests.as_ref()?;
         let (calls, warm) = (requests.calls, requests.warm);
@@ -125,11 +105,7 @@ fn sizes(run: &Run) -> String {
             let chosen = best == Some(size.memory_mb);
             vec![
                 figures.function.clone(),
-                if chosen {
-                    format!("**{}**", size.memory_mb)
-                } else {
-                    size.memory_mb.to_string()
-                },
+                if chosen { format!("**{}**", size.memory_mb) } else { size.memory_mb.to_string() },
                 size.init_ms.to_string(),
                 size.first_ms.to_string(),
                 format!("{:.2}", size.warm.p50_ms),

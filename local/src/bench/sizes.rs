@@ -43,9 +43,7 @@ impl AtSize {
 pub fn best(sizes: &[AtSize]) -> Option<&AtSize> {
     let fastest = sizes.iter().map(|size| size.warm.p99_ms);
     let fastest = fastest.fold(f64::INFINITY, f64::min);
-    let fast = sizes
-        .iter()
-        .filter(|size| size.warm.p99_ms <= FAST_ENOUGH * fastest);
+    let fast = sizes.iter().filter(|size| size.warm.p99_ms <= FAST_ENOUGH * fastest);
     fast.min_by(|a, b| a.dollars().total_cmp(&b.dollars()))
 }
 
@@ -72,16 +70,11 @@ pub async fn measure(bench: &Bench<'_>, quotas: &[Quota], function: &str) -> Res
     };
     let mut events = events.iter();
     let tls = Tls::before(&bench.variables["DATABASE_URL"])?;
-    let encrypted = [
-        ("DATABASE_URL", tls.url.as_str()),
-        ("DATABASE_ROOTS", &tls.roots),
-    ];
+    let encrypted = [("DATABASE_URL", tls.url.as_str()), ("DATABASE_ROOTS", &tls.roots)];
     let ready = async |quota| bench.ready_within(quota, function, &encrypted).await;
     let mut starts = vec![(Vec::new(), Vec::new()); quotas.len()];
     for _ in 0..STARTS {
-        for ((inits, firsts), (quota, event)) in
-            starts.iter_mut().zip(quotas.iter().zip(&mut events))
-        {
+        for ((inits, firsts), (quota, event)) in starts.iter_mut().zip(quotas.iter().zip(&mut events)) {
             let (mut process, init) = ready(quota).await?;
             inits.push(ms(init));
             sleep(PERIOD).await;
@@ -119,28 +112,13 @@ mod tests {
 
     fn size(memory_mb: u32, p99_ms: f64, billed_ms: f64) -> AtSize {
         let spread = Spread::of(vec![0.0]);
-        let warm = Warm {
-            p50_ms: 0.0,
-            p99_ms,
-            cpu_ms: 0.0,
-            peak_mb: 0.0,
-        };
-        AtSize {
-            memory_mb,
-            init_ms: spread,
-            first_ms: spread,
-            warm,
-            billed_ms,
-        }
+        let warm = Warm { p50_ms: 0.0, p99_ms, cpu_ms: 0.0, peak_mb: 0.0 };
+        AtSize { memory_mb, init_ms: spread, first_ms: spread, warm, billed_ms }
     }
 
     #[test]
     fn the_cheapest_size_that_is_fast_enough_is_chosen() {
-        let sizes = [
-            size(128, 16.0, 9.0),
-            size(256, 12.0, 5.0),
-            size(512, 10.0, 4.0),
-        ];
+        let sizes = [size(128, 16.0, 9.0), size(256, 12.0, 5.0), size(512, 10.0, 4.0)];
         assert_eq!(best(&sizes).unwrap().memory_mb, 256);
         assert_eq!(best(&sizes[2..]).unwrap().memory_mb, 512);
     }

@@ -85,9 +85,7 @@ impl Stock {
         let owner = new_user(&client, "+15550100001", None).await?;
         let collector = new_user(&client, "+15550100002", None).await?;
         client.execute(ROOMS, &[&owner.user, &FEW_ROOMS]).await?;
-        client
-            .execute(ROOMS, &[&collector.user, &MANY_ROOMS])
-            .await?;
+        client.execute(ROOMS, &[&collector.user, &MANY_ROOMS]).await?;
         let mut rooms = BTreeMap::new();
         for size in SIZES {
             let room = ChatroomId::new();
@@ -95,13 +93,7 @@ impl Stock {
             rooms.insert(size, room);
         }
         client.batch_execute("vacuum analyze").await?;
-        Ok(Self {
-            client,
-            issuer,
-            owner,
-            collector,
-            rooms,
-        })
+        Ok(Self { client, issuer, owner, collector, rooms })
     }
 
     /// Adds a million rooms with ten million messages.
@@ -120,17 +112,13 @@ impl Stock {
     /// Adds a room of a user, with settled messages.
     pub async fn room(&self, owner: UserId, messages: i32) -> Result<ChatroomId> {
         let room = ChatroomId::new();
-        self.client
-            .execute(ROOM, &[&room, &owner, &messages])
-            .await?;
+        self.client.execute(ROOM, &[&room, &owner, &messages]).await?;
         Ok(room)
     }
 
     /// Adds a message of the owner that waits for its reply.
     pub async fn queue(&self, room: ChatroomId) -> Result<()> {
-        self.client
-            .execute(QUEUED, &[&MessageId::new(), &room, &self.owner.user])
-            .await?;
+        self.client.execute(QUEUED, &[&MessageId::new(), &room, &self.owner.user]).await?;
         Ok(())
     }
 
@@ -146,11 +134,7 @@ impl Stock {
     pub async fn newest(&self, room: ChatroomId) -> Result<MessageId> {
         let sql = "select id from messages where user_id = $1 and chatroom_id = $2 and status = 'answered'
                    order by position desc limit 1";
-        Ok(self
-            .client
-            .query_one(sql, &[&self.owner.user, &room])
-            .await?
-            .get(0))
+        Ok(self.client.query_one(sql, &[&self.owner.user, &room]).await?.get(0))
     }
 
     /// Adds a token that a user may refresh with.
@@ -158,9 +142,7 @@ impl Stock {
         let token = RefreshToken::new().map_err(|error| anyhow!("{error}"))?;
         let sql = "insert into refresh_tokens (user_id, hash, session_id, expires_at)
                    values ($1, $2, $3, now() + interval '1 day')";
-        self.client
-            .execute(sql, &[&caller.user, &token.hash(), &caller.session])
-            .await?;
+        self.client.execute(sql, &[&caller.user, &token.hash(), &caller.session]).await?;
         Ok(token.text(caller.user))
     }
 
@@ -173,10 +155,7 @@ impl Stock {
 
     /// Makes the header of a user who is signed in.
     pub fn authorization(&self, caller: Caller) -> Result<String> {
-        let token = self
-            .issuer
-            .issue(caller)
-            .map_err(|error| anyhow!("{error}"))?;
+        let token = self.issuer.issue(caller).map_err(|error| anyhow!("{error}"))?;
         Ok(format!("Bearer {token}"))
     }
 
@@ -188,10 +167,7 @@ impl Stock {
 }
 
 async fn new_user(client: &Client, mobile: &str, password_hash: Option<&str>) -> Result<Caller> {
-    let caller = Caller {
-        user: UserId::new(),
-        session: SessionId::new(),
-    };
+    let caller = Caller { user: UserId::new(), session: SessionId::new() };
     // The foreign key sees the user at the end of the statement.
     let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
         [&caller.user, &mobile, &password_hash, &caller.session];

@@ -25,12 +25,7 @@ pub struct Timing {
 impl Timing {
     /// Begins with a process that is ready.
     pub fn of(process: Process) -> Self {
-        Self {
-            process,
-            times: Vec::new(),
-            processor: None,
-            requests: 0,
-        }
+        Self { process, times: Vec::new(), processor: None, requests: 0 }
     }
 
     /// Serves a request and times it, unless it is one of the first.

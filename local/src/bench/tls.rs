@@ -32,8 +32,7 @@ pub struct Tls {
 impl Tls {
     /// Listens before the database at `url`, with a new certificate for this machine's address.
     pub fn before(url: &str) -> Result<Self> {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["127.0.0.1".to_owned()])?;
         let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -54,11 +53,7 @@ impl Tls {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Ok(Self {
-            url: through.into(),
-            roots: cert.pem(),
-            _server: server,
-        })
+        Ok(Self { url: through.into(), roots: cert.pem(), _server: server })
     }
 }
 

@@ -24,11 +24,7 @@ pub fn spans(passed: &[Chunk]) -> Vec<(Instant, Instant)> {
     connections.sort_unstable();
     connections.dedup();
     let span = |connection| {
-        let own = || {
-            passed
-                .iter()
-                .filter(move |chunk| chunk.connection == connection)
-        };
+        let own = || passed.iter().filter(move |chunk| chunk.connection == connection);
         let end = own().rfind(|chunk| matches!(chunk.what, What::Received))?;
         Some((own().next()?.at, end.at))
     };

@@ -28,9 +28,8 @@ pub fn processor_time(pid: u32) -> Result<Duration> {
     for thread in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
         let statistics = fs::read_to_string(thread.path().join("schedstat"))?;
         let used = statistics.split(' ').next();
-        nanoseconds += used
-            .and_then(|used| used.parse::<u64>().ok())
-            .context("the system does not tell processor time")?;
+        nanoseconds +=
+            used.and_then(|used| used.parse::<u64>().ok()).context("the system does not tell processor time")?;
     }
     Ok(Duration::from_nanos(nanoseconds))
 }

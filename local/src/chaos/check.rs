@@ -34,11 +34,7 @@ async fn count(system: &System, sql: &str) -> Result<usize> {
 
 /// Counts the messages that are not settled.
 pub async fn unsettled(system: &System) -> Result<usize> {
-    count(
-        system,
-        "select count(*) from messages where settled_at is null",
-    )
-    .await
+    count(system, "select count(*) from messages where settled_at is null").await
 }
 
 /// Whether a message has come to its end.
@@ -56,8 +52,7 @@ pub async fn figures(system: &System, accepted: &[String], figures: &mut Figures
     let distinct: HashSet<_> = accepted.iter().collect();
     let failed = "select count(*) from messages where status = 'failed'";
     let again = "select count(*) from (select from settlements group by message_id having count(*) > 1) again";
-    let stored_again =
-        settled.len().abs_diff(distinct.len()) + accepted.len().abs_diff(distinct.len());
+    let stored_again = settled.len().abs_diff(distinct.len()) + accepted.len().abs_diff(distinct.len());
     figures.accepted = accepted.len();
     figures.failed = count(system, failed).await?;
     figures.calls = system.gemini_calls().await?.len();
@@ -103,10 +98,7 @@ pub async fn order_history_and_counters(system: &System) -> Result<()> {
         let mut last = 0;
         for message in room {
             let content = message.content;
-            ensure!(
-                message.settlement > last,
-                "“{content}” came to its end before the one before it"
-            );
+            ensure!(message.settlement > last, "“{content}” came to its end before the one before it");
             last = message.settlement;
             let skip = turns.len().saturating_sub(2 * LONGEST_HISTORY);
             let mut call = turns[skip..].to_vec();
@@ -136,15 +128,9 @@ pub async fn order_history_and_counters(system: &System) -> Result<()> {
                   where user_id = users.id
                     and (status = 'answered' or failure not in
                          ('REJECTED', 'MODEL_UNAVAILABLE', 'MODEL_QUOTA', 'GIVEN_UP')))";
-    ensure!(
-        count(system, wrong).await? == 0,
-        "a counter is not what was accepted minus what failed through our fault"
-    );
+    ensure!(count(system, wrong).await? == 0, "a counter is not what was accepted minus what failed through our fault");
     let left = format!("select count(*) from messages where content like '{LEAVING}%'");
-    ensure!(
-        count(system, &left).await? == 0,
-        "something is left of a user who left"
-    );
+    ensure!(count(system, &left).await? == 0, "something is left of a user who left");
     Ok(())
 }
 

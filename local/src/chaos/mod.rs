@@ -103,23 +103,14 @@ const PASSWORD: &str = "a quiet evening in Lisbon";
 /// Runs so many steps on a new system whose Postgres is its own.
 pub async fn run(services: &Services, system: &System, seed: u64, steps: usize) -> Result<Figures> {
     let api = Api::of(system);
-    let run = Run {
-        services,
-        system,
-        people: people(&api).await,
-        figures: Mutex::default(),
-        accepted: Mutex::default(),
-    };
+    let run =
+        Run { services, system, people: people(&api).await, figures: Mutex::default(), accepted: Mutex::default() };
     check::watch_settlements(system).await?;
     system.hide_logs();
     let (posts, waiting) = mpsc::channel(CONCURRENCY);
-    let waiting = stream::unfold(waiting, async |mut waiting| {
-        waiting.recv().await.map(|post| (post, waiting))
-    });
+    let waiting = stream::unfold(waiting, async |mut waiting| waiting.recv().await.map(|post| (post, waiting)));
     let accepting = async {
-        let accepted = waiting
-            .map(|post| run.post(post))
-            .buffer_unordered(CONCURRENCY);
+        let accepted = waiting.map(|post| run.post(post)).buffer_unordered(CONCURRENCY);
         let failed = accepted.filter_map(async |accepted: Result<()>| accepted.err());
         let failed: Vec<_> = failed.collect().await;
         failed.into_iter().next().map_or(Ok(()), Err)
@@ -132,10 +123,7 @@ pub async fn run(services: &Services, system: &System, seed: u64, steps: usize) 
     let mut figures = *lock(&run.figures);
     check::figures(system, &accepted, &mut figures).await?;
     ensure!(figures.lost == 0 && figures.doubled == 0, "{figures}");
-    ensure!(
-        figures.stranger_ms <= STRANGER_PATIENCE.as_millis(),
-        "{figures}"
-    );
+    ensure!(figures.stranger_ms <= STRANGER_PATIENCE.as_millis(), "{figures}");
     check::order_history_and_counters(system).await?;
     Ok(figures)
 }
@@ -145,19 +133,13 @@ async fn people(api: &Api) -> Vec<Person<'_>> {
     for person in 0..=STRANGER {
         let user = api.user().await;
         let first = json!({ "new_password": PASSWORD });
-        let set = user
-            .json(Method::POST, "/auth/change-password", &first)
-            .await;
+        let set = user.json(Method::POST, "/auth/change-password", &first).await;
         assert_eq!(set.status, 204, "{}", set.body);
         let mut rooms = Vec::new();
         for _ in 0..if person == FLOODER { FLOODED } else { ROOMS } {
             rooms.push(user.room().await);
         }
-        people.push(Person {
-            token: Mutex::new(user.token.clone()),
-            user,
-            rooms,
-        });
+        people.push(Person { token: Mutex::new(user.token.clone()), user, rooms });
     }
     people
 }
@@ -172,49 +154,29 @@ impl Run<'_> {
             match step {
                 Step::Post { user, room } => {
                     let content = format!("message {number}.");
-                    let post = Post {
-                        user,
-                        room,
-                        content,
-                    };
+                    let post = Post { user, room, content };
                     posts.send(post).await.ok().context("nobody posts")?;
                 }
-                Step::Poison {
-                    user,
-                    room,
-                    mut outcomes,
-                } => {
+                Step::Poison { user, room, mut outcomes } => {
                     let content = format!("poison {number}.");
                     for outcome in &mut outcomes {
                         outcome["match"] = json!(content);
                     }
                     self.system.script(&json!(outcomes)).await?;
                     lock(&self.figures).poisons += 1;
-                    let post = Post {
-                        user,
-                        room,
-                        content,
-                    };
+                    let post = Post { user, room, content };
                     posts.send(post).await.ok().context("nobody posts")?;
                 }
                 Step::Flood => {
                     lock(&self.figures).floods += 1;
                     for room in 0..FLOODED {
-                        let post = Post {
-                            user: FLOODER,
-                            room,
-                            content: format!("flood {number} in {room}."),
-                        };
+                        let post = Post { user: FLOODER, room, content: format!("flood {number} in {room}.") };
                         posts.send(post).await.ok().context("nobody posts")?;
                     }
                 }
                 Step::Delay { steps, lost } if held.is_none() => {
                     lock(&self.figures).delays += 1;
-                    held = Some(Held {
-                        _paused: self.system.deliveries().pause().await,
-                        until: number + steps,
-                        lost,
-                    });
+                    held = Some(Held { _paused: self.system.deliveries().pause().await, until: number + steps, lost });
                 }
                 step => self.fault(step).await?,
             }
@@ -266,9 +228,7 @@ impl Run<'_> {
         lock(&self.figures).accounts += 1;
         let api = person.user.api;
         let token = lock(&person.token).clone();
-        let everywhere = api
-            .request(Method::POST, "/auth/logout")
-            .json(&json!({ "everywhere": true }));
+        let everywhere = api.request(Method::POST, "/auth/logout").json(&json!({ "everywhere": true }));
         let out = api.send(everywhere.bearer_auth(token)).await;
         ensure!(out.status == 204, "logging out is answered {}", out.status);
         let session = api.log_in(&person.user.mobile, PASSWORD).await.expect(200);
@@ -307,11 +267,7 @@ impl Run<'_> {
         let numbers = (0..BACKLOG).flat_map(|turn| (0..FLOODED).map(move |room| (turn, room)));
         let flood = stream::iter(numbers)
             .map(|(turn, room)| {
-                self.post(Post {
-                    user: FLOODER,
-                    room,
-                    content: format!("last flood {turn} in {room}."),
-                })
+                self.post(Post { user: FLOODER, room, content: format!("last flood {turn} in {room}.") })
             })
             .buffer_unordered(CONCURRENCY)
             .try_collect::<Vec<()>>();
@@ -319,11 +275,7 @@ impl Run<'_> {
             for room in 0..ROOMS {
                 let content = format!("stranger in {room}.");
                 let start = Instant::now();
-                let post = Post {
-                    user: STRANGER,
-                    room,
-                    content: content.clone(),
-                };
+                let post = Post { user: STRANGER, room, content: content.clone() };
                 self.post(post).await?;
                 while !check::is_settled(self.system, &content).await? {
                     ensure!(start.elapsed() < PATIENCE, "a stranger waits for ever");

@@ -92,25 +92,11 @@ fn step(random: &mut Rng) -> Step {
         67..76 => Step::Kill(VICTIMS[random.usize(..VICTIMS.len())]),
         76..78 => Step::LogOut { user },
         78..79 => Step::Leave,
-        79..81 => Step::Plan {
-            user,
-            pro: random.bool(),
-        },
-        81..84 => Step::Poison {
-            user,
-            room,
-            outcomes: poison(random),
-        },
+        79..81 => Step::Plan { user, pro: random.bool() },
+        81..84 => Step::Poison { user, room, outcomes: poison(random) },
         84 => Step::Flood,
-        85..91 => Step::Duplicate {
-            user,
-            room,
-            times: random.usize(1..6),
-        },
-        91..98 => Step::Delay {
-            steps: random.usize(2..10),
-            lost: random.bool(),
-        },
+        85..91 => Step::Duplicate { user, room, times: random.usize(1..6) },
+        91..98 => Step::Delay { steps: random.usize(2..10), lost: random.bool() },
         _ => Step::Restart(random.u64(..1_000)),
     }
 }
@@ -148,10 +134,6 @@ mod tests {
     fn the_same_seed_gives_the_same_steps_and_another_one_others() {
         assert_eq!(schedule(7, 500), schedule(7, 500));
         assert_ne!(schedule(7, 500), schedule(8, 500));
-        assert_eq!(
-            schedule(7, 500)[..100],
-            schedule(7, 100),
-            "more steps only go on"
-        );
+        assert_eq!(schedule(7, 500)[..100], schedule(7, 100), "more steps only go on");
     }
 }

@@ -47,18 +47,14 @@ impl Options {
             state: self.state,
             release: self.release,
             real_gemini: env::var_os("GEMINI_API_KEY").is_some_and(|key| key != "local"),
-            real_stripe: env::var_os("STRIPE_SECRET_KEY")
-                .is_some_and(|key| key != STAND_IN_STRIPE_KEY),
+            real_stripe: env::var_os("STRIPE_SECRET_KEY").is_some_and(|key| key != STAND_IN_STRIPE_KEY),
             ports,
             ..Settings::default()
         }
     }
 
     async fn start_with(&self, settings: Settings) -> Result<(Workspace, Services, System)> {
-        let workspace = Workspace {
-            release: settings.release,
-            ..Workspace::find()?
-        };
+        let workspace = Workspace { release: settings.release, ..Workspace::find()? };
         let services = build_and_start(&workspace, settings.ports, settings.functions).await?;
         let system = System::start(&services, settings).await?;
         Ok((workspace, services, system))
@@ -67,18 +63,12 @@ impl Options {
 
 /// Translates the end of a program as a shell does: a signal becomes 128 and its number.
 pub fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status
-        .code()
-        .unwrap_or(128 + status.signal().unwrap_or_default());
+    let code = status.code().unwrap_or(128 + status.signal().unwrap_or_default());
     u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// Builds the functions, or only some of them, while the services are installed and started.
-pub async fn build_and_start(
-    workspace: &Workspace,
-    ports: Ports,
-    some: Option<&[&str]>,
-) -> Result<Services> {
+pub async fn build_and_start(workspace: &Workspace, ports: Ports, some: Option<&[&str]>) -> Result<Services> {
     let services = Box::pin(Services::start(workspace, ports));
     let build = async {
         match some {

@@ -24,20 +24,9 @@ pub async fn serve(options: &Options) -> Result<()> {
     services.keep_secrets(&variables).await?;
     // For `sam deploy --config-env local`.
     let parameters = serde_json::json!({ "JwtPublicKeys": variables["JWT_PUBLIC_KEYS"] });
-    fs::write(
-        file.with_file_name("parameters.json"),
-        parameters.to_string(),
-    )?;
-    write_secret(&file, &environment_file(&variables))
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    for name in [
-        "API_URL",
-        "GEMINI_URL",
-        "STRIPE_URL",
-        "DATABASE_URL",
-        "AWS_ENDPOINT_URL",
-        "REDIS_URL",
-    ] {
+    fs::write(file.with_file_name("parameters.json"), parameters.to_string())?;
+    write_secret(&file, &environment_file(&variables)).with_context(|| format!("cannot write {}", file.display()))?;
+    for name in ["API_URL", "GEMINI_URL", "STRIPE_URL", "DATABASE_URL", "AWS_ENDPOINT_URL", "REDIS_URL"] {
         if let Some(value) = variables.get(name) {
             eprintln!("{name:17} {value}");
         }
@@ -53,10 +42,6 @@ pub async fn serve(options: &Options) -> Result<()> {
 /// Writes a file that only its owner can read.
 fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     let _ = fs::remove_file(path); // one that is there might be open to others
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())
 }

@@ -18,11 +18,7 @@ pub async fn test(options: &Options, arguments: &[String]) -> Result<ExitCode> {
         .cargo("test")
         .args(["--workspace", "--features", WORKSPACE_WORKBENCH])
         .args(arguments)
-        .envs(
-            services
-                .test_variables(&options.settings(Ports::Free))
-                .await?,
-        )
+        .envs(services.test_variables(&options.settings(Ports::Free)).await?)
         .kill_on_drop(true)
         .spawn()
         .context("cannot start cargo")?;

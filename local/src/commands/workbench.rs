@@ -68,32 +68,12 @@ pub async fn run(_: &Options, _: Task) -> Result<ExitCode> {
 pub async fn run(options: &Options, task: Task) -> Result<ExitCode> {
     match task {
         Task::Faults { seed, steps } => faults(options, seed, steps).await,
-        Task::Load {
-            users,
-            seconds,
-            stream,
-        } => {
-            let load = local::load::Options {
-                users,
-                seconds,
-                stream,
-            };
+        Task::Load { users, seconds, stream } => {
+            let load = local::load::Options { users, seconds, stream };
             self::load(options, &load).await
         }
-        Task::Bench {
-            functions,
-            all,
-            cost,
-            millions,
-            json,
-        } => {
-            let options = local::bench::Options {
-                functions,
-                all,
-                cost,
-                millions,
-                json,
-            };
+        Task::Bench { functions, all, cost, millions, json } => {
+            let options = local::bench::Options { functions, all, cost, millions, json };
             bench(&options).await
         }
     }
@@ -131,11 +111,7 @@ async fn load(options: &Options, load: &local::load::Options) -> Result<ExitCode
 
 #[cfg(feature = "workbench")]
 fn succeeded(holds: bool) -> ExitCode {
-    if holds {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[cfg(feature = "workbench")]

@@ -74,11 +74,8 @@ impl Deployment {
         let strictness = Strictness::Enforcing;
         let ministack = MiniStack::start(&tools, group, Port::Free, &directory, strictness);
         let name = format!("deployment_{}", std::process::id());
-        let (ministack, database_url, ()) = tokio::try_join!(
-            ministack,
-            services.create_unmigrated_database(&name),
-            stage(&workspace, &directory),
-        )?;
+        let (ministack, database_url, ()) =
+            tokio::try_join!(ministack, services.create_unmigrated_database(&name), stage(&workspace, &directory),)?;
         let aws = Aws::at(ministack.endpoint.clone())?;
         let gemini = Gemini::start(Port::Free)?;
         let stripe = Reserved::at(Port::Free)?;
@@ -98,19 +95,10 @@ impl Deployment {
         step.done();
 
         // By host, as on AWS. Not every machine's resolver knows what is below localhost.
-        let port = aws
-            .endpoint
-            .rsplit(':')
-            .next()
-            .context("no port")?
-            .parse()?;
+        let port = aws.endpoint.rsplit(':').next().context("no port")?.parse()?;
         let host = format!("{api}.execute-api.localhost");
-        let client = crate::machine::http::builder()?
-            .resolve(&host, SocketAddr::from(([127, 0, 0, 1], port)));
-        let webhook = format!(
-            "{}/_aws/execute-api/{api}/$default/webhook/stripe",
-            aws.endpoint
-        );
+        let client = crate::machine::http::builder()?.resolve(&host, SocketAddr::from(([127, 0, 0, 1], port)));
+        let webhook = format!("{}/_aws/execute-api/{api}/$default/webhook/stripe", aws.endpoint);
         Ok(Self {
             url: format!("http://{host}:{port}"),
             client: client.build()?,
@@ -139,10 +127,7 @@ pub struct Sam {
 impl Sam {
     /// Installs it, once.
     pub async fn install(workspace: &Workspace) -> Result<Self> {
-        Ok(Self {
-            tools: Tools::install_sam(&workspace.target).await?,
-            root: workspace.root.clone(),
-        })
+        Ok(Self { tools: Tools::install_sam(&workspace.target).await?, root: workspace.root.clone() })
     }
 
     /// Validates the template with SAM and with the linter.
@@ -161,27 +146,14 @@ impl Sam {
     }
 
     /// Deploys the stack and returns its outputs.
-    async fn deploy(
-        &self,
-        directory: &Path,
-        aws: &Aws,
-        parameters: &[String],
-    ) -> Result<Variables> {
+    async fn deploy(&self, directory: &Path, aws: &Aws, parameters: &[String]) -> Result<Variables> {
         let mut deploy = self.command("sam", directory);
         deploy.args(["deploy", "--config-env", "local", "--parameter-overrides"]);
         process::run(deploy.args(parameters).envs(aws.variables())).await?;
 
         let mut list = self.command("sam", directory);
-        list.args([
-            "list",
-            "stack-outputs",
-            "--config-env",
-            "local",
-            "--output",
-            "json",
-        ]);
-        let outputs =
-            process::run(list.args(["--stack-name", STACK]).envs(aws.variables())).await?;
+        list.args(["list", "stack-outputs", "--config-env", "local", "--output", "json"]);
+        let outputs = process::run(list.args(["--stack-name", STACK]).envs(aws.variables())).await?;
         let outputs: Vec<Value> = serde_json::from_str(&outputs)?;
         let output = |output: &Value| {
             let text = |name: &str| output[name].as_str().map(str::to_owned);
@@ -199,10 +171,7 @@ impl Sam {
 
 /// Lays out a checkout as it is after `cargo lambda build`, with the functions of the local stack.
 async fn stage(workspace: &Workspace, directory: &Path) -> Result<()> {
-    fs::copy(
-        workspace.root.join("samconfig.toml"),
-        directory.join("samconfig.toml"),
-    )?;
+    fs::copy(workspace.root.join("samconfig.toml"), directory.join("samconfig.toml"))?;
     // On AWS whoever may send a message may send a batch of them. MiniStack asks for an action that AWS does not have.
     let template = fs::read_to_string(workspace.root.join("template.yaml"))?;
     let template = template.replace("sqs:SendMessage]", "sqs:SendMessage, sqs:SendMessageBatch]");
@@ -216,9 +185,7 @@ async fn stage(workspace: &Workspace, directory: &Path) -> Result<()> {
             // Debug information would be most of what is packed and sent.
             let mut strip = Command::new("strip");
             let strip = strip.arg("-o").arg(folder.join("bootstrap")).arg(binary);
-            process::run(strip)
-                .await
-                .context("it comes with the C compiler")
+            process::run(strip).await.context("it comes with the C compiler")
         });
     }
     while let Some(stripped) = strips.join_next().await {
@@ -239,36 +206,25 @@ fn overrides(variables: &Variables) -> Vec<String> {
     let parameters = parameters.map(|(parameter, name)| format!("{parameter}={}", variables[name]));
     let keys = format!("JwtPublicKeys='{}'", variables["JWT_PUBLIC_KEYS"]); // SAM takes away the quotation marks
     // With everything that a stack may have.
-    let fixed = [
-        "ChatroomCache=state",
-        "DatabaseRoots=mozilla",
-        "MaximumConsumers=0",
-    ];
+    let fixed = ["ChatroomCache=state", "DatabaseRoots=mozilla", "MaximumConsumers=0"];
     let fixed = fixed.map(str::to_owned);
     let fixed = fixed.into_iter().chain([keys]);
     parameters.into_iter().chain(fixed).collect()
 }
 
 async fn processed_template(aws: &Aws) -> Result<Value> {
-    let form =
-        format!("Action=GetTemplate&Version=2010-05-15&StackName={STACK}&TemplateStage=Processed");
+    let form = format!("Action=GetTemplate&Version=2010-05-15&StackName={STACK}&TemplateStage=Processed");
     let answer = aws.query("cloudformation", &form).await?;
     let answer = roxmltree::Document::parse(&answer)?;
-    let body = answer
-        .descendants()
-        .find(|node| node.tag_name().name() == "TemplateBody");
+    let body = answer.descendants().find(|node| node.tag_name().name() == "TemplateBody");
     let body = body.and_then(|node| node.text()).context("no template")?;
     serde_json::from_str(body).context("the processed template is not JSON")
 }
 
 /// Makes the routes of the template's API, and returns the API's id.
 async fn add_routes(aws: &Aws, template: &Value) -> Result<String> {
-    let apis = aws
-        .rest("apigateway", Method::GET, "/v2/apis", &Value::Null)
-        .await?;
-    let api = apis["items"][0]["apiId"]
-        .as_str()
-        .context("there is no API")?;
+    let apis = aws.rest("apigateway", Method::GET, "/v2/apis", &Value::Null).await?;
+    let api = apis["items"][0]["apiId"].as_str().context("there is no API")?;
     let paths = &template["Resources"]["Api"]["Properties"]["Body"]["paths"];
     for (path, item) in members(paths) {
         for (method, operation) in members(item) {
@@ -281,17 +237,14 @@ async fn add_routes(aws: &Aws, template: &Value) -> Result<String> {
                 "payloadFormatVersion": integration["payloadFormatVersion"],
             });
             let integrations = format!("/v2/apis/{api}/integrations");
-            let made = aws
-                .rest("apigateway", Method::POST, &integrations, &integration)
-                .await?;
+            let made = aws.rest("apigateway", Method::POST, &integrations, &integration).await?;
             let id = made["integrationId"].as_str().context("no integration")?;
             let route = json!({
                 "routeKey": format!("{} {path}", method.to_uppercase()),
                 "target": format!("integrations/{id}"),
             });
             let routes = format!("/v2/apis/{api}/routes");
-            aws.rest("apigateway", Method::POST, &routes, &route)
-                .await?;
+            aws.rest("apigateway", Method::POST, &routes, &route).await?;
         }
     }
     Ok(api.to_owned())

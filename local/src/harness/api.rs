@@ -60,10 +60,7 @@ impl Sent {
     #[must_use]
     pub fn wrong(&self) -> Self {
         let code = self.code.parse::<u32>().unwrap_or_default();
-        Self {
-            code: format!("{:06}", (code + 1) % 1_000_000),
-            ..self.clone()
-        }
+        Self { code: format!("{:06}", (code + 1) % 1_000_000), ..self.clone() }
     }
 
     /// A request with a code for a number, and what else belongs to it.
@@ -131,12 +128,7 @@ impl Api {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes: Vec<u8> = must(response.bytes().await, &what).into();
         let body = serde_json::from_slice(&bytes).unwrap_or_default();
-        let response = Response {
-            status,
-            headers,
-            body,
-            bytes,
-        };
+        let response = Response { status, headers, body, bytes };
         (self.check)(&method, &path, &response);
         response
     }
@@ -154,8 +146,7 @@ impl Api {
 
     /// Signs a number up and returns its code.
     pub async fn code(&self, mobile: &str) -> Sent {
-        self.code_of("/auth/signup", &json!({ "mobile": mobile, "name": "Ada" }))
-            .await
+        self.code_of("/auth/signup", &json!({ "mobile": mobile, "name": "Ada" })).await
     }
 
     /// Asks for a code and returns it.
@@ -171,21 +162,14 @@ impl Api {
         } else {
             self.received_by_sms(mobile).await
         };
-        Sent {
-            challenge: text(&accepted["challenge"]).to_owned(),
-            code,
-        }
+        Sent { challenge: text(&accepted["challenge"]).to_owned(), code }
     }
 
     async fn received_by_sms(&self, mobile: &str) -> String {
         let messages = self.sms(mobile).await;
         let newest = messages.last().map(|message| text(&message["Message"]));
         let newest = newest.unwrap_or_else(|| panic!("{mobile} got no SMS"));
-        newest
-            .chars()
-            .filter(char::is_ascii_digit)
-            .take(6)
-            .collect()
+        newest.chars().filter(char::is_ascii_digit).take(6).collect()
     }
 
     /// Returns the text messages that a number got, oldest first.
@@ -193,9 +177,7 @@ impl Api {
         let Codes::BySms(endpoint) = &self.codes else {
             panic!("codes are in the responses here");
         };
-        let all = self
-            .client
-            .get(format!("{endpoint}/_ministack/sns/sms-messages"));
+        let all = self.client.get(format!("{endpoint}/_ministack/sns/sms-messages"));
         let all = must(all.send().await, "MiniStack does not answer");
         let all: Value = must(all.json().await, "MiniStack answers no JSON");
         let messages = all["sms_messages"][mobile].as_array();
@@ -265,14 +247,10 @@ impl Api {
         let calls: Vec<Value> = must(calls.json().await, "Gemini's calls");
         let turns = |call: &Value| -> Vec<String> {
             let turns = call["contents"].as_array().into_iter().flatten();
-            turns
-                .map(|turn| text(&turn["parts"][0]["text"]).to_owned())
-                .collect()
+            turns.map(|turn| text(&turn["parts"][0]["text"]).to_owned()).collect()
         };
         let calls = calls.iter().map(turns);
-        calls
-            .filter(|turns| turns.last().is_some_and(|prompt| prompt.contains(part)))
-            .collect()
+        calls.filter(|turns| turns.last().is_some_and(|prompt| prompt.contains(part))).collect()
     }
 
     /// Waits until Gemini was called for a prompt that contains `part`.

@@ -57,10 +57,7 @@ impl Contract {
             Ok(documented) => self.breaches(documented, response),
             Err(breach) => vec![breach],
         };
-        let body: String = String::from_utf8_lossy(&response.bytes)
-            .chars()
-            .take(2_000)
-            .collect();
+        let body: String = String::from_utf8_lossy(&response.bytes).chars().take(2_000).collect();
         assert!(
             breaches.is_empty(),
             "{method} {path} answered what openapi.yaml does not allow:\n- {}\n\
@@ -75,9 +72,7 @@ impl Contract {
         let (_, item) = members(&self.document["paths"])
             .find(|(template, _)| matches(template, path))
             .ok_or_else(|| format!("there is no path {path}"))?;
-        let operation = item
-            .get(method.to_lowercase())
-            .ok_or_else(|| format!("there is no {method} {path}"))?;
+        let operation = item.get(method.to_lowercase()).ok_or_else(|| format!("there is no {method} {path}"))?;
         let response = operation["responses"]
             .get(status.to_string())
             .ok_or_else(|| format!("the operation has no status {status}"))?;
@@ -138,9 +133,7 @@ impl Contract {
         match self.validator(schema) {
             Ok(validator) => {
                 let errors = validator.iter_errors(value);
-                errors
-                    .map(|error| format!("{} {}", error.instance_path(), error.masked()))
-                    .collect()
+                errors.map(|error| format!("{} {}", error.instance_path(), error.masked())).collect()
             }
             Err(error) => vec![format!("the schema is wrong: {error}")],
         }
@@ -184,9 +177,7 @@ pub fn function(operation: &Value) -> &str {
 pub fn matches(template: &str, path: &str) -> bool {
     let (template, path) = (template.split('/'), path.split('/'));
     template.clone().count() == path.clone().count()
-        && template
-            .zip(path)
-            .all(|(expected, found)| expected.starts_with('{') || expected == found)
+        && template.zip(path).all(|(expected, found)| expected.starts_with('{') || expected == found)
 }
 
 /// Reads a header, path or query value as the type that its schema asks for.

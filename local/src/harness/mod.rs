@@ -4,10 +4,7 @@
 //! Nothing here returns an error. When the system fails, the caller panics with the request and the response: every
 //! caller is a test, or as good as one.
 
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "everything here panics when the system is wrong"
-)]
+#![expect(clippy::missing_panics_doc, reason = "everything here panics when the system is wrong")]
 
 mod api;
 #[cfg(feature = "workbench")]

@@ -48,8 +48,7 @@ impl User<'_> {
         let count = async |path: &str, member: &str| {
             let page = self.api.get_stripe(&format!("{path}?limit=100")).await;
             let all = page["data"].as_array().into_iter().flatten();
-            all.filter(|object| object.pointer(member) == Some(&json!(self.id)))
-                .count()
+            all.filter(|object| object.pointer(member) == Some(&json!(self.id))).count()
         };
         (
             count("/v1/customers", "/metadata/user_id").await,

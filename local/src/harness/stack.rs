@@ -32,11 +32,7 @@ impl Stack {
         if variables["OTP_DELIVERY"] == "sns" {
             api.codes = Codes::BySms(variables["AWS_ENDPOINT_URL"].clone());
         }
-        Self {
-            settings,
-            api: Api { check, ..api },
-            system,
-        }
+        Self { settings, api: Api { check, ..api }, system }
     }
 
     /// Starts another system of this kind with some other settings, or for a test that wants no company.
@@ -47,9 +43,7 @@ impl Stack {
     /// Starts another system over services of which the test stops one.
     pub async fn another_on(&self, services: &Services, settings: &[(&str, &str)]) -> Self {
         let all = settings.iter();
-        let all = all.fold(self.settings.clone(), |all, (name, value)| {
-            all.with(name, value)
-        });
+        let all = all.fold(self.settings.clone(), |all, (name, value)| all.with(name, value));
         Self::start(services, all, self.api.check).await
     }
 

@@ -32,10 +32,7 @@ impl<'a> User<'a> {
     pub fn of_session(api: &'a Api, mobile: &str, session: &Value) -> Self {
         Self {
             api,
-            id: session["user"]["id"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
+            id: session["user"]["id"].as_str().unwrap_or_default().to_owned(),
             mobile: mobile.to_owned(),
             token: text(&session["access_token"]).to_owned(),
             refresh_token: text(&session["refresh_token"]).to_owned(),
@@ -83,8 +80,7 @@ impl<'a> User<'a> {
     /// Posts a message that may be refused.
     pub async fn try_post(&self, room: &str, content: &str) -> Response {
         let message = json!({ "content": content });
-        self.json(Method::POST, &format!("{room}/message"), &message)
-            .await
+        self.json(Method::POST, &format!("{room}/message"), &message).await
     }
 
     /// Posts a message and returns its path.

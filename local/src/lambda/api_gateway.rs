@@ -70,25 +70,17 @@ impl Gateway {
             url: format!("http://127.0.0.1:{port}"),
             client: crate::machine::http::client()?,
             catalogue,
-            answers: crate::machine::http::builder()?
-                .http2_prior_knowledge()
-                .build()?,
+            answers: crate::machine::http::builder()?.http2_prior_knowledge().build()?,
             _process: process,
         })
     }
 
     /// Waits for a request for a function.
     pub async fn next(&self, function: &str) -> Result<Invocation> {
-        let url = format!(
-            "{}/.rt/{function}/2018-06-01/runtime/invocation/next",
-            self.url
-        );
+        let url = format!("{}/.rt/{function}/2018-06-01/runtime/invocation/next", self.url);
         let answer = self.client.get(url).send().await?.error_for_status()?;
         let header = |name| {
-            let value = answer
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok());
+            let value = answer.headers().get(name).and_then(|value| value.to_str().ok());
             value.unwrap_or_default().to_owned()
         };
         Ok(Invocation {
@@ -100,16 +92,8 @@ impl Gateway {
 
     /// Passes a function's response on to the gateway; `kind` is `response` or `error`.
     pub async fn answer(&self, function: &str, id: &str, kind: &str, body: Bytes) -> Result<()> {
-        let url = format!(
-            "{}/.rt/{function}/2018-06-01/runtime/invocation/{id}/{kind}",
-            self.url
-        );
-        self.answers
-            .post(url)
-            .body(body)
-            .send()
-            .await?
-            .error_for_status()?;
+        let url = format!("{}/.rt/{function}/2018-06-01/runtime/invocation/{id}/{kind}", self.url);
+        self.answers.post(url).body(body).send().await?.error_for_status()?;
         Ok(())
     }
 
@@ -121,10 +105,7 @@ impl Gateway {
         id: &str,
         chunks: impl Stream<Item = Result<Bytes>> + Send + 'static,
     ) -> impl Future<Output = reqwest::Result<reqwest::Response>> + Send + 'static {
-        let url = format!(
-            "{}/.rt/{function}/2018-06-01/runtime/invocation/{id}/response",
-            self.url
-        );
+        let url = format!("{}/.rt/{function}/2018-06-01/runtime/invocation/{id}/response", self.url);
         self.client
             .post(url)
             .header("lambda-runtime-function-response-mode", "streaming")
@@ -135,20 +116,14 @@ impl Gateway {
     /// Reports a failed invocation to the gateway.
     pub async fn fail(&self, function: &str, id: &str, kind: &str, message: &str) -> Result<()> {
         let error = json!({"errorType": kind, "errorMessage": message});
-        self.answer(function, id, "error", error.to_string().into())
-            .await
+        self.answer(function, id, "error", error.to_string().into()).await
     }
 
     /// Calls a function by Lambda's Invoke API, and returns its result.
     pub async fn invoke(&self, function: &str, event: &Value) -> Result<Value> {
         let url = format!("{}/2015-03-31/functions/{function}/invocations", self.url);
-        let answer = self
-            .client
-            .post(url)
-            .json(event)
-            .timeout(self.catalogue.get(function)?.timeout + SLACK)
-            .send()
-            .await;
+        let answer =
+            self.client.post(url).json(event).timeout(self.catalogue.get(function)?.timeout + SLACK).send().await;
         let answer = answer.with_context(|| format!("{function} does not answer"))?;
         let status = answer.status();
         let body = answer.text().await?;

@@ -13,10 +13,9 @@ use axum::{
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
         header::{
-            ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-            ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-            ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN,
-            TRANSFER_ENCODING,
+            ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+            ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION,
+            CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, TRANSFER_ENCODING,
         },
     },
     middleware::{Next, from_fn_with_state},
@@ -29,11 +28,9 @@ use tokio::{net::TcpListener, task::JoinSet};
 /// The same as `CorsConfiguration` in `template.yaml`; a test holds them together.
 pub const ALLOWED_METHODS: &str = "DELETE,GET,PATCH,POST";
 /// See [`ALLOWED_METHODS`].
-pub const ALLOWED_HEADERS: &str =
-    "authorization,content-type,idempotency-key,if-none-match,last-event-id";
+pub const ALLOWED_HEADERS: &str = "authorization,content-type,idempotency-key,if-none-match,last-event-id";
 /// See [`ALLOWED_METHODS`].
-pub const EXPOSED_HEADERS: &str =
-    "etag,location,ratelimit,ratelimit-policy,retry-after,www-authenticate";
+pub const EXPOSED_HEADERS: &str = "etag,location,ratelimit,ratelimit-policy,retry-after,www-authenticate";
 /// See [`ALLOWED_METHODS`].
 pub const MAX_AGE: &str = "3600";
 
@@ -62,15 +59,8 @@ impl Entrance {
         let origins = env::var("CORS_ORIGINS").unwrap_or_default();
         let upstream = Arc::new(Upstream {
             gateway,
-            client: crate::machine::http::builder()?
-                .redirect(Policy::none())
-                .build()?,
-            origins: origins
-                .split(',')
-                .map(str::trim)
-                .filter(|it| !it.is_empty())
-                .map(str::to_owned)
-                .collect(),
+            client: crate::machine::http::builder()?.redirect(Policy::none()).build()?,
+            origins: origins.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect(),
         });
         let routes = Router::new()
             .fallback(pass_on)
@@ -89,28 +79,18 @@ impl Entrance {
                 let _ = axum::serve(listener, on_ipv6).await; // a machine may have no IPv6
             }
         });
-        Ok(Self {
-            url: format!("http://{address}"),
-            _servers: servers,
-        })
+        Ok(Self { url: format!("http://{address}"), _servers: servers })
     }
 }
 
 /// Answers preflights, and lets the pages of known origins read responses.
 async fn cors(State(upstream): State<Arc<Upstream>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let origin = headers
-        .get(ORIGIN)
-        .filter(|it| upstream.is_allowed(it))
-        .cloned();
+    let origin = headers.get(ORIGIN).filter(|it| upstream.is_allowed(it)).cloned();
     let is_preflight = request.method() == Method::OPTIONS
         && headers.contains_key(ORIGIN)
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = if is_preflight {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        next.run(request).await
-    };
+    let mut response = if is_preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     if let Some(origin) = origin {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -139,10 +119,7 @@ impl Upstream {
         let is_local = ["http://localhost", "http://127.0.0.1"].iter().any(|host| {
             let rest = origin.strip_prefix(host);
             rest.is_some_and(|rest| {
-                rest.is_empty()
-                    || rest
-                        .strip_prefix(':')
-                        .is_some_and(|port| port.parse::<u16>().is_ok())
+                rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
             })
         });
         is_local || self.origins.iter().any(|allowed| allowed == origin)

@@ -81,9 +81,7 @@ impl Functions {
         tasks.spawn(gateway.clone().refuse_unknown_routes());
         for (name, functions::Function { timeout, facts, .. }) in catalogue.iter() {
             if !workspace.binary(name).is_file() {
-                bail!(
-                    "{name} is not built: `cargo local test` and `cargo local exec` build before they start"
-                );
+                bail!("{name} is not built: `cargo local test` and `cargo local exec` build before they start");
             }
             let function = Arc::new(Function {
                 timeout: *timeout,
@@ -103,18 +101,12 @@ impl Functions {
             }
             functions.insert(name.to_owned(), function);
         }
-        Ok(Self {
-            functions,
-            _tasks: tasks,
-        })
+        Ok(Self { functions, _tasks: tasks })
     }
 
     /// Returns the processes of a function, idle or busy. None before its first request.
     pub fn pids(&self, function: &str) -> Vec<u32> {
-        self.functions
-            .get(function)
-            .map(|function| function.pids())
-            .unwrap_or_default()
+        self.functions.get(function).map(|function| function.pids()).unwrap_or_default()
     }
 }
 
@@ -150,24 +142,19 @@ impl Function {
         let id = invocation.id.clone();
         let (kind, message) = match self.execute(invocation).await {
             Ok(()) => return,
-            Err(Failure::Exited(status)) => (
-                "Runtime.ExitError",
-                format!("RequestId: {id} Error: Runtime exited: {status}"),
-            ),
+            Err(Failure::Exited(status)) => {
+                ("Runtime.ExitError", format!("RequestId: {id} Error: Runtime exited: {status}"))
+            }
             Err(Failure::TimedOut(limit)) => {
                 let seconds = limit.as_secs_f32();
-                (
-                    "Sandbox.Timedout",
-                    format!("RequestId: {id} Error: Task timed out after {seconds:.2} seconds"),
-                )
+                ("Sandbox.Timedout", format!("RequestId: {id} Error: Task timed out after {seconds:.2} seconds"))
             }
             Err(Failure::NotStarted(error)) => ("Runtime.InvalidEntrypoint", format!("{error:#}")),
             Err(Failure::NotRead(error)) => ("Function.ResponseSizeTooLarge", format!("{error:#}")),
         };
         sleep(Duration::from_millis(20)).await; // its last words may still be on their way
         let last_words = self.logs.last_lines(&self.name);
-        self.logs
-            .announce(&format!("{}: {message}\n{last_words}", self.name));
+        self.logs.announce(&format!("{}: {message}\n{last_words}", self.name));
         let _ = self.gateway.fail(&self.name, &id, kind, &message).await;
     }
 
@@ -230,8 +217,7 @@ impl Function {
                 Err(error) => {
                     drop(chunks.send(Err(error.into())));
                     let status = environment.process.wait().await;
-                    return Err(status
-                        .map_or_else(|error| Failure::NotStarted(error.into()), Failure::Exited));
+                    return Err(status.map_or_else(|error| Failure::NotStarted(error.into()), Failure::Exited));
                 }
             }
         }
@@ -257,22 +243,16 @@ impl Function {
             }
             started => started,
         };
-        Ok(Idle {
-            environment: environment?,
-            built: self.built(),
-        })
+        Ok(Idle { environment: environment?, built: self.built() })
     }
 
     fn start(&self) -> Result<Environment> {
         let mut command = Command::new(self.workspace.binary(&self.name));
-        command
-            .current_dir(&self.workspace.root)
-            .envs(&self.variables);
-        self.runtime_api
-            .launch(&self.name, &mut command, |command| {
-                let spawn = |command: &mut Command| self.group.spawn(command);
-                self.logs.follow(&self.name, command, spawn)
-            })
+        command.current_dir(&self.workspace.root).envs(&self.variables);
+        self.runtime_api.launch(&self.name, &mut command, |command| {
+            let spawn = |command: &mut Command| self.group.spawn(command);
+            self.logs.follow(&self.name, command, spawn)
+        })
     }
 
     fn built(&self) -> Option<SystemTime> {

@@ -28,9 +28,7 @@ pub fn sqs_event(queue_url: &str, messages: &[Message]) -> Value {
 
 /// Makes the event that EventBridge sends for a schedule.
 pub fn scheduled_event(rule: &str) -> Value {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let time = OffsetDateTime::from(SystemTime::now()).replace_nanosecond(0);
     json!({
         "version": "0",
@@ -59,9 +57,6 @@ mod tests {
         let record = &event["Records"][0];
         assert_eq!(record["messageId"], "first");
         assert_eq!(record["attributes"]["ApproximateReceiveCount"], "3");
-        assert_eq!(
-            record["eventSourceARN"],
-            "arn:aws:sqs:us-east-1:000000000000:queue"
-        );
+        assert_eq!(record["eventSourceARN"], "arn:aws:sqs:us-east-1:000000000000:queue");
     }
 }

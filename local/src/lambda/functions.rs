@@ -49,13 +49,8 @@ const FACTS: [(&str, Facts); 20] = [
 ];
 
 /// The facts about most functions.
-const USUAL: Facts = Facts {
-    environments: 2,
-    pause: Duration::from_secs(10),
-    statements: 1,
-    state_calls: 0,
-    cpu_ms: None,
-};
+const USUAL: Facts =
+    Facts { environments: 2, pause: Duration::from_secs(10), statements: 1, state_calls: 0, cpu_ms: None };
 
 /// Facts about a function that the template does not say.
 #[derive(Debug, Clone, Copy)]
@@ -74,17 +69,11 @@ pub struct Facts {
 
 impl Facts {
     const fn environments(self, environments: usize) -> Self {
-        Self {
-            environments,
-            ..self
-        }
+        Self { environments, ..self }
     }
 
     const fn pause_ms(self, milliseconds: u64) -> Self {
-        Self {
-            pause: Duration::from_millis(milliseconds),
-            ..self
-        }
+        Self { pause: Duration::from_millis(milliseconds), ..self }
     }
 
     const fn statements(self, statements: u32) -> Self {
@@ -92,17 +81,11 @@ impl Facts {
     }
 
     const fn state_calls(self, state_calls: u32) -> Self {
-        Self {
-            state_calls,
-            ..self
-        }
+        Self { state_calls, ..self }
     }
 
     const fn cpu_ms(self, milliseconds: f64) -> Self {
-        Self {
-            cpu_ms: Some(milliseconds),
-            ..self
-        }
+        Self { cpu_ms: Some(milliseconds), ..self }
     }
 
     fn of(function: &str) -> Self {
@@ -165,10 +148,7 @@ impl Function {
         };
         let variables = |of: &Value| of["Environment"]["Variables"].as_object().cloned();
         let variables = [variables(globals), variables(properties)];
-        let names = variables
-            .into_iter()
-            .flatten()
-            .flat_map(|map| map.into_iter().map(|(name, _)| name));
+        let names = variables.into_iter().flatten().flat_map(|map| map.into_iter().map(|(name, _)| name));
         Some(Self {
             timeout: Duration::from_secs(number("Timeout")?),
             memory_mb: number("MemorySize")?,
@@ -194,14 +174,13 @@ impl Catalogue {
         let path = root.join("template.yaml");
         let text = fs::read_to_string(&path);
         let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-        let template: Value = serde_saphyr::from_str(&text)
-            .with_context(|| format!("{} is not YAML", path.display()))?;
+        let template: Value =
+            serde_saphyr::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
         let globals = &template["Globals"]["Function"];
         let functions = resources(&template).into_iter().map(|(name, resource)| {
             let function = Function::read(&name, resource, globals);
-            let function = function.with_context(|| {
-                format!("in template.yaml, {name} needs Timeout, MemorySize and a Type of event")
-            })?;
+            let function = function
+                .with_context(|| format!("in template.yaml, {name} needs Timeout, MemorySize and a Type of event"))?;
             Ok((name, function))
         });
         functions.collect::<Result<_>>().map(Self)
@@ -231,9 +210,7 @@ impl Catalogue {
 
     /// Iterates over the functions, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Function)> {
-        self.0
-            .iter()
-            .map(|(name, function)| (name.as_str(), function))
+        self.0.iter().map(|(name, function)| (name.as_str(), function))
     }
 }
 
@@ -241,14 +218,7 @@ impl Catalogue {
 pub fn resources(template: &Value) -> BTreeMap<String, &Value> {
     let resources = template["Resources"].as_object().into_iter().flatten();
     let functions = resources.filter(|(_, it)| it["Type"] == "AWS::Serverless::Function");
-    functions
-        .map(|(name, resource)| {
-            (
-                kebab(name.strip_suffix("Function").unwrap_or(name)),
-                resource,
-            )
-        })
-        .collect()
+    functions.map(|(name, resource)| (kebab(name.strip_suffix("Function").unwrap_or(name)), resource)).collect()
 }
 
 /// Writes `MessageSend` as `message-send`.
@@ -314,13 +284,8 @@ mod tests {
         assert_eq!((get.timeout.as_secs(), get.trigger), (30, Trigger::Request));
         assert!(get.exists_with(Queue::Redis));
         let answer = catalogue.get("message-answer").unwrap();
-        assert_eq!(
-            (answer.timeout.as_secs(), answer.trigger),
-            (180, Trigger::Queue)
-        );
-        assert!(
-            !answer.exists_with(Queue::Redis) && answer.variables.contains("STRIPE_SECRET_KEY")
-        );
+        assert_eq!((answer.timeout.as_secs(), answer.trigger), (180, Trigger::Queue));
+        assert!(!answer.exists_with(Queue::Redis) && answer.variables.contains("STRIPE_SECRET_KEY"));
         assert!(answer.variables.contains("STAGE"));
         assert_eq!(catalogue.get("migrate").unwrap().trigger, Trigger::Deploy);
         assert!(catalogue.get("user-get").is_err());

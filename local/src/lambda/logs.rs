@@ -96,9 +96,7 @@ impl Logs {
     /// Returns the last lines of a function.
     pub fn last_lines(&self, function: &str) -> String {
         let functions = lock(&self.functions);
-        let lines = functions
-            .get(function)
-            .map(|log| log.last.iter().cloned().collect::<Vec<_>>());
+        let lines = functions.get(function).map(|log| log.last.iter().cloned().collect::<Vec<_>>());
         lines.unwrap_or_default().join("\n")
     }
 

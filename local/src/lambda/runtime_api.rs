@@ -110,12 +110,7 @@ impl RuntimeApi {
             let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
             let _ = axum::serve(listener, routes).await; // serves until it is aborted
         });
-        Ok(Self {
-            address,
-            endpoints,
-            count: AtomicU64::default(),
-            _server: server,
-        })
+        Ok(Self { address, endpoints, count: AtomicU64::default(), _server: server })
     }
 
     /// Starts a program as an execution environment of a function, with the variables that Lambda itself sets.
@@ -127,10 +122,7 @@ impl RuntimeApi {
     ) -> Result<Environment> {
         let id = self.count.fetch_add(1, Ordering::Relaxed);
         command
-            .env(
-                "AWS_LAMBDA_RUNTIME_API",
-                format!("http://{}/{id}", self.address),
-            )
+            .env("AWS_LAMBDA_RUNTIME_API", format!("http://{}/{id}", self.address))
             .env("AWS_LAMBDA_FUNCTION_NAME", function)
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
@@ -145,14 +137,7 @@ impl RuntimeApi {
         lock(&self.endpoints).insert(id, Arc::new(endpoint));
         let started = Instant::now();
         let process = spawn(command).inspect_err(|_| drop(lock(&self.endpoints).remove(&id)))?;
-        Ok(Environment {
-            process,
-            started,
-            id,
-            endpoints: self.endpoints.clone(),
-            invocations: give,
-            reports,
-        })
+        Ok(Environment { process, started, id, endpoints: self.endpoints.clone(), invocations: give, reports })
     }
 }
 
@@ -198,14 +183,8 @@ impl FunctionResponse {
 fn routes() -> Router<Arc<Endpoints>> {
     Router::new()
         .route("/{id}/2018-06-01/runtime/invocation/next", get(next))
-        .route(
-            "/{id}/2018-06-01/runtime/invocation/{request}/{kind}",
-            post(respond),
-        )
-        .route(
-            "/{id}/2018-06-01/runtime/init/error",
-            post(async || StatusCode::ACCEPTED),
-        )
+        .route("/{id}/2018-06-01/runtime/invocation/{request}/{kind}", post(respond))
+        .route("/{id}/2018-06-01/runtime/init/error", post(async || StatusCode::ACCEPTED))
 }
 
 fn endpoint(endpoints: &Endpoints, id: u64) -> Option<Arc<Endpoint>> {
@@ -222,16 +201,10 @@ async fn next(State(endpoints): State<Arc<Endpoints>>, Path(id): Path<u64>) -> R
         return StatusCode::GONE.into_response();
     };
     let deadline = deadline.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let arn = format!(
-        "arn:aws:lambda:us-east-1:000000000000:function:{}",
-        endpoint.function
-    );
+    let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:{}", endpoint.function);
     let headers = [
         ("lambda-runtime-aws-request-id", invocation.id),
-        (
-            "lambda-runtime-deadline-ms",
-            deadline.as_millis().to_string(),
-        ),
+        ("lambda-runtime-deadline-ms", deadline.as_millis().to_string()),
         ("lambda-runtime-invoked-function-arn", arn),
         ("lambda-runtime-trace-id", invocation.trace),
         ("content-type", "application/json".to_owned()),

@@ -58,13 +58,7 @@ pub struct Pump {
 
 impl Pump {
     /// Starts the queue's mapping and the schedules of the functions that the stack has with this kind of queue.
-    pub fn start(
-        catalogue: &Catalogue,
-        gateway: &Arc<Gateway>,
-        aws: &Aws,
-        queue_url: &str,
-        queue: Queue,
-    ) -> Self {
+    pub fn start(catalogue: &Catalogue, gateway: &Arc<Gateway>, aws: &Aws, queue_url: &str, queue: Queue) -> Self {
         let (deliveries, schedules) = (Gate::default(), Gate::default());
         let mut tasks = JoinSet::new();
         for (name, function) in catalogue.iter() {
@@ -74,12 +68,8 @@ impl Pump {
             let (gateway, name, facts) = (gateway.clone(), name.to_owned(), function.facts);
             match function.trigger {
                 Trigger::Queue => {
-                    let mapping = Mapping {
-                        aws: aws.clone(),
-                        queue_url: queue_url.to_owned(),
-                        consumer: name,
-                        gateway,
-                    };
+                    let mapping =
+                        Mapping { aws: aws.clone(), queue_url: queue_url.to_owned(), consumer: name, gateway };
                     let batches = facts.environments;
                     tasks.spawn(Arc::new(mapping).serve(batches, deliveries.clone()));
                 }
@@ -92,11 +82,7 @@ impl Pump {
                 Trigger::Request | Trigger::Address | Trigger::Deploy => {}
             }
         }
-        Self {
-            deliveries,
-            schedules,
-            _tasks: tasks,
-        }
+        Self { deliveries, schedules, _tasks: tasks }
     }
 }
 
@@ -167,16 +153,13 @@ impl Mapping {
             Err(_) => None, // why is in the consumer's log
         };
         for message in &messages {
-            let handled = failed
-                .as_ref()
-                .is_some_and(|failed| !failed.contains(&message.message_id.as_str()));
+            let handled = failed.as_ref().is_some_and(|failed| !failed.contains(&message.message_id.as_str()));
             // When the queue is away, the message comes again, and invariantly that changes nothing.
             let _ = if handled {
                 self.aws.delete_message(&self.queue_url, message).await
             } else {
                 let aws = &self.aws;
-                aws.return_message(&self.queue_url, message, RETRY_AFTER)
-                    .await
+                aws.return_message(&self.queue_url, message, RETRY_AFTER).await
             };
         }
     }
@@ -190,10 +173,7 @@ fn failures<'a>(answer: &'a Value, messages: &[Message]) -> Option<Vec<&'a str>>
         None | Some(Value::Null) => return Some(Vec::new()),
         Some(items) => items.as_array()?,
     };
-    let failed: Option<Vec<_>> = items
-        .iter()
-        .map(|item| item.get("itemIdentifier")?.as_str())
-        .collect();
+    let failed: Option<Vec<_>> = items.iter().map(|item| item.get("itemIdentifier")?.as_str()).collect();
     let known = |id: &&str| messages.iter().any(|message| message.message_id == *id);
     failed.filter(|failed| failed.iter().all(known))
 }
@@ -205,29 +185,20 @@ mod tests {
     use super::*;
 
     fn batch() -> [Message; 2] {
-        ["first", "second"].map(|id| Message {
-            message_id: id.to_owned(),
-            ..Message::default()
-        })
+        ["first", "second"].map(|id| Message { message_id: id.to_owned(), ..Message::default() })
     }
 
     #[test]
     fn a_malformed_response_fails_the_whole_batch() {
         let failed = |answer| failures(&answer, &batch()).map(|ids| ids.join(","));
         assert_eq!(failed(json!(null)), Some(String::new()));
-        assert_eq!(
-            failed(json!({"batchItemFailures": []})),
-            Some(String::new())
-        );
+        assert_eq!(failed(json!({"batchItemFailures": []})), Some(String::new()));
         let one = json!({"batchItemFailures": [{"itemIdentifier": "second"}]});
         assert_eq!(failed(one), Some("second".into()));
 
         let unknown = json!({"batchItemFailures": [{"itemIdentifier": "third"}]});
         assert_eq!(failed(unknown), None, "an unknown id fails the batch");
-        assert_eq!(
-            failed(json!({"batchItemFailures": [{"item": "first"}]})),
-            None
-        );
+        assert_eq!(failed(json!({"batchItemFailures": [{"item": "first"}]})), None);
         assert_eq!(failed(json!({"batchItemFailures": "first"})), None);
     }
 }

@@ -70,12 +70,8 @@ pub struct Options {
 #[must_use]
 pub fn settings(settings: Settings) -> Settings {
     let many = 1_000_000;
-    let settings = Settings {
-        release: true,
-        functions: Some(&FUNCTIONS),
-        environments: Some(ENVIRONMENTS),
-        ..settings
-    };
+    let settings =
+        Settings { release: true, functions: Some(&FUNCTIONS), environments: Some(ENVIRONMENTS), ..settings };
     settings.with("BASIC_DAILY_MESSAGES", many)
 }
 
@@ -109,9 +105,7 @@ pub async fn run(system: &System, options: &Options) -> Result<Report> {
     let half = start + (end - start) / 2;
     sleep(half - Instant::now()).await;
     let half = memories(system);
-    let left = timeout_at((end + PATIENCE).into(), async {
-        while people.join_next().await.is_some() {}
-    });
+    let left = timeout_at((end + PATIENCE).into(), async { while people.join_next().await.is_some() {} });
     let left = if left.await.is_err() { people.len() } else { 0 };
     step.done();
     drop(watchers);
@@ -122,29 +116,14 @@ pub async fn run(system: &System, options: &Options) -> Result<Report> {
     let idle = idle / elapsed.as_secs_f64() / f64::from(u32::try_from(cores.get())?);
     let memory = half.into_iter().map(|(function, half)| {
         let end = memory_of(system, function);
-        Memory {
-            function,
-            half,
-            end,
-        }
+        Memory { function, half, end }
     });
-    let ending = Ending {
-        elapsed,
-        left,
-        idle,
-        memory: memory.collect(),
-        messages: messages(system).await?,
-    };
+    let ending = Ending { elapsed, left, idle, memory: memory.collect(), messages: messages(system).await? };
     Ok(records.report(options.users, ending))
 }
 
 /// The functions whose memory is watched: those that are asked most.
-const WATCHED: [&str; 4] = [
-    "message-send",
-    "message-get",
-    "message-answer",
-    "message-drain",
-];
+const WATCHED: [&str; 4] = ["message-send", "message-get", "message-answer", "message-drain"];
 
 fn memories(system: &System) -> Vec<(&'static str, f64)> {
     let functions = WATCHED.into_iter();
@@ -155,9 +134,7 @@ fn memories(system: &System) -> Vec<(&'static str, f64)> {
         };
         *function != other
     });
-    functions
-        .map(|function| (function, memory_of(system, function)))
-        .collect()
+    functions.map(|function| (function, memory_of(system, function))).collect()
 }
 
 /// Returns the most memory that any process of a function holds now, in MB.
@@ -193,8 +170,6 @@ async fn messages(system: &System) -> Result<[i64; 4]> {
 fn idle_time() -> Result<Duration> {
     let statistics = fs::read_to_string("/proc/stat")?;
     let idle = statistics.split_whitespace().nth(4);
-    let ticks: u64 = idle
-        .context("the system does not tell idle time")?
-        .parse()?;
+    let ticks: u64 = idle.context("the system does not tell idle time")?.parse()?;
     Ok(Duration::from_millis(ticks * 10))
 }

@@ -34,21 +34,8 @@ pub struct Person {
 
 impl Person {
     /// Somebody who leaves at a time.
-    pub fn new(
-        api: Api,
-        records: Arc<Records>,
-        number: usize,
-        end: Instant,
-        streams: bool,
-    ) -> Self {
-        Self {
-            streams,
-            api,
-            records,
-            number,
-            end,
-            token: String::new(),
-        }
+    pub fn new(api: Api, records: Arc<Records>, number: usize, end: Instant, streams: bool) -> Self {
+        Self { streams, api, records, number, end, token: String::new() }
     }
 
     /// Signs in and talks until it is time to leave.
@@ -63,16 +50,14 @@ impl Person {
             }
             sleep(thinking).await;
             if happens(LISTS) {
-                self.call("GET /chatroom", Method::GET, "/chatroom", None)
-                    .await;
+                self.call("GET /chatroom", Method::GET, "/chatroom", None).await;
             }
             if happens(OPENS) {
                 room = self.open().await.unwrap_or(room);
             }
             self.converse(&room, turn).await;
             if happens(READS) {
-                self.call("GET /chatroom/{id}", Method::GET, &room, None)
-                    .await;
+                self.call("GET /chatroom/{id}", Method::GET, &room, None).await;
             }
         }
     }
@@ -154,13 +139,7 @@ impl Person {
     }
 
     /// Sends a request and records how it went. `None` for what is no success, after a pause.
-    async fn call(
-        &self,
-        endpoint: &'static str,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Option<Value> {
+    async fn call(&self, endpoint: &'static str, method: Method, path: &str, body: Option<&Value>) -> Option<Value> {
         let mut request: RequestBuilder = self.api.request(method, path);
         if !self.token.is_empty() {
             request = request.bearer_auth(&self.token);

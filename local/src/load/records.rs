@@ -77,10 +77,7 @@ pub struct Report {
 impl Records {
     /// Nothing yet.
     pub fn new(start: Instant) -> Self {
-        Self {
-            start,
-            seen: Mutex::default(),
-        }
+        Self { start, seen: Mutex::default() }
     }
 
     /// Notes a response, or that none came.
@@ -112,11 +109,7 @@ impl Records {
             times.sort_by(f64::total_cmp);
         }
         seen.gateway.sort_by(f64::total_cmp);
-        Report {
-            users,
-            seen,
-            ending,
-        }
+        Report { users, seen, ending }
     }
 }
 
@@ -161,10 +154,7 @@ impl Display for Report {
         for (endpoint, times) in &seen.responses {
             let [p50, p95, p99] = [50, 95, 99].map(|percent| quantile(times, percent));
             let count = times.len();
-            writeln!(
-                f,
-                "| {endpoint} | {count} | {p50:.0} | {p95:.0} | {p99:.0} |"
-            )?;
+            writeln!(f, "| {endpoint} | {count} | {p50:.0} | {p95:.0} | {p99:.0} |")?;
         }
         let delays = self.delays();
         let [p50, p95, p99] = [50, 95, 99].map(|percent| quantile(&delays, percent));
@@ -177,52 +167,28 @@ impl Display for Report {
         draw_delays(f, &delays)?;
 
         for ((endpoint, status), count) in &seen.refused {
-            let status =
-                status.map_or_else(|| "no response".to_owned(), |status| status.to_string());
+            let status = status.map_or_else(|| "no response".to_owned(), |status| status.to_string());
             writeln!(f, "{endpoint}: {count} × {status}")?;
         }
         let [all, answered, failed, again] = ending.messages;
-        writeln!(
-            f,
-            "{all} messages: {answered} with a reply, {failed} failed; Gemini was asked again for {again}"
-        )?;
+        writeln!(f, "{all} messages: {answered} with a reply, {failed} failed; Gemini was asked again for {again}")?;
         if ending.left > 0 {
             writeln!(f, "{} people still waited when it was over", ending.left)?;
         }
         let medians = self.medians();
         let (worst, median) = (quantile(&medians, 100), quantile(&medians, 50));
-        writeln!(
-            f,
-            "Fairness: the worst person's median delay is {worst:.0} ms, the median person's {median:.0} ms"
-        )?;
+        writeln!(f, "Fairness: the worst person's median delay is {worst:.0} ms, the median person's {median:.0} ms")?;
         for memory in &ending.memory {
-            let Memory {
-                function,
-                half,
-                end,
-            } = memory;
-            writeln!(
-                f,
-                "Memory of {function}: {half:.1} MB at half time, {end:.1} MB at the end"
-            )?;
+            let Memory { function, half, end } = memory;
+            writeln!(f, "Memory of {function}: {half:.1} MB at half time, {end:.1} MB at the end")?;
         }
-        write!(
-            f,
-            "{:.0} % of the processors were idle. ",
-            ending.idle * 100.0
-        )?;
+        write!(f, "{:.0} % of the processors were idle. ", ending.idle * 100.0)?;
         let gateway = quantile(&seen.gateway, 50);
         let whole = seen.responses.get(COMPARED);
         let whole = whole.map_or(f64::NAN, |times| quantile(times, 50));
-        let limit = if gateway > GATEWAY_SHARE * whole {
-            "it is the limit, not the functions"
-        } else {
-            "it is not the limit"
-        };
-        write!(
-            f,
-            "Of {whole:.0} ms of {COMPARED}, the local gateway alone takes {gateway:.0}: {limit}."
-        )
+        let limit =
+            if gateway > GATEWAY_SHARE * whole { "it is the limit, not the functions" } else { "it is not the limit" };
+        write!(f, "Of {whole:.0} ms of {COMPARED}, the local gateway alone takes {gateway:.0}: {limit}.")
     }
 }
 
@@ -232,22 +198,14 @@ fn draw_rates(f: &mut Formatter, at: &[Duration]) -> fmt::Result {
     let counts = counted(at.iter().map(Duration::as_secs_f64), end);
     let most = counts.iter().max().copied().unwrap_or_default();
     let rate = f64::from(most) * COLUMNS as f64 / end;
-    writeln!(
-        f,
-        "responses a second   {} at most {rate:.0}",
-        bars(&counts)
-    )
+    writeln!(f, "responses a second   {} at most {rate:.0}", bars(&counts))
 }
 
 /// Draws how many replies were delayed by how much, up to the p99.
 fn draw_delays(f: &mut Formatter, delays: &[f64]) -> fmt::Result {
     let most = quantile(delays, 99);
     let counts = counted(delays.iter().copied().filter(|delay| *delay <= most), most);
-    writeln!(
-        f,
-        "replies by delay     {} 0 to {most:.0} ms\n",
-        bars(&counts)
-    )
+    writeln!(f, "replies by delay     {} 0 to {most:.0} ms\n", bars(&counts))
 }
 
 /// Counts values by their place between 0 and the largest.
@@ -278,13 +236,7 @@ mod tests {
         records.response(COMPARED, Duration::from_millis(10), status);
         records.reply(1, Duration::from_millis(20));
         records.gateway(Duration::from_millis(9));
-        let ending = Ending {
-            elapsed: Duration::from_secs(2),
-            left: 0,
-            idle: 0.5,
-            memory: Vec::new(),
-            messages,
-        };
+        let ending = Ending { elapsed: Duration::from_secs(2), left: 0, idle: 0.5, memory: Vec::new(), messages };
         records.report(1, ending)
     }
 
@@ -300,10 +252,7 @@ mod tests {
     #[test]
     fn a_gateway_that_takes_most_of_the_time_is_called_the_limit() {
         let text = report([3, 3, 0, 0], Some(200)).to_string();
-        assert!(
-            text.ends_with("takes 9: it is the limit, not the functions."),
-            "{text}"
-        );
+        assert!(text.ends_with("takes 9: it is the limit, not the functions."), "{text}");
     }
 
     #[test]

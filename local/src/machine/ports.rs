@@ -67,9 +67,6 @@ mod tests {
         let taken = Port::Free.listen().unwrap();
         let port = taken.local_addr().unwrap().port();
         let error = Port::Fixed(port).number().unwrap_err().to_string();
-        assert!(
-            error.contains(&format!("port {port} is in use by")),
-            "{error}"
-        );
+        assert!(error.contains(&format!("port {port} is in use by")), "{error}");
     }
 }

@@ -71,12 +71,7 @@ impl Drop for Group {
 }
 
 /// Waits until `ready`, and says why when the program ends before that or takes longer than a minute.
-pub async fn wait_until_ready(
-    name: &str,
-    child: &mut Child,
-    log: &Path,
-    ready: impl AsyncFn() -> bool,
-) -> Result<()> {
+pub async fn wait_until_ready(name: &str, child: &mut Child, log: &Path, ready: impl AsyncFn() -> bool) -> Result<()> {
     let limit = Instant::now() + Duration::from_mins(1);
     while !ready().await {
         if let Some(status) = child.try_wait()? {
@@ -145,15 +140,10 @@ mod tests {
         let (log, file) = log_file(directory.path(), "program").unwrap();
         let group = Group::new(None).unwrap();
         let mut command = Command::new("sh");
-        command
-            .args(["-c", "echo no such thing; exit 3"])
-            .stdout(file);
+        command.args(["-c", "echo no such thing; exit 3"]).stdout(file);
         let mut child = group.spawn(&mut command).unwrap();
         let waiting = wait_until_ready("program", &mut child, &log, async || false);
         let error = waiting.await.unwrap_err().to_string();
-        assert!(
-            error.contains("exit status: 3") && error.contains("no such thing"),
-            "{error}"
-        );
+        assert!(error.contains("exit status: 3") && error.contains("no such thing"), "{error}");
     }
 }

@@ -24,9 +24,7 @@ impl Step {
         let text = text.into();
         let bar = STEPS.add(ProgressBar::new_spinner());
         if stderr().is_terminal() {
-            if let Ok(style) =
-                ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim} {elapsed}")
-            {
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim} {elapsed}") {
                 bar.set_style(style);
             }
             bar.set_prefix(text.clone());

@@ -85,11 +85,7 @@ impl Proxy {
         Self::start(listener, url, None)
     }
 
-    fn start(
-        listener: std::net::TcpListener,
-        url: &str,
-        record: Option<Mutex<Vec<Chunk>>>,
-    ) -> Result<Self> {
+    fn start(listener: std::net::TcpListener, url: &str, record: Option<Mutex<Vec<Chunk>>>) -> Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let mut through = Url::parse(url)?;
@@ -105,12 +101,7 @@ impl Proxy {
         let (line, state) = watch::channel(Line::Open);
         let mut server = JoinSet::new();
         server.spawn(accept(listener, shared.clone(), state));
-        Ok(Self {
-            url: through.as_str().trim_end_matches('/').to_owned(),
-            line,
-            shared,
-            _server: server,
-        })
+        Ok(Self { url: through.as_str().trim_end_matches('/').to_owned(), line, shared, _server: server })
     }
 
     /// Ends every connection, and each new one at once.
@@ -159,8 +150,7 @@ async fn serve(client: TcpStream, shared: Arc<Shared>, mut line: watch::Receiver
             let service = TcpStream::connect(&shared.service).await?;
             client.get_ref().set_nodelay(true)?;
             service.set_nodelay(true)?;
-            let mut service =
-                InspectReader::new(service, |_| shared.note(connection, || What::Received));
+            let mut service = InspectReader::new(service, |_| shared.note(connection, || What::Received));
             copy_bidirectional(&mut client, &mut service).await
         };
         tokio::select! {
@@ -183,11 +173,7 @@ impl Shared {
     fn note(&self, connection: u64, what: impl FnOnce() -> What) {
         if let Some(record) = &self.record {
             let (at, what) = (Instant::now(), what());
-            lock(record).push(Chunk {
-                connection,
-                at,
-                what,
-            });
+            lock(record).push(Chunk { connection, at, what });
         }
     }
 }
@@ -217,9 +203,7 @@ mod tests {
         assert_eq!(&bytes, b"pong");
         let took = proxy.take();
         let what: Vec<_> = took.into_iter().map(|chunk| chunk.what).collect();
-        assert!(
-            matches!(&what[..], [What::Opened, What::Sent(bytes), What::Received] if bytes == b"ping")
-        );
+        assert!(matches!(&what[..], [What::Opened, What::Sent(bytes), What::Received] if bytes == b"ping"));
 
         proxy.cut();
         assert_eq!(client.read(&mut bytes).await.unwrap(), 0);

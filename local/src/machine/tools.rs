@@ -141,9 +141,7 @@ async fn lock(path: &Path) -> Result<File> {
         fs::create_dir_all(parent)?;
     }
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    tokio::task::spawn_blocking(move || file.lock().map(|()| file))
-        .await?
-        .context("cannot lock the tools")
+    tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await?.context("cannot lock the tools")
 }
 
 async fn install(directory: &Path, packages: &Packages) -> Result<()> {
@@ -162,14 +160,7 @@ async fn install(directory: &Path, packages: &Packages) -> Result<()> {
     let requirements = directory.join("requirements.txt");
     fs::write(&requirements, packages.requirements)?;
     let mut pip = Command::new(directory.join("bin/python"))
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--no-input",
-            "--disable-pip-version-check",
-            "-r",
-        ])
+        .args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "-r"])
         .arg(&requirements)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -184,10 +175,7 @@ async fn install(directory: &Path, packages: &Packages) -> Result<()> {
     let end = pip.wait_with_output().await?;
     if !end.status.success() {
         let errors = String::from_utf8_lossy(&end.stderr);
-        bail!(
-            "pip cannot install the local stack ({}):\n{errors}",
-            end.status
-        );
+        bail!("pip cannot install the local stack ({}):\n{errors}", end.status);
     }
     fs::write(directory.join(INSTALLED), packages.requirements)?;
     step.done();

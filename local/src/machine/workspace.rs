@@ -77,14 +77,8 @@ impl Workspace {
         let own = all.join(std::process::id().to_string());
         fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
         for entry in fs::read_dir(&all)?.flatten() {
-            let process = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok());
-            if process
-                .and_then(Pid::from_raw)
-                .is_some_and(|pid| test_kill_process(pid).is_err())
-            {
+            let process = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if process.and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid).is_err()) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
@@ -94,11 +88,7 @@ impl Workspace {
     /// Begins a command of cargo.
     pub fn cargo(&self, command: &str) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo
-            .arg(command)
-            .arg("--target-dir")
-            .arg(&self.target)
-            .current_dir(&self.root);
+        cargo.arg(command).arg("--target-dir").arg(&self.target).current_dir(&self.root);
         forget_cargo_run(&mut cargo);
         cargo
     }
@@ -144,25 +134,17 @@ impl Workspace {
     /// Builds whenever a source is saved, until it is dropped. Function processes notice their new binary themselves.
     pub async fn build_on_save(&self) -> Result<()> {
         let (saved, mut saves) = mpsc::channel(1);
-        let mut watcher = new_debouncer(
-            Duration::from_millis(100),
-            move |events: DebounceEventResult| {
-                let source = |path: &Path| {
-                    path.extension().is_some_and(|extension| {
-                        ["rs", "toml", "sql", "txt"]
-                            .iter()
-                            .any(|source| extension == *source)
-                    })
-                };
-                if events.is_ok_and(|events| events.iter().any(|event| source(&event.path))) {
-                    let _ = saved.try_send(()); // one that waits already stands for this one
-                }
-            },
-        )?;
+        let mut watcher = new_debouncer(Duration::from_millis(100), move |events: DebounceEventResult| {
+            let source = |path: &Path| {
+                path.extension()
+                    .is_some_and(|extension| ["rs", "toml", "sql", "txt"].iter().any(|source| extension == *source))
+            };
+            if events.is_ok_and(|events| events.iter().any(|event| source(&event.path))) {
+                let _ = saved.try_send(()); // one that waits already stands for this one
+            }
+        })?;
         for directory in ["functions", "shared"] {
-            watcher
-                .watcher()
-                .watch(&self.root.join(directory), RecursiveMode::Recursive)?;
+            watcher.watcher().watch(&self.root.join(directory), RecursiveMode::Recursive)?;
         }
         while saves.recv().await.is_some() {
             match self.build().await {
@@ -179,10 +161,7 @@ impl Workspace {
 pub fn forget_cargo_run(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let set_by_run = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-        if name
-            .to_str()
-            .is_some_and(|name| set_by_run.iter().any(|prefix| name.starts_with(prefix)))
-        {
+        if name.to_str().is_some_and(|name| set_by_run.iter().any(|prefix| name.starts_with(prefix))) {
             command.env_remove(name);
         }
     }

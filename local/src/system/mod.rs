@@ -16,8 +16,8 @@ use reqwest::Client;
 
 use crate::{
     lambda::{
-        api_gateway::Gateway, entrance::Entrance, environments::Functions, functions::Catalogue,
-        logs::Logs, runtime_api::RuntimeApi, triggers::Pump,
+        api_gateway::Gateway, entrance::Entrance, environments::Functions, functions::Catalogue, logs::Logs,
+        runtime_api::RuntimeApi, triggers::Pump,
     },
     machine::{process::Group, tools::Tools, workspace::Workspace},
     services::{
@@ -60,10 +60,7 @@ impl System {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("local_{}_{count}", process::id());
-        let workspace = Workspace {
-            release: settings.release,
-            ..Workspace::find()?
-        };
+        let workspace = Workspace { release: settings.release, ..Workspace::find()? };
         let tools = Tools::install(&workspace.target).await?;
         let gemini_port = settings.ports.port(GEMINI);
         let gemini = (!settings.real_gemini).then(|| Gemini::start(gemini_port));
@@ -85,13 +82,7 @@ impl System {
         let group = Arc::new(Group::new(None)?);
         let api = settings.ports.port(API).listen()?;
         let (gateway, mut own) = tokio::try_join!(
-            Gateway::start(
-                &tools,
-                &workspace,
-                catalogue.clone(),
-                &group,
-                logs.directory()
-            ),
+            Gateway::start(&tools, &workspace, catalogue.clone(), &group, logs.directory()),
             Box::pin(make_data(services, &name)),
         )?;
         own.extend(gemini.iter().flat_map(Gemini::variables));
@@ -103,24 +94,10 @@ impl System {
 
         let gateway = Arc::new(gateway);
         let runtime_api = Arc::new(RuntimeApi::start()?);
-        let functions = Functions::start(
-            &workspace,
-            &catalogue,
-            &variables,
-            &gateway,
-            &runtime_api,
-            &group,
-            &logs,
-        )?;
+        let functions = Functions::start(&workspace, &catalogue, &variables, &gateway, &runtime_api, &group, &logs)?;
         let queue_url = &variables["QUEUE_URL"];
         Ok(Self {
-            pump: Pump::start(
-                &catalogue,
-                &gateway,
-                &services.aws,
-                queue_url,
-                settings.queue,
-            ),
+            pump: Pump::start(&catalogue, &gateway, &services.aws, queue_url, settings.queue),
             kind: (settings.queue, settings.state),
             aws: services.aws.clone(),
             name,

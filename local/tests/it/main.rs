@@ -20,11 +20,7 @@
 //! prompts of its own; one that stops a part of a system, or that counts what happens in it, starts
 //! [another](local::harness::Stack::another).
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on must stop"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must stop")]
 
 #[macro_use]
 mod stacks;

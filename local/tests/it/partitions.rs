@@ -60,18 +60,10 @@ async fn every_statement_touches_the_partitions_of_one_user_unless_a_schedule_se
 
 #[tokio::test]
 async fn a_conversation_goes_the_same_way_over_partitioned_tables() {
-    let settings = settings(
-        local::settings::Queue::Sqs,
-        local::settings::State::Dynamodb,
-    )
-    .with("DATABASE_URL", partitioned().await)
-    .with("CHATROOM_CACHE", "none");
-    let stack = Stack::start(
-        &Stack::services(),
-        settings,
-        local::harness::contract::check,
-    )
-    .await;
+    let settings = settings(local::settings::Queue::Sqs, local::settings::State::Dynamodb)
+        .with("DATABASE_URL", partitioned().await)
+        .with("CHATROOM_CACHE", "none");
+    let stack = Stack::start(&Stack::services(), settings, local::harness::contract::check).await;
     let user = User::sign_up(&stack, &stack.mobile()).await;
     let room = user.room().await;
     for prompt in ["one", "two"] {
@@ -96,10 +88,7 @@ async fn partitioned() -> &'static str {
         let name = format!("partitioned_{}", std::process::id());
         let url = services.create_unmigrated_database(&name).await.unwrap();
         let client = connect(&url).await.unwrap();
-        client
-            .batch_execute(&partitioned_schema())
-            .await
-            .unwrap_or_else(|error| panic!("no such schema: {error:?}"));
+        client.batch_execute(&partitioned_schema()).await.unwrap_or_else(|error| panic!("no such schema: {error:?}"));
         url
     })
     .await
@@ -140,9 +129,7 @@ fn growing_tables() -> BTreeSet<String> {
 fn schema() -> String {
     let mut migrations = files(&root().join("shared/migrations"));
     migrations.sort();
-    let texts = migrations
-        .iter()
-        .map(|file| fs::read_to_string(file).unwrap());
+    let texts = migrations.iter().map(|file| fs::read_to_string(file).unwrap());
     texts.collect()
 }
 
@@ -165,17 +152,12 @@ fn statements() -> Vec<Statement> {
                 let sent = sent.trim_start().split([',', ' ']).next().unwrap();
                 // The port itself passes on what it is given.
                 let known = constants.contains_key(sent) || file == "shared/src/database/mod.rs";
-                assert!(
-                    known,
-                    "{file} sends `{sent}`, which is no constant of that file"
-                );
+                assert!(known, "{file} sends `{sent}`, which is no constant of that file");
             }
         }
         let of_schema = constants.into_iter().filter(|(_, sql)| is_statement(sql));
-        statements.extend(of_schema.map(|(name, sql)| Statement {
-            name: format!("{file} {name}"),
-            sql: sql.to_owned(),
-        }));
+        statements
+            .extend(of_schema.map(|(name, sql)| Statement { name: format!("{file} {name}"), sql: sql.to_owned() }));
     }
     assert!(statements.len() > 30, "the statements were not found");
     statements
@@ -195,10 +177,7 @@ fn is_statement(text: &str) -> bool {
     let lines = text.lines().map(str::trim);
     let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with("--"));
     let verb = lines.next().and_then(|line| line.split(' ').next());
-    matches!(
-        verb,
-        Some("select" | "insert" | "update" | "delete" | "with")
-    )
+    matches!(verb, Some("select" | "insert" | "update" | "delete" | "with"))
 }
 
 /// The tables that a statement touches for one user, with the numbers of their partitions. Each of its ids is another
@@ -256,23 +235,12 @@ fn collect(plan: &Value, touched: &mut BTreeSet<(String, usize)>) {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
 /// The files below a directory.
 fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap();
     let entries = entries.map(|entry| entry.unwrap().path());
-    entries
-        .flat_map(|path| {
-            if path.is_dir() {
-                files(&path)
-            } else {
-                vec![path]
-            }
-        })
-        .collect()
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

@@ -49,15 +49,13 @@ pub struct Shared {
 
 /// Returns the system with wake-ups in SQS and state in `DynamoDB`.
 pub fn sqs() -> &'static Shared {
-    static SHARED: LazyLock<Shared> =
-        LazyLock::new(|| Shared::start(settings(Queue::Sqs, State::Dynamodb)));
+    static SHARED: LazyLock<Shared> = LazyLock::new(|| Shared::start(settings(Queue::Sqs, State::Dynamodb)));
     &SHARED
 }
 
 /// Returns the system with wake-ups and state in Redis.
 pub fn redis() -> &'static Shared {
-    static SHARED: LazyLock<Shared> =
-        LazyLock::new(|| Shared::start(settings(Queue::Redis, State::Redis)));
+    static SHARED: LazyLock<Shared> = LazyLock::new(|| Shared::start(settings(Queue::Redis, State::Redis)));
     &SHARED
 }
 
@@ -68,21 +66,14 @@ pub fn alone() -> &'static Shared {
         let shared = Shared::start(settings);
         let schedules = shared.stack.system.schedules().pause();
         let schedules = shared.runtime.block_on(schedules);
-        Shared {
-            turn: Some((Mutex::default(), schedules)),
-            ..shared
-        }
+        Shared { turn: Some((Mutex::default(), schedules)), ..shared }
     });
     &SHARED
 }
 
 /// Short times, wide limits, and whatever can be cached.
 pub fn settings(queue: Queue, state: State) -> Settings {
-    let settings = Settings {
-        queue,
-        state,
-        ..Settings::default()
-    };
+    let settings = Settings { queue, state, ..Settings::default() };
     settings
         .with("BASIC_DAILY_MESSAGES", DAILY)
         .with("CHATROOM_CACHE", "state")
@@ -97,11 +88,7 @@ impl Shared {
         let runtime = Runtime::new().unwrap();
         let services = Stack::services();
         let stack = Stack::start(&services, settings, contract::check);
-        Self {
-            stack: runtime.block_on(stack),
-            runtime,
-            turn: None,
-        }
+        Self { stack: runtime.block_on(stack), runtime, turn: None }
     }
 
     /// Runs a rule.
@@ -112,9 +99,7 @@ impl Shared {
             };
             let _turn = turn.lock().await;
             // A rule that failed may have left something behind.
-            self.stack
-                .post_stripe("/_release", json!({ "order": [] }))
-                .await;
+            self.stack.post_stripe("/_release", json!({ "order": [] })).await;
             let script = self.stack.stripe(Method::DELETE, "/_script");
             self.stack.ask_stripe(script).await;
             rule(&self.stack).await;

@@ -62,28 +62,14 @@ pub struct Held(Client);
 impl Held {
     /// Locks the row of the room or message at `path`.
     pub async fn row(stack: &Stack, path: &str) -> Self {
-        let table = if path.contains("/message/") {
-            "messages"
-        } else {
-            "chatrooms"
-        };
-        Self::locking(
-            stack,
-            &format!(
-                "select from {table} where id = '{}' for no key update",
-                id(path)
-            ),
-        )
-        .await
+        let table = if path.contains("/message/") { "messages" } else { "chatrooms" };
+        Self::locking(stack, &format!("select from {table} where id = '{}' for no key update", id(path))).await
     }
 
     /// Holds the rows that a statement locks.
     pub async fn locking(stack: &Stack, sql: &str) -> Self {
         let client = stack.database().await;
-        client
-            .batch_execute(&format!("begin; {sql}"))
-            .await
-            .unwrap();
+        client.batch_execute(&format!("begin; {sql}")).await.unwrap();
         Self(client)
     }
 
@@ -108,10 +94,7 @@ pub async fn until_waiting(stack: &Stack, statement: &str) {
 
 /// Ends the statement that waits for a lock, as if it had never reached Postgres.
 pub async fn undo_waiting(stack: &Stack, statement: &str) {
-    let ended = format!(
-        "(select pg_terminate_backend(pid) from {}) ended",
-        waiting(statement)
-    );
+    let ended = format!("(select pg_terminate_backend(pid) from {}) ended", waiting(statement));
     assert_eq!(stack.count(&ended).await, 1);
     let sql = waiting(statement);
     until("the statement ended", async || stack.count(&sql).await == 0).await;
@@ -146,8 +129,7 @@ pub async fn until_logged(stack: &Stack, function: &str, parts: [&str; 2]) {
     let log = stack.system.logs().join(function).with_extension("log");
     let logged = async || {
         let text = tokio::fs::read_to_string(&log).await.unwrap_or_default();
-        text.lines()
-            .any(|line| parts.iter().all(|part| line.contains(part)))
+        text.lines().any(|line| parts.iter().all(|part| line.contains(part)))
     };
     until(&format!("{parts:?} in {}", log.display()), logged).await;
 }
@@ -157,10 +139,7 @@ pub async fn behind_proxies(stack: &Stack) -> (Stack, [Proxy; 2]) {
     let services = Stack::services();
     let aws = Proxy::before(&services.aws.endpoint).unwrap();
     let redis = Proxy::before(&services.redis_database().unwrap().unwrap()).unwrap();
-    let settings = [
-        ("AWS_ENDPOINT_URL", aws.url.as_str()),
-        ("REDIS_URL", &redis.url),
-    ];
+    let settings = [("AWS_ENDPOINT_URL", aws.url.as_str()), ("REDIS_URL", &redis.url)];
     let other = stack.another(&settings).await;
     (other, [aws, redis])
 }

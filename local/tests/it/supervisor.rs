@@ -39,13 +39,7 @@ async fn a_path_or_method_without_a_route_is_not_found() {
 
 /// The CORS headers of a response, without `access-control-`.
 fn cors(headers: &HeaderMap) -> Vec<(&str, &str)> {
-    let names = [
-        "allow-origin",
-        "allow-methods",
-        "allow-headers",
-        "expose-headers",
-        "max-age",
-    ];
+    let names = ["allow-origin", "allow-methods", "allow-headers", "expose-headers", "max-age"];
     let named = names.into_iter().filter_map(|name| {
         let value = headers.get(format!("access-control-{name}"))?;
         Some((name, value.to_str().unwrap()))
@@ -62,10 +56,7 @@ async fn a_page_of_this_machine_may_call_and_read_and_a_page_from_elsewhere_may_
             .request(Method::OPTIONS, "/chatroom")
             .header("origin", origin)
             .header("access-control-request-method", "POST")
-            .header(
-                "access-control-request-headers",
-                "authorization,content-type",
-            );
+            .header("access-control-request-headers", "authorization,content-type");
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 204, "{origin}");
         response.headers().clone()
@@ -75,11 +66,7 @@ async fn a_page_of_this_machine_may_call_and_read_and_a_page_from_elsewhere_may_
         let response = request.header("origin", origin).send().await.unwrap();
         (response.status().as_u16(), response.headers().clone())
     };
-    for origin in [
-        "http://localhost:5173",
-        "http://127.0.0.1:3000",
-        "http://localhost",
-    ] {
+    for origin in ["http://localhost:5173", "http://127.0.0.1:3000", "http://localhost"] {
         let expected = [
             ("allow-origin", origin),
             ("allow-methods", ALLOWED_METHODS),
@@ -87,10 +74,7 @@ async fn a_page_of_this_machine_may_call_and_read_and_a_page_from_elsewhere_may_
             ("max-age", MAX_AGE),
         ];
         assert_eq!(cors(&preflight(origin).await), expected);
-        let expected = [
-            ("allow-origin", origin),
-            ("expose-headers", EXPOSED_HEADERS),
-        ];
+        let expected = [("allow-origin", origin), ("expose-headers", EXPOSED_HEADERS)];
         let (status, headers) = call(origin, &user.token).await;
         assert_eq!((status, cors(&headers)), (200, expected.to_vec()));
         let (status, headers) = call(origin, "spent").await;
@@ -137,11 +121,7 @@ async fn bytes_that_are_no_text_reach_the_function_and_ten_megabytes_do_not() {
 
     let large = vec![b' '; 10 << 20];
     let response = user.send(post(b"key", "application/json", large)).await;
-    assert_eq!(
-        response.problem(),
-        (413, "too-large"),
-        "the function's answer"
-    );
+    assert_eq!(response.problem(), (413, "too-large"), "the function's answer");
     let larger = vec![b' '; (10 << 20) + 1];
     let request = post(b"key", "application/json", larger);
     let response = request.send().await.unwrap();
@@ -164,18 +144,9 @@ async fn the_reference_is_one_page_that_calls_this_system_and_loads_nothing_from
     for part in page.split(['"', '\'']).filter(|part| part.contains('/')) {
         assert!(!part.contains("//"), "{part} is elsewhere");
     }
-    let files: Vec<_> = page
-        .split('"')
-        .filter(|part| {
-            [".js", ".css", ".yaml"]
-                .iter()
-                .any(|end| part.ends_with(end))
-        })
-        .collect();
-    assert_eq!(
-        files,
-        ["swagger-ui.css", "swagger-ui-bundle.js", "openapi.yaml"]
-    );
+    let files: Vec<_> =
+        page.split('"').filter(|part| [".js", ".css", ".yaml"].iter().any(|end| part.ends_with(end))).collect();
+    assert_eq!(files, ["swagger-ui.css", "swagger-ui-bundle.js", "openapi.yaml"]);
     for file in files {
         assert!(get(file).await.len() > 10_000, "{file}");
     }
@@ -188,10 +159,7 @@ async fn a_caller_of_a_killed_process_gets_an_error_and_the_next_one_another_pro
     let stack = start().await;
     let user = stack.user().await;
     let room = user.room().await;
-    let held = (
-        stack.system.deliveries().pause().await,
-        stack.system.schedules().pause().await,
-    );
+    let held = (stack.system.deliveries().pause().await, stack.system.schedules().pause().await);
     stack.script(&json!([{ "hang": true }])).await;
     let message = user.post(&room, "Hello").await;
 
@@ -204,9 +172,7 @@ async fn a_caller_of_a_killed_process_gets_an_error_and_the_next_one_another_pro
     assert!(error.contains("Runtime exited: signal: 9"), "{error}");
 
     drop(held);
-    stack
-        .execute("update chatrooms set answering_until = null")
-        .await;
+    stack.execute("update chatrooms set answering_until = null").await;
     stack.system.wake(id(&room)).await.unwrap();
     user.reply(&message).await;
 }
@@ -216,10 +182,7 @@ async fn nothing_is_delivered_while_deliveries_are_paused() {
     let stack = start().await;
     let user = stack.user().await;
     let room = user.room().await;
-    let held = (
-        stack.system.deliveries().pause().await,
-        stack.system.schedules().pause().await,
-    );
+    let held = (stack.system.deliveries().pause().await, stack.system.schedules().pause().await);
     let message = user.post(&room, "Hello").await;
     sleep(Duration::from_millis(1_500)).await;
     assert!(stack.calls("").await.is_empty());
@@ -237,9 +200,6 @@ async fn a_system_has_its_own_data_and_leaves_none() {
     let url = stack.database_url.clone();
     stack.stop().await;
     assert!(connect(&url).await.is_err(), "its database is left");
-    let gone = async || {
-        pids.iter()
-            .all(|pid| test_kill_process(process(*pid)).is_err())
-    };
+    let gone = async || pids.iter().all(|pid| test_kill_process(process(*pid)).is_err());
     until("its processes are gone", gone).await;
 }

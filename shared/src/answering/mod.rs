@@ -121,9 +121,7 @@ impl Answering {
         // The alarm counts lines with this metric.
         error!(metric = "room_panicked", room = %room.chatroom_id, "a worker panicked");
         let lease = self.settings.lease;
-        self.queue
-            .wake_after(lease, room.chatroom_id, room.user_id)
-            .await;
+        self.queue.wake_after(lease, room.chatroom_id, room.user_id).await;
         Ok(())
     }
 
@@ -166,9 +164,7 @@ impl Answering {
             return self.fail(lease, "GIVEN_UP", "its workers died").await;
         }
         if lease.deadline <= Instant::now() {
-            return self
-                .fail(lease, "MODEL_UNAVAILABLE", "past its deadline")
-                .await;
+            return self.fail(lease, "MODEL_UNAVAILABLE", "past its deadline").await;
         }
         let model = lease.model();
         let outcome = tokio::select! {
@@ -188,24 +184,15 @@ impl Answering {
                 info!(message_id = %lease.message, reason, "blank");
                 self.settle_failed(lease, &reason, false).await
             }
-            Outcome::Blank(reason) => {
-                self.defer(lease, Trouble::Blank, Duration::ZERO, &reason)
-                    .await
-            }
+            Outcome::Blank(reason) => self.defer(lease, Trouble::Blank, Duration::ZERO, &reason).await,
             Outcome::Rejected(reason) => self.fail(lease, "REJECTED", &reason).await,
             Outcome::Exhausted(reason) => self.fail(lease, "MODEL_QUOTA", &reason).await,
-            Outcome::Deferred {
-                trouble: Trouble::Timeout,
-                reason,
-                ..
-            } if lease.deferred_for(Trouble::Timeout) + 1 >= MAX_TIMEOUTS => {
+            Outcome::Deferred { trouble: Trouble::Timeout, reason, .. }
+                if lease.deferred_for(Trouble::Timeout) + 1 >= MAX_TIMEOUTS =>
+            {
                 self.fail(lease, "MODEL_UNAVAILABLE", &reason).await
             }
-            Outcome::Deferred {
-                trouble,
-                retry_after,
-                reason,
-            } => {
+            Outcome::Deferred { trouble, retry_after, reason } => {
                 let retry_after = retry_after.unwrap_or_default();
                 self.defer(lease, trouble, retry_after, &reason).await
             }
@@ -235,10 +222,7 @@ impl Answering {
         loop {
             ticks.tick().await;
             let text = draft.borrow().clone();
-            match lease
-                .checkpoint(&self.database, self.settings.lease, &text)
-                .await?
-            {
+            match lease.checkpoint(&self.database, self.settings.lease, &text).await? {
                 Some(false) => {}
                 Some(true) => return Ok(Interruption::Stopped),
                 None => return Ok(Interruption::Lost),
@@ -280,13 +264,7 @@ impl Answering {
     }
 
     /// Puts a message off until after `retry_after`.
-    async fn defer(
-        &self,
-        lease: &Lease,
-        trouble: Trouble,
-        retry_after: Duration,
-        reason: &str,
-    ) -> Result<Worked> {
+    async fn defer(&self, lease: &Lease, trouble: Trouble, retry_after: Duration, reason: &str) -> Result<Worked> {
         let delay = delay(lease.asked, retry_after);
         let left = lease.deadline.saturating_duration_since(Instant::now());
         if delay >= left {
@@ -294,13 +272,7 @@ impl Answering {
         }
         warn!(message_id = %lease.message, reason, ?delay, "deferred");
         let deferred = lease.defer(&self.database, delay, trouble).await?;
-        Ok(deferred.map_or_else(
-            || lost(lease),
-            |delay| Worked {
-                end: End::Deferred,
-                wake_after: Some(delay),
-            },
-        ))
+        Ok(deferred.map_or_else(|| lost(lease), |delay| Worked { end: End::Deferred, wake_after: Some(delay) }))
     }
 }
 
@@ -318,19 +290,13 @@ enum Interruption {
 
 impl From<Settled> for Worked {
     fn from(settled: Settled) -> Self {
-        Self {
-            end: End::Settled(Box::new(settled.message)),
-            wake_after: settled.more_wait.then_some(Duration::ZERO),
-        }
+        Self { end: End::Settled(Box::new(settled.message)), wake_after: settled.more_wait.then_some(Duration::ZERO) }
     }
 }
 
 fn lost(lease: &Lease) -> Worked {
     warn!(message_id = %lease.message, "the room was taken over; its reply is dropped");
-    Worked {
-        end: End::Lost,
-        wake_after: None,
-    }
+    Worked { end: End::Lost, wake_after: None }
 }
 
 /// How long to wait after the model was asked `asked` times: exponentially longer, no less than `retry_after`, and with

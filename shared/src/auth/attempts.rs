@@ -31,10 +31,7 @@ impl Attempts {
     /// # Errors
     /// When a variable is missing or malformed.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            store: StateStore::from_env()?,
-            pepper: Pepper::from_env()?,
-        })
+        Ok(Self { store: StateStore::from_env()?, pepper: Pepper::from_env()? })
     }
 
     /// Counts one attempt under each limit in order, until one is reached. Narrow limits come first: what they refuse
@@ -56,11 +53,7 @@ impl Attempts {
             let key = self.key(limit, whom);
             self.store.give_back(&key).await
         });
-        for error in join_all(given_back)
-            .await
-            .into_iter()
-            .filter_map(Result::err)
-        {
+        for error in join_all(given_back).await.into_iter().filter_map(Result::err) {
             warn!(error = %Chain(&error), "an attempt that was right stays counted");
         }
     }

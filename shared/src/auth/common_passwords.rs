@@ -9,10 +9,8 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use xorf::{BinaryFuse16Ref, Filter, FilterRef};
 
 const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/common_passwords.descriptor"));
-static FINGERPRINTS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
-    env!("OUT_DIR"),
-    "/common_passwords.fingerprints"
-)));
+static FINGERPRINTS: &Aligned<[u8]> =
+    &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/common_passwords.fingerprints")));
 
 /// Reads the filter in place, whose fingerprints have 16 bits.
 #[repr(C, align(2))]
@@ -42,10 +40,8 @@ mod tests {
 
     #[test]
     fn others_are_not() {
-        let mistaken: Vec<_> = (0..1_000)
-            .map(|number| format!("correct horse {number}"))
-            .filter(|password| contains(password))
-            .collect();
+        let mistaken: Vec<_> =
+            (0..1_000).map(|number| format!("correct horse {number}")).filter(|password| contains(password)).collect();
         assert!(mistaken.is_empty(), "{mistaken:?}");
     }
 }

@@ -29,13 +29,9 @@ impl Countries {
     }
 
     fn parse(list: &str) -> Result<Self, &'static str> {
-        let prefixes = list
-            .split(',')
-            .map(|prefix| prefix.trim().trim_start_matches('+'));
+        let prefixes = list.split(',').map(|prefix| prefix.trim().trim_start_matches('+'));
         let prefixes: Vec<_> = prefixes.map(str::to_owned).collect();
-        let is_number = |prefix: &String| {
-            !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit())
-        };
+        let is_number = |prefix: &String| !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
         if prefixes.iter().all(is_number) {
             Ok(Self(Some(prefixes)))
         } else {
@@ -50,9 +46,9 @@ impl Countries {
     pub fn check(&self, mobile: &Mobile) -> Result<()> {
         let digits = mobile.as_str().trim_start_matches('+');
         match &self.0 {
-            Some(served) if !served.iter().any(|prefix| digits.starts_with(prefix)) => Err(
-                Error::invalid("mobile", "is of a country that is not served"),
-            ),
+            Some(served) if !served.iter().any(|prefix| digits.starts_with(prefix)) => {
+                Err(Error::invalid("mobile", "is of a country that is not served"))
+            }
             _ => Ok(()),
         }
     }

@@ -24,9 +24,7 @@ pub(super) fn install() {
 fn signer(algorithm: Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
     only_eddsa(algorithm)?;
     let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.as_bytes());
-    Ok(Box::new(Signer(
-        pair.map_err(|_| ErrorKind::InvalidEddsaKey)?,
-    )))
+    Ok(Box::new(Signer(pair.map_err(|_| ErrorKind::InvalidEddsaKey)?)))
 }
 
 fn verifier(algorithm: Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
@@ -59,11 +57,7 @@ impl JwtSigner for Signer {
 struct Verifier(UnparsedPublicKey<Vec<u8>>);
 
 impl signature::Verifier<Vec<u8>> for Verifier {
-    fn verify(
-        &self,
-        message: &[u8],
-        signature: &Vec<u8>,
-    ) -> std::result::Result<(), signature::Error> {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> std::result::Result<(), signature::Error> {
         let verified = self.0.verify(message, signature);
         verified.map_err(|_| signature::Error::new())
     }
@@ -86,8 +80,7 @@ mod tests {
 
     const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
     const MESSAGE: &[u8] = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
-    const SIGNATURE: &str =
-        "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+    const SIGNATURE: &str = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
 
     #[test]
     fn the_standards_signature_is_right_and_any_other_is_not() {

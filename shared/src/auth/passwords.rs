@@ -55,25 +55,17 @@ const PER_USER: Limit = Limit {
 /// - [`Error::OverLimit`] when there were too many wrong ones,
 /// - [`Error::Unavailable`] when the state store does not respond.
 pub async fn count_sign_in(attempts: &Attempts, mobile: &Mobile, address: &str) -> Result<()> {
-    attempts
-        .count(&for_sign_in(&[mobile.as_str(), address]))
-        .await
+    attempts.count(&for_sign_in(&[mobile.as_str(), address])).await
 }
 
 /// Gives back what [`count_sign_in`] counted, since the password was right.
 pub async fn give_back_sign_in(attempts: &Attempts, mobile: &Mobile, address: &str) {
-    attempts
-        .give_back(&for_sign_in(&[mobile.as_str(), address]))
-        .await;
+    attempts.give_back(&for_sign_in(&[mobile.as_str(), address])).await;
 }
 
 fn for_sign_in<'a>(number_and_address: &'a [&'a str; 2]) -> [Count<'a>; 3] {
     let (number, address) = number_and_address.split_at(1);
-    [
-        (&PER_NUMBER_AND_ADDRESS, number_and_address),
-        (&PER_ADDRESS, address),
-        (&PER_NUMBER, number),
-    ]
+    [(&PER_NUMBER_AND_ADDRESS, number_and_address), (&PER_ADDRESS, address), (&PER_NUMBER, number)]
 }
 
 /// Counts a current password that is about to be tried by somebody who is signed in.
@@ -86,9 +78,7 @@ pub async fn count_change(attempts: &Attempts, user: UserId) -> Result<()> {
 
 /// Gives back what [`count_change`] counted, since the password was right.
 pub async fn give_back_change(attempts: &Attempts, user: UserId) {
-    attempts
-        .give_back(&[(&PER_USER, &[&user.to_string()])])
-        .await;
+    attempts.give_back(&[(&PER_USER, &[&user.to_string()])]).await;
 }
 
 /// Holds a new password: 8 to 128 characters, and not among the most common.
@@ -194,10 +184,7 @@ mod tests {
 
     #[test]
     fn length_is_counted_in_characters() {
-        assert!(
-            parse("längste").is_none(),
-            "seven characters in eight bytes"
-        );
+        assert!(parse("längste").is_none(), "seven characters in eight bytes");
         assert!(parse("längster").is_some());
         assert!(parse(&"ж".repeat(128)).is_some());
         assert!(parse(&"ж".repeat(129)).is_none());
@@ -205,14 +192,7 @@ mod tests {
 
     #[test]
     fn the_commonest_passwords_are_refused_in_any_case() {
-        for common in [
-            "password",
-            "PassWord",
-            "12345678",
-            "qwertyuiop",
-            "iloveyou1",
-            "football",
-        ] {
+        for common in ["password", "PassWord", "12345678", "qwertyuiop", "iloveyou1", "football"] {
             assert!(parse(common).is_none(), "{common}");
         }
     }
@@ -230,23 +210,15 @@ mod tests {
         assert!(matches!(verdict("correct horse battery"), Verdict::Right));
         assert!(matches!(verdict("correct horse batterx"), Verdict::Wrong));
         assert!(matches!(verdict(""), Verdict::Wrong));
-        assert!(matches!(
-            verify(&secret("anything"), None).unwrap(),
-            Verdict::Wrong
-        ));
+        assert!(matches!(verify(&secret("anything"), None).unwrap(), Verdict::Wrong));
     }
 
     #[test]
     fn a_hash_with_other_parameters_is_upgraded() {
         let weak = Params::new(8 * 1024, 1, 1, None).unwrap();
         let weak = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, weak);
-        let stored = weak
-            .hash_password(b"correct horse battery")
-            .unwrap()
-            .to_string();
-        let Verdict::Outdated(upgraded) =
-            verify(&secret("correct horse battery"), Some(&stored)).unwrap()
-        else {
+        let stored = weak.hash_password(b"correct horse battery").unwrap().to_string();
+        let Verdict::Outdated(upgraded) = verify(&secret("correct horse battery"), Some(&stored)).unwrap() else {
             panic!("must be upgraded");
         };
         assert!(is_current(&upgraded), "{upgraded}");

@@ -26,11 +26,7 @@ impl Pepper {
     /// Hashes `parts` with HMAC-SHA-256 for one `purpose`. Other parts, or another purpose, give another hash, wherever
     /// one part ends and the next begins.
     #[must_use]
-    #[expect(
-        clippy::expect_used,
-        clippy::missing_panics_doc,
-        reason = "HMAC takes keys of any length"
-    )]
+    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "HMAC takes keys of any length")]
     pub fn hash(&self, purpose: &str, parts: &[&str]) -> Vec<u8> {
         let key = self.0.expose_secret().as_bytes();
         let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any key length");

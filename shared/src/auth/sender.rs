@@ -47,11 +47,7 @@ impl CodeSender {
     /// # Errors
     /// When a variable is missing or malformed, or codes would be shown in responses where they must not.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            codes: CodeIssuer::from_env()?,
-            database: Database::from_env()?,
-            delivery: Delivery::from_env()?,
-        })
+        Ok(Self { codes: CodeIssuer::from_env()?, database: Database::from_env()?, delivery: Delivery::from_env()? })
     }
 
     /// Sends a code to `mobile`, asked for from the network `address`.
@@ -65,13 +61,8 @@ impl CodeSender {
             Reason::ResetPassword => (Purpose::ResetPassword, None),
         };
         let signs_up = account.is_some();
-        let Issued { challenge, code } =
-            self.codes.issue(purpose, mobile, address, account).await?;
-        let has_account: bool = self
-            .database
-            .query_one(HAS_ACCOUNT, &[mobile])
-            .await?
-            .get(0);
+        let Issued { challenge, code } = self.codes.issue(purpose, mobile, address, account).await?;
+        let has_account: bool = self.database.query_one(HAS_ACCOUNT, &[mobile]).await?.get(0);
 
         let recipient = (signs_up || has_account).then_some(mobile);
         let is_shown = self.delivery.deliver(recipient, &code).await;

@@ -80,12 +80,7 @@ impl TokenPair {
     ///
     /// # Errors
     /// When signing fails, which is a defect.
-    pub fn new(
-        issuer: &TokenIssuer,
-        caller: Caller,
-        refresh: &RefreshToken,
-        user: Option<User>,
-    ) -> Result<Self> {
+    pub fn new(issuer: &TokenIssuer, caller: Caller, refresh: &RefreshToken, user: Option<User>) -> Result<Self> {
         Ok(Self {
             access_token: issuer.issue(caller)?,
             token_type: "Bearer",
@@ -189,10 +184,7 @@ pub async fn open(
     let row = database.query_opt(OPEN, &parameters).await?;
     let pair = row.map(|row| {
         let user = User::from(&row);
-        let caller = Caller {
-            user: user.id,
-            session,
-        };
+        let caller = Caller { user: user.id, session };
         TokenPair::new(issuer, caller, &refresh, Some(user))
     });
     pair.transpose()

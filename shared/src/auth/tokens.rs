@@ -7,9 +7,7 @@
 use std::{collections::HashMap, str::FromStr, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
-};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use lambda_http::{Request, http::header};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -32,9 +30,8 @@ const TYPE: &str = "at+jwt";
 const PRIVATE_KEY: &str = "JWT_PRIVATE_KEY";
 
 /// Precedes the 32 bytes of a private Ed25519 key in PKCS #8 (RFC 8410).
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -92,11 +89,7 @@ impl TokenIssuer {
         }
         Ok(Self {
             key: EncodingKey::from_ed_der(&[&PKCS8_PREFIX, seed.as_slice()].concat()),
-            header: Header {
-                typ: Some(TYPE.into()),
-                kid: Some(key.kid),
-                ..Header::new(Algorithm::EdDSA)
-            },
+            header: Header { typ: Some(TYPE.into()), kid: Some(key.kid), ..Header::new(Algorithm::EdDSA) },
         })
     }
 
@@ -154,8 +147,8 @@ impl TokenVerifier {
         ed25519::install();
         let mut keys = HashMap::new();
         for key in set.keys {
-            let decoding = DecodingKey::from_ed_components(&key.x)
-                .map_err(|error| ConfigError::malformed(NAME, error))?;
+            let decoding =
+                DecodingKey::from_ed_components(&key.x).map_err(|error| ConfigError::malformed(NAME, error))?;
             keys.insert(key.kid, decoding);
         }
         if keys.is_empty() {
@@ -182,9 +175,7 @@ impl TokenVerifier {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .ok_or(Error::Unauthenticated("This needs an access token."))?;
-        self.verify(token).ok_or(Error::Unauthenticated(
-            "The access token is not valid, or no longer.",
-        ))
+        self.verify(token).ok_or(Error::Unauthenticated("The access token is not valid, or no longer."))
     }
 
     fn verify(&self, token: &str) -> Option<Caller> {
@@ -194,9 +185,6 @@ impl TokenVerifier {
         }
         let key = self.keys.get(&header.kid?)?;
         let claims = decode::<Claims>(token, key, &self.validation).ok()?.claims;
-        Some(Caller {
-            user: claims.sub,
-            session: claims.sid,
-        })
+        Some(Caller { user: claims.sub, session: claims.sid })
     }
 }

@@ -9,10 +9,7 @@ use std::error::Error;
 use aws_sdk_sqs::config::SharedHttpClient;
 use aws_smithy_runtime_api::{
     client::{
-        http::{
-            HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-            http_client_fn,
-        },
+        http::{HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector, http_client_fn},
         orchestrator::{HttpRequest, HttpResponse},
         result::ConnectorError,
         runtime_components::RuntimeComponents,

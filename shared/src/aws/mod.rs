@@ -16,10 +16,7 @@ use crate::config::{self, ConfigError};
 /// Limits an operation, and each of its attempts to half of that: a connection that died while the environment was
 /// frozen costs half the time, and the other half is left for a repetition on a new one.
 pub(crate) fn timeouts(operation: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .operation_timeout(operation)
-        .operation_attempt_timeout(operation / 2)
-        .build()
+    TimeoutConfig::builder().operation_timeout(operation).operation_attempt_timeout(operation / 2).build()
 }
 
 /// Holds the region, credentials and endpoint from Lambda's environment.

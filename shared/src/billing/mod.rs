@@ -125,10 +125,7 @@ impl ProPrices {
     pub fn from_env() -> Result<Self, ConfigError> {
         const NAME: &str = "STRIPE_PRO_PRICE_ID";
         let prices: String = config::required(NAME)?;
-        let prices = prices
-            .split(',')
-            .map(str::trim)
-            .filter(|price| !price.is_empty());
+        let prices = prices.split(',').map(str::trim).filter(|price| !price.is_empty());
         let prices: Vec<_> = prices.map(str::to_owned).collect();
         if prices.is_empty() {
             return Err(ConfigError::malformed(NAME, "no price in it"));

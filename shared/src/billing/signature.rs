@@ -46,10 +46,7 @@ impl SigningSecrets {
         const NAME: &str = "STRIPE_WEBHOOK_SECRET";
         let secrets = config::secret(NAME)?;
         let secrets = secrets.expose_secret().split(',').map(str::trim);
-        let secrets: Vec<_> = secrets
-            .filter(|secret| !secret.is_empty())
-            .map(SecretString::from)
-            .collect();
+        let secrets: Vec<_> = secrets.filter(|secret| !secret.is_empty()).map(SecretString::from).collect();
         if secrets.is_empty() {
             // Without a secret nothing would match; better to say so at start.
             return Err(ConfigError::malformed(NAME, "no secret in it"));
@@ -95,10 +92,7 @@ impl SigningSecrets {
             let Ok(mac) = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()) else {
                 return false;
             };
-            let mac = mac
-                .chain_update(timestamp)
-                .chain_update(b".")
-                .chain_update(body);
+            let mac = mac.chain_update(timestamp).chain_update(b".").chain_update(body);
             // In constant time.
             let is_right = |signature: &[u8; 32]| mac.clone().verify_slice(signature).is_ok();
             signatures.iter().any(is_right)
@@ -148,12 +142,7 @@ mod tests {
 
     #[test]
     fn one_right_signature_among_wrong_ones_is_enough() {
-        for signatures in [
-            [WRONG, BY_TWO],
-            [BY_ONE, WRONG],
-            ["", BY_ONE],
-            ["zz", BY_ONE],
-        ] {
+        for signatures in [[WRONG, BY_TWO], [BY_ONE, WRONG], ["", BY_ONE], ["zz", BY_ONE]] {
             let header = format!("t={NOW}, v1={}, v0=ab, v1={}", signatures[0], signatures[1]);
             assert_eq!(verify(&header, BODY, NOW), Ok(()), "{header}");
         }
@@ -162,10 +151,7 @@ mod tests {
     #[test]
     fn another_body_or_time_is_refused() {
         let header = format!("t={NOW},v1={BY_ONE}");
-        assert_eq!(
-            verify(&header, b"{\"id\":\"evt_2\"}", NOW),
-            Err(Forged::Mismatched)
-        );
+        assert_eq!(verify(&header, b"{\"id\":\"evt_2\"}", NOW), Err(Forged::Mismatched));
         let header = format!("t={},v1={BY_ONE}", NOW + 1);
         assert_eq!(verify(&header, BODY, NOW), Err(Forged::Mismatched));
         let header = format!("t={NOW},v1={WRONG}");
@@ -184,17 +170,7 @@ mod tests {
 
     #[test]
     fn what_is_no_signature_is_refused() {
-        for header in [
-            "",
-            ",",
-            "=",
-            "t=",
-            "v1=",
-            "t=1",
-            "t=x,v1=y",
-            "t=99999999999999999999,v1=ab",
-            "v1",
-        ] {
+        for header in ["", ",", "=", "t=", "v1=", "t=1", "t=x,v1=y", "t=99999999999999999999,v1=ab", "v1"] {
             assert_eq!(verify(header, BODY, NOW), Err(Forged::Unsigned), "{header}");
         }
     }

@@ -56,11 +56,7 @@ pub async fn refresh(
     prices: &ProPrices,
     observation: &Observation<'_>,
 ) -> Result<Option<Subscription>> {
-    let Observation {
-        customer,
-        number,
-        event,
-    } = observation;
+    let Observation { customer, number, event } = observation;
     let subscription = match payments.subscription(customer, prices).await {
         Ok(subscription) => subscription,
         Err(Error::CustomerGone) => {
@@ -107,11 +103,7 @@ const FORGET: &str = "
 ///
 /// # Errors
 /// When Postgres fails.
-pub async fn forget_customer(
-    database: &Database,
-    customer: &CustomerId,
-    event: Option<&str>,
-) -> Result<()> {
+pub async fn forget_customer(database: &Database, customer: &CustomerId, event: Option<&str>) -> Result<()> {
     database.query(FORGET, &[&customer.0, &event]).await?;
     Ok(())
 }

@@ -141,10 +141,7 @@ impl Database {
     /// As [`from_env`](Self::from_env).
     pub fn for_migrations() -> Result<Self, ConfigError> {
         match config::optional::<String>("MIGRATE_DATABASE_URL")? {
-            Some(url) => Ok(Self {
-                roots: Roots::All,
-                ..Self::at(&url)?
-            }),
+            Some(url) => Ok(Self { roots: Roots::All, ..Self::at(&url)? }),
             None => Self::from_env(),
         }
     }
@@ -156,16 +153,8 @@ impl Database {
     pub fn at(url: &str) -> Result<Self, ConfigError> {
         let config = url.parse::<Config>();
         let mut config = config.map_err(|error| ConfigError::malformed("DATABASE_URL", error))?;
-        config
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_user_timeout(STATEMENT_TIMEOUT)
-            .application_name("chat-backend");
-        Ok(Self {
-            config,
-            roots: Roots::Mozilla,
-            statement_timeout: STATEMENT_TIMEOUT,
-            connection: Arc::default(),
-        })
+        config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(STATEMENT_TIMEOUT).application_name("chat-backend");
+        Ok(Self { config, roots: Roots::Mozilla, statement_timeout: STATEMENT_TIMEOUT, connection: Arc::default() })
     }
 
     /// Copies the configuration, without the connection.
@@ -193,9 +182,7 @@ impl Database {
                     warn!(error = %Chain(&error), "the connection to Postgres was lost; trying a new one");
                 }
                 // A cancellation that came late was the server's own timeout.
-                Err(Failure::Undone(error))
-                    if undone < REPETITIONS && start.elapsed() < self.statement_timeout / 2 =>
-                {
+                Err(Failure::Undone(error)) if undone < REPETITIONS && start.elapsed() < self.statement_timeout / 2 => {
                     warn!(error = %Chain(&error), "Postgres undid a statement; repeating it");
                     sleep(pause(undone)).await;
                     undone += 1;
@@ -212,11 +199,7 @@ impl Database {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn query_opt(
-        &self,
-        sql: &str,
-        parameters: &[&dyn Parameter],
-    ) -> Result<Option<Row>, Error> {
+    pub async fn query_opt(&self, sql: &str, parameters: &[&dyn Parameter]) -> Result<Option<Row>, Error> {
         Ok(self.query(sql, parameters).await?.into_iter().next())
     }
 
@@ -231,10 +214,8 @@ impl Database {
 
     async fn attempt(&self, sql: &str, parameters: &[&dyn Parameter]) -> Result<Vec<Row>, Failure> {
         let client = self.client().await.map_err(Failure::Final)?;
-        let typed: Vec<(&(dyn ToSql + Sync), _)> = parameters
-            .iter()
-            .map(|parameter| (*parameter as _, parameter.sql_type()))
-            .collect();
+        let typed: Vec<(&(dyn ToSql + Sync), _)> =
+            parameters.iter().map(|parameter| (*parameter as _, parameter.sql_type())).collect();
         let mut statement = pin!(client.query_typed(sql, &typed));
         if let Ok(outcome) = timeout(self.statement_timeout, &mut statement).await {
             let failure = match outcome {
@@ -263,10 +244,7 @@ impl Database {
     /// Leaves a lost connection to the statements that still wait on it: the next one opens another.
     async fn forget(&self, client: &Arc<Client>) {
         let mut connection = self.connection.lock().await;
-        if connection
-            .as_ref()
-            .is_some_and(|open| Arc::ptr_eq(&open.client, client))
-        {
+        if connection.as_ref().is_some_and(|open| Arc::ptr_eq(&open.client, client)) {
             *connection = None;
         }
     }
@@ -282,10 +260,7 @@ impl Database {
             }
         }
         let client = Arc::new(self.connect().await?);
-        *connection = Some(Connection {
-            client: Arc::clone(&client),
-            used: Instant::now(),
-        });
+        *connection = Some(Connection { client: Arc::clone(&client), used: Instant::now() });
         Ok(client)
     }
 
@@ -313,9 +288,7 @@ fn failure(error: tokio_postgres::Error, closed: bool) -> Failure {
         Some(code) if code == SqlState::READ_ONLY_SQL_TRANSACTION => Failure::Lost(error),
         // A cancellation reaches whatever the connection executes by then. It may have been meant for the statement
         // before, which ended meanwhile.
-        Some(code) if code == SqlState::QUERY_CANCELED || code.code().starts_with("40") => {
-            Failure::Undone(error)
-        }
+        Some(code) if code == SqlState::QUERY_CANCELED || code.code().starts_with("40") => Failure::Undone(error),
         _ => Failure::Final(error),
     }
 }
@@ -338,10 +311,7 @@ fn pause(repetition: u32) -> Duration {
 }
 
 async fn answers(client: &Client) -> bool {
-    matches!(
-        timeout(CHECK_TIMEOUT, client.check_connection()).await,
-        Ok(Ok(()))
-    )
+    matches!(timeout(CHECK_TIMEOUT, client.check_connection()).await, Ok(Ok(())))
 }
 
 mod embedded {
@@ -354,10 +324,7 @@ mod embedded {
 #[must_use]
 pub fn schema_version() -> i32 {
     let migrations = embedded::migrations::runner();
-    let versions = migrations
-        .get_migrations()
-        .iter()
-        .map(refinery::Migration::version);
+    let versions = migrations.get_migrations().iter().map(refinery::Migration::version);
     versions.max().unwrap_or_default()
 }
 
@@ -378,9 +345,6 @@ pub async fn migrate(database: &Database) -> Result<usize, Source> {
     // The lock ends with the connection.
     client.batch_execute(LOCK).await?;
     client.batch_execute(PATIENCE).await?;
-    let report = embedded::migrations::runner()
-        .set_abort_missing(false)
-        .run_async(&mut client)
-        .await?;
+    let report = embedded::migrations::runner().set_abort_missing(false).run_async(&mut client).await?;
     Ok(report.applied_migrations().len())
 }

@@ -6,9 +6,7 @@
 use time::OffsetDateTime;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::domain::{
-    ChatroomId, Content, Email, MessageId, Mobile, Name, SessionId, StreamId, Title, UserId,
-};
+use crate::domain::{ChatroomId, Content, Email, MessageId, Mobile, Name, SessionId, StreamId, Title, UserId};
 
 /// A value that can be a statement's parameter.
 pub trait Parameter: ToSql + Sync {

@@ -19,20 +19,10 @@ async fn run(database: &Database, statements: &[&str]) {
 
 #[tokio::test]
 async fn a_statement_given_up_while_it_waits_for_a_lock_is_cancelled_and_not_stored_later() {
-    let database = Database {
-        statement_timeout: Duration::from_millis(300),
-        ..testing::database().await
-    };
-    run(
-        &database,
-        &["create table notes (id int primary key, text text)"],
-    )
-    .await;
+    let database = Database { statement_timeout: Duration::from_millis(300), ..testing::database().await };
+    run(&database, &["create table notes (id int primary key, text text)"]).await;
     run(&database, &["insert into notes values (1, 'before')"]).await;
-    let holder = Database {
-        statement_timeout: STATEMENT_TIMEOUT,
-        ..database.another_connection()
-    };
+    let holder = Database { statement_timeout: STATEMENT_TIMEOUT, ..database.another_connection() };
     run(&holder, &["begin", "select * from notes for update"]).await;
 
     let outcome = database.query("update notes set text = 'late'", &[]).await;
@@ -40,27 +30,16 @@ async fn a_statement_given_up_while_it_waits_for_a_lock_is_cancelled_and_not_sto
     assert_eq!(count(&holder, WAITING).await, 0, "it waits no more");
     run(&holder, &["commit"]).await;
 
-    assert_eq!(
-        count(&holder, "select count(*) from notes where text = 'late'").await,
-        0
-    );
+    assert_eq!(count(&holder, "select count(*) from notes where text = 'late'").await, 0);
     run(&database, &["update notes set text = 'again'"]).await;
     let connections = "select count(*) from pg_stat_activity where datname = current_database()";
-    assert_eq!(
-        count(&database, connections).await,
-        2,
-        "the connection is still good"
-    );
+    assert_eq!(count(&database, connections).await, 2, "the connection is still good");
 }
 
 #[tokio::test]
 async fn statements_that_deadlock_both_succeed() {
     let database = testing::database().await;
-    run(
-        &database,
-        &["create table notes (id int primary key, number int)"],
-    )
-    .await;
+    run(&database, &["create table notes (id int primary key, number int)"]).await;
     run(&database, &["insert into notes values (1, 0), (2, 0)"]).await;
     // Each statement locks one row, sleeps, and then wants the other's.
     let both = |first: i32, second: i32| {
@@ -80,14 +59,7 @@ async fn statements_that_deadlock_both_succeed() {
 #[tokio::test]
 async fn a_server_that_became_read_only_is_left_for_the_new_primary() {
     let database = testing::database().await;
-    run(
-        &database,
-        &[
-            "create table notes (id int)",
-            "set default_transaction_read_only = on",
-        ],
-    )
-    .await;
+    run(&database, &["create table notes (id int)", "set default_transaction_read_only = on"]).await;
     run(&database, &["insert into notes values (1)"]).await;
     assert_eq!(count(&database, "select count(*) from notes").await, 1);
 }

@@ -215,9 +215,6 @@ impl From<String> for Failure {
             "GIVEN_UP" => "Replying to this message failed too often.",
             _ => "The model declined to answer this message.",
         };
-        Self {
-            message: message.into(),
-            reason,
-        }
+        Self { message: message.into(), reason }
     }
 }

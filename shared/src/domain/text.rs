@@ -102,14 +102,10 @@ impl TryFrom<String> for Mobile {
 
     /// Accepts the usual ways to write a number: spaces, dashes and brackets are left out.
     fn try_from(text: String) -> Result<Self, NotAMobile> {
-        let number: String = text
-            .chars()
-            .filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '[' | ']'))
-            .collect();
+        let number: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '[' | ']')).collect();
         let digits = number.strip_prefix('+').ok_or(NotAMobile)?.as_bytes();
-        let well_formed = (7..=15).contains(&digits.len())
-            && digits[0] != b'0'
-            && digits.iter().all(u8::is_ascii_digit);
+        let well_formed =
+            (7..=15).contains(&digits.len()) && digits[0] != b'0' && digits.iter().all(u8::is_ascii_digit);
         well_formed.then_some(Self(number)).ok_or(NotAMobile)
     }
 }
@@ -121,9 +117,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Option<String> {
-        Mobile::try_from(text.to_owned())
-            .ok()
-            .map(|mobile| mobile.0)
+        Mobile::try_from(text.to_owned()).ok().map(|mobile| mobile.0)
     }
 
     #[test]
@@ -173,16 +167,7 @@ mod tests {
         for address in ["a@b", "a@b@c", "ж@пример.рф"] {
             assert!(Email::try_from(address.to_owned()).is_ok(), "{address}");
         }
-        for text in [
-            "",
-            "@",
-            "a@",
-            "@b",
-            "ada.example.com",
-            "a b@c",
-            "a@b\n",
-            "a\0@b",
-        ] {
+        for text in ["", "@", "a@", "@b", "ada.example.com", "a b@c", "a@b\n", "a\0@b"] {
             assert!(Email::try_from(text.to_owned()).is_err(), "{text:?}");
         }
     }

@@ -52,11 +52,7 @@ impl ApiError {
             return Outcome::Rejected(reason);
         }
         Outcome::Deferred {
-            trouble: if code == 503 {
-                Trouble::Overload
-            } else {
-                Trouble::Other
-            },
+            trouble: if code == 503 { Trouble::Overload } else { Trouble::Other },
             retry_after: self.retry_after(),
             reason,
         }
@@ -78,11 +74,7 @@ impl ApiError {
 
 /// A response that broke off or makes no sense.
 pub(super) fn broken(reason: impl Into<String>) -> Outcome {
-    Outcome::Deferred {
-        trouble: Trouble::Other,
-        retry_after: None,
-        reason: reason.into(),
-    }
+    Outcome::Deferred { trouble: Trouble::Other, retry_after: None, reason: reason.into() }
 }
 
 #[cfg(test)]
@@ -90,9 +82,7 @@ mod tests {
     use super::*;
 
     fn outcome(code: u16, details: &str) -> Outcome {
-        let body = format!(
-            r#"{{"error":{{"code":{code},"message":"m","status":"S","details":{details}}}}}"#
-        );
+        let body = format!(r#"{{"error":{{"code":{code},"message":"m","status":"S","details":{details}}}}}"#);
         let body: ErrorBody = serde_json::from_str(&body).unwrap();
         body.error.unwrap().outcome(None)
     }
@@ -111,38 +101,24 @@ mod tests {
     #[test]
     fn overload_and_server_errors_are_worth_another_try() {
         for code in [408, 409, 429, 499, 500, 502, 503, 504] {
-            let Outcome::Deferred {
-                trouble,
-                retry_after,
-                ..
-            } = outcome(code, "[]")
-            else {
+            let Outcome::Deferred { trouble, retry_after, .. } = outcome(code, "[]") else {
                 panic!("{code} must be deferred");
             };
-            assert_eq!(
-                (trouble == Trouble::Overload, retry_after),
-                (code == 503, None),
-                "{code}"
-            );
+            assert_eq!((trouble == Trouble::Overload, retry_after), (code == 503, None), "{code}");
         }
     }
 
     #[test]
     fn errors_of_ours_and_redirects_are_not() {
         for code in [301, 307, 400, 401, 403, 404, 413] {
-            assert!(
-                matches!(outcome(code, "[]"), Outcome::Rejected(_)),
-                "{code}"
-            );
+            assert!(matches!(outcome(code, "[]"), Outcome::Rejected(_)), "{code}");
         }
     }
 
     #[test]
     fn a_quota_of_the_day_is_told_from_one_of_the_minute() {
         let details = |quota: &str| {
-            format!(
-                r#"[{{"violations":[{{"quotaId":"Other"}},{{"quotaId":"{quota}"}}]}},{{"retryDelay":"0s"}}]"#
-            )
+            format!(r#"[{{"violations":[{{"quotaId":"Other"}},{{"quotaId":"{quota}"}}]}},{{"retryDelay":"0s"}}]"#)
         };
         let day = details("GenerateRequestsPerDayPerProjectPerModel-FreeTier");
         assert!(matches!(outcome(429, &day), Outcome::Exhausted(_)));

@@ -166,10 +166,7 @@ struct Part<'a> {
 
 impl<'a> Content<'a> {
     fn new(role: Option<&'static str>, text: &'a str) -> Self {
-        Self {
-            role,
-            parts: [Part { text }],
-        }
+        Self { role, parts: [Part { text }] }
     }
 }
 
@@ -179,10 +176,7 @@ impl Gemini {
     /// # Errors
     /// When a variable is missing or malformed.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let base: String = config::or_default(
-            "GEMINI_URL",
-            "https://generativelanguage.googleapis.com".into(),
-        )?;
+        let base: String = config::or_default("GEMINI_URL", "https://generativelanguage.googleapis.com".into())?;
         let thinking_level = config::choice("GEMINI_THINKING_LEVEL", &THINKING_LEVELS)?;
         Ok(Self {
             base: base.trim_end_matches('/').to_owned(),
@@ -212,13 +206,7 @@ impl Gemini {
 
     /// Asks for the reply to `prompt` after the turns of `history`, oldest first, and appends it to `draft` as it
     /// comes. Takes no longer than `ANSWER_TIMEOUT_SECONDS`.
-    pub async fn ask(
-        &self,
-        model: Model,
-        history: &[Turn],
-        prompt: &str,
-        draft: &Draft,
-    ) -> Outcome {
+    pub async fn ask(&self, model: Model, history: &[Turn], prompt: &str, draft: &Draft) -> Outcome {
         let model = self.name(model);
         match timeout(self.timeout, self.stream(model, history, prompt, draft)).await {
             Ok(Ok(Outcome::Finished(mut finish))) => {
@@ -242,22 +230,15 @@ impl Gemini {
         prompt: &str,
         draft: &Draft,
     ) -> Result<Outcome, reqwest::Error> {
-        let turns = history.iter().flat_map(|turn| {
-            [
-                Content::new(Some("user"), &turn.prompt),
-                Content::new(Some("model"), &turn.reply),
-            ]
-        });
+        let turns = history
+            .iter()
+            .flat_map(|turn| [Content::new(Some("user"), &turn.prompt), Content::new(Some("model"), &turn.reply)]);
         let body = Body {
-            system_instruction: self
-                .system_prompt
-                .as_deref()
-                .map(|text| Content::new(None, text)),
+            system_instruction: self.system_prompt.as_deref().map(|text| Content::new(None, text)),
             contents: turns.chain([Content::new(Some("user"), prompt)]).collect(),
             generation_config: self.generation,
         };
-        let mut key =
-            HeaderValue::from_str(self.key.expose_secret()).unwrap_or(HeaderValue::from_static(""));
+        let mut key = HeaderValue::from_str(self.key.expose_secret()).unwrap_or(HeaderValue::from_static(""));
         key.set_sensitive(true);
         let base = &self.base;
         let url = format!("{base}/v1beta/models/{model}:streamGenerateContent?alt=sse");

@@ -23,9 +23,7 @@ pub fn read<Position: DeserializeOwned>(request: &Request, list: &str) -> Result
     let Some(cursor) = query_text(request, "cursor") else {
         return Ok(None);
     };
-    decode(cursor, list)
-        .map(Some)
-        .ok_or_else(|| Error::Malformed("The cursor is not one of this list.".into()))
+    decode(cursor, list).map(Some).ok_or_else(|| Error::Malformed("The cursor is not one of this list.".into()))
 }
 
 fn decode<Position: DeserializeOwned>(cursor: &str, list: &str) -> Option<Position> {
@@ -67,11 +65,7 @@ pub fn cut<Item, Position: Serialize>(
 }
 
 fn checksum(list: &str, position: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let digest = Sha256::new()
-        .chain_update(list)
-        .chain_update([0])
-        .chain_update(position)
-        .finalize();
+    let digest = Sha256::new().chain_update(list).chain_update([0]).chain_update(position).finalize();
     let mut checksum = [0; CHECKSUM_BYTES];
     checksum.copy_from_slice(&digest[..CHECKSUM_BYTES]);
     checksum

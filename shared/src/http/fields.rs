@@ -5,9 +5,7 @@ use std::{fmt, iter};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{
-        DeserializeOwned, Error as _, IntoDeserializer, MapAccess, Visitor, value::MapDeserializer,
-    },
+    de::{DeserializeOwned, Error as _, IntoDeserializer, MapAccess, Visitor, value::MapDeserializer},
     forward_to_deserialize_any,
 };
 use serde_json::{Error, Value};
@@ -34,26 +32,16 @@ pub(super) fn invalid<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<InvalidFie
         };
         Some((name, message?))
     });
-    let surplus = members
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .filter(|name| !known.contains(name))
-        .map(|name| {
-            let message = format!("is unknown; the fields are: {}", known.join(", "));
-            (name, message)
-        });
-    let all = own.chain(surplus).map(|(field, message)| InvalidField {
-        field: field.to_owned(),
-        message,
+    let surplus = members.iter().map(|(name, _)| name.as_str()).filter(|name| !known.contains(name)).map(|name| {
+        let message = format!("is unknown; the fields are: {}", known.join(", "));
+        (name, message)
     });
+    let all = own.chain(surplus).map(|(field, message)| InvalidField { field: field.to_owned(), message });
     Ok(all.collect())
 }
 
 /// Says what is wrong with the value of a field of `T`, if anything.
-fn problem<T: DeserializeOwned>(
-    name: &'static str,
-    value: impl IntoDeserializer<'static, Error>,
-) -> Option<String> {
+fn problem<T: DeserializeOwned>(name: &'static str, value: impl IntoDeserializer<'static, Error>) -> Option<String> {
     let alone = MapDeserializer::new(iter::once((name, value)));
     let error = T::deserialize(alone).err()?.to_string();
     if error.starts_with("missing field") {
@@ -179,56 +167,34 @@ mod tests {
     fn faults<T: DeserializeOwned>(body: &str) -> Value {
         let fields = invalid::<T>(body.as_bytes()).unwrap();
         let fields = fields.iter().map(|fault| (&fault.field, &fault.message));
-        fields
-            .map(|(field, message)| json!([field, message]))
-            .collect()
+        fields.map(|(field, message)| json!([field, message])).collect()
     }
 
     #[test]
     fn every_wrong_field_is_named_at_once_in_words_for_people() {
         let body = json!({ "surplus": 1, "name": 7, "title": " ", "mobile": "555" });
         let expected = json!([
-            [
-                "mobile",
-                "must be a mobile number in international form, such as +15550109999"
-            ],
-            [
-                "title",
-                "must have 1 to 100 characters, of which one at least is not blank"
-            ],
+            ["mobile", "must be a mobile number in international form, such as +15550109999"],
+            ["title", "must have 1 to 100 characters, of which one at least is not blank"],
             ["name", "must be text"],
             ["agreed", "is required"],
-            [
-                "surplus",
-                "is unknown; the fields are: mobile, title, name, agreed"
-            ],
+            ["surplus", "is unknown; the fields are: mobile, title, name, agreed"],
         ]);
         assert_eq!(faults::<Form>(&body.to_string()), expected);
-        let all = json!([
-            ["mobile", "is required"],
-            ["title", "is required"],
-            ["agreed", "is required"],
-        ]);
+        let all = json!([["mobile", "is required"], ["title", "is required"], ["agreed", "is required"],]);
         assert_eq!(faults::<Form>("{}"), all);
     }
 
     #[test]
     fn a_field_that_is_there_twice_is_named() {
-        let faults =
-            faults::<Form>(r#"{"mobile":"+15550109999","title":"a","title":"b","agreed":0}"#);
-        let expected = json!([
-            ["title", "is there twice"],
-            ["agreed", "must be true or false"]
-        ]);
+        let faults = faults::<Form>(r#"{"mobile":"+15550109999","title":"a","title":"b","agreed":0}"#);
+        let expected = json!([["title", "is there twice"], ["agreed", "must be true or false"]]);
         assert_eq!(faults, expected);
     }
 
     #[test]
     fn a_field_with_a_default_is_not_required() {
         let faults = faults::<Optional>(r#"{"surplus":1}"#);
-        assert_eq!(
-            faults,
-            json!([["surplus", "is unknown; the fields are: agreed"]])
-        );
+        assert_eq!(faults, json!([["surplus", "is unknown; the fields are: agreed"]]));
     }
 }

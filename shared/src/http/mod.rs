@@ -14,8 +14,7 @@ use lambda_http::{IntoResponse, RequestExt, service_fn};
 
 pub use lambda_http::{Body, Request, Response};
 pub use request::{
-    MAX_BODY_BYTES, client_address, idempotency_key, json, json_or_default, path, query,
-    query_choice, raw_path,
+    MAX_BODY_BYTES, client_address, idempotency_key, json, json_or_default, path, query, query_choice, raw_path,
 };
 pub use response::{accepted, created, no_content, ok, ok_unless_known};
 pub use streaming::{ChunkWriter, Chunks, event_stream, no_events, serve_streaming, written};
@@ -74,8 +73,7 @@ where
 /// Makes an error of a panic, and logs the error that a request ends with.
 async fn catch<T>(request_id: &str, outcome: impl Future<Output = Result<T>>) -> Result<T> {
     let outcome = AssertUnwindSafe(outcome).catch_unwind().await;
-    let outcome =
-        outcome.unwrap_or_else(|panic| Err(Error::internal(panic_message(panic.as_ref()))));
+    let outcome = outcome.unwrap_or_else(|panic| Err(Error::internal(panic_message(panic.as_ref()))));
     outcome.inspect_err(|error| telemetry::log(error, request_id))
 }
 
@@ -91,9 +89,6 @@ impl IntoResponse for Utf8 {
 
 /// Extracts the message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let message = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", message.unwrap_or("without a message"))
 }

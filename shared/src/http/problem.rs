@@ -33,50 +33,18 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::Unauthenticated(_) | Error::AccountGone | Error::SessionEnded => {
             (StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in")
         }
-        Error::SignInAgain => (
-            StatusCode::FORBIDDEN,
-            "sign-in-again",
-            "Fresh sign-in needed",
-        ),
+        Error::SignInAgain => (StatusCode::FORBIDDEN, "sign-in-again", "Fresh sign-in needed"),
         Error::WrongCode => (StatusCode::UNAUTHORIZED, "wrong-code", "Wrong code"),
         Error::WrongPassword => (StatusCode::UNAUTHORIZED, "wrong-password", "Wrong password"),
         Error::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
-        Error::TooLarge(_) => (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "Request too large",
-        ),
-        Error::NotJson => (
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "not-json",
-            "Unsupported media type",
-        ),
-        Error::Invalid(_) => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid",
-            "Invalid request",
-        ),
-        Error::KeyReused => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency-key-reused",
-            "Idempotency-Key reused",
-        ),
-        Error::AlreadySubscribed { .. } => (
-            StatusCode::CONFLICT,
-            "already-subscribed",
-            "Already subscribed",
-        ),
+        Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Request too large"),
+        Error::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", "Unsupported media type"),
+        Error::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
+        Error::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "Idempotency-Key reused"),
+        Error::AlreadySubscribed { .. } => (StatusCode::CONFLICT, "already-subscribed", "Already subscribed"),
         Error::OverLimit(_) => (StatusCode::TOO_MANY_REQUESTS, "over-limit", "Limit reached"),
-        Error::Unavailable(_) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "Temporarily unavailable",
-        ),
-        Error::Internal(_) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "Internal error",
-        ),
+        Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
+        Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
     }
 }
 
@@ -114,24 +82,14 @@ fn headers(builder: Builder, error: &Error) -> Builder {
         | Error::AccountGone
         | Error::SessionEnded
         | Error::WrongCode
-        | Error::WrongPassword => {
-            builder.header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
-        }
+        | Error::WrongPassword => builder.header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),
         // The fields of draft-ietf-httpapi-ratelimit-headers.
         Error::OverLimit(over) => {
             let seconds = over.retry_after.as_secs().max(1);
             builder
                 .header(header::RETRY_AFTER, seconds)
                 .header("RateLimit", format!("\"{}\";r=0;t={seconds}", over.policy))
-                .header(
-                    "RateLimit-Policy",
-                    format!(
-                        "\"{}\";q={};w={}",
-                        over.policy,
-                        over.limit,
-                        over.window.as_secs()
-                    ),
-                )
+                .header("RateLimit-Policy", format!("\"{}\";q={};w={}", over.policy, over.limit, over.window.as_secs()))
         }
         Error::Unavailable(_) => builder.header(header::RETRY_AFTER, RETRY_UNAVAILABLE.as_secs()),
         _ => builder,

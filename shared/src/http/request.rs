@@ -38,9 +38,7 @@ pub fn json<T: DeserializeOwned>(request: &Request) -> Result<T> {
         return Err(Error::invalid("body", "must be a JSON object"));
     }
     serde_json::from_slice(body).map_err(|error| match error.classify() {
-        Category::Data => {
-            fields::invalid::<T>(body).map_or_else(|error| malformed(&error), Error::Invalid)
-        }
+        Category::Data => fields::invalid::<T>(body).map_or_else(|error| malformed(&error), Error::Invalid),
         _ => malformed(&error),
     })
 }
@@ -84,16 +82,9 @@ pub fn path<T: FromStr>(request: &Request, name: &str, resource: &'static str) -
 ///
 /// # Errors
 /// [`Error::NotFound`] of `endpoint` for another path, or of `resource` as [`path`].
-pub fn raw_path<T: FromStr>(
-    request: &Request,
-    (before, after): (&str, &str),
-    resource: &'static str,
-) -> Result<T> {
+pub fn raw_path<T: FromStr>(request: &Request, (before, after): (&str, &str), resource: &'static str) -> Result<T> {
     let path = request.raw_http_path();
-    let id = path
-        .strip_prefix(before)
-        .and_then(|rest| rest.strip_suffix(after))
-        .ok_or(Error::NotFound("endpoint"))?;
+    let id = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).ok_or(Error::NotFound("endpoint"))?;
     id.parse().map_err(|_| Error::NotFound(resource))
 }
 
@@ -110,10 +101,7 @@ where
     };
     match value.parse() {
         Ok(value) if range.contains(&value) => Ok(value),
-        _ => Err(Error::invalid(
-            name,
-            format!("must be a number from {} to {}", range.start(), range.end()),
-        )),
+        _ => Err(Error::invalid(name, format!("must be a number from {} to {}", range.start(), range.end()))),
     }
 }
 
@@ -144,16 +132,9 @@ pub(super) fn refuse_unknown_query(request: &Request, known: &[&str]) -> Result<
         .iter()
         .map(|(name, _)| name)
         .filter(|name| !known.contains(name))
-        .map(|name| InvalidField {
-            field: name.to_owned(),
-            message: "is not a parameter of this operation".into(),
-        })
+        .map(|name| InvalidField { field: name.to_owned(), message: "is not a parameter of this operation".into() })
         .collect();
-    if unknown.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::Invalid(unknown))
-    }
+    if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
 }
 
 /// Returns a query parameter's text.
@@ -170,12 +151,8 @@ pub fn idempotency_key(request: &Request) -> Result<Option<&str>> {
         return Ok(None);
     };
     match value.to_str() {
-        Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) => {
-            Ok(Some(key))
-        }
-        _ => Err(Error::Malformed(
-            "The Idempotency-Key header must be 1 to 255 visible ASCII characters.".into(),
-        )),
+        Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) => Ok(Some(key)),
+        _ => Err(Error::Malformed("The Idempotency-Key header must be 1 to 255 visible ASCII characters.".into())),
     }
 }
 
@@ -187,10 +164,7 @@ pub fn client_address(request: &Request) -> String {
         _ => None,
     };
     let address = address.unwrap_or("unknown");
-    match address
-        .parse::<IpAddr>()
-        .map(|address| address.to_canonical())
-    {
+    match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
         Ok(IpAddr::V4(address)) => address.to_string(),
         Ok(IpAddr::V6(address)) => {
             let network = address.to_bits() >> 64 << 64;

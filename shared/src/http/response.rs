@@ -36,15 +36,11 @@ pub fn ok_unless_known(request: &Request, body: &impl Serialize) -> Result<Respo
         .flat_map(|value| value.split(','))
         .map(|tag| tag.trim().trim_start_matches("W/"))
         .any(|tag| tag == etag || tag == "*");
-    let builder = Response::builder()
-        .header(header::ETAG, etag)
-        .header(header::CACHE_CONTROL, "private, no-cache");
+    let builder = Response::builder().header(header::ETAG, etag).header(header::CACHE_CONTROL, "private, no-cache");
     let response = if known {
         builder.status(StatusCode::NOT_MODIFIED).body(Body::Empty)
     } else {
-        builder
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::Text(text))
+        builder.header(header::CONTENT_TYPE, "application/json").body(Body::Text(text))
     };
     response.map_err(Error::internal)
 }
@@ -54,9 +50,7 @@ pub fn ok_unless_known(request: &Request, body: &impl Serialize) -> Result<Respo
 /// # Errors
 /// When the body cannot be serialised, which is a defect.
 pub fn created(location: &str, body: &impl Serialize) -> Result<Response<Body>> {
-    let builder = Response::builder()
-        .status(StatusCode::CREATED)
-        .header(header::LOCATION, location);
+    let builder = Response::builder().status(StatusCode::CREATED).header(header::LOCATION, location);
     json(builder, body)
 }
 
@@ -64,15 +58,10 @@ pub fn created(location: &str, body: &impl Serialize) -> Result<Response<Body>> 
 ///
 /// # Errors
 /// When the body cannot be serialised, which is a defect.
-pub fn accepted(
-    follow_up: Option<(&str, Duration)>,
-    body: &impl Serialize,
-) -> Result<Response<Body>> {
+pub fn accepted(follow_up: Option<(&str, Duration)>, body: &impl Serialize) -> Result<Response<Body>> {
     let mut builder = Response::builder().status(StatusCode::ACCEPTED);
     if let Some((location, retry_after)) = follow_up {
-        builder = builder
-            .header(header::LOCATION, location)
-            .header(header::RETRY_AFTER, retry_after.as_secs());
+        builder = builder.header(header::LOCATION, location).header(header::RETRY_AFTER, retry_after.as_secs());
     }
     json(builder, body)
 }
@@ -82,10 +71,7 @@ pub fn accepted(
 /// # Errors
 /// Never in practice.
 pub fn no_content() -> Result<Response<Body>> {
-    Response::builder()
-        .status(StatusCode::NO_CONTENT)
-        .body(Body::Empty)
-        .map_err(Error::internal)
+    Response::builder().status(StatusCode::NO_CONTENT).body(Body::Empty).map_err(Error::internal)
 }
 
 /// Writes a JSON body that no cache may store, since it belongs to one user.

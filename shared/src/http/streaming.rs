@@ -89,10 +89,7 @@ where
 ///
 /// # Errors
 /// Never in practice.
-pub fn event_stream<Outcome>(
-    request_id: String,
-    write: impl FnOnce(ChunkWriter) -> Outcome,
-) -> Result<Response<Chunks>>
+pub fn event_stream<Outcome>(request_id: String, write: impl FnOnce(ChunkWriter) -> Outcome) -> Result<Response<Chunks>>
 where
     Outcome: Future<Output = Result<()>> + Send + 'static,
 {
@@ -114,9 +111,7 @@ pub fn written(write: impl FnOnce(ChunkWriter)) -> String {
     let (writer, mut chunks) = unbounded_channel();
     write(ChunkWriter(writer));
     let chunks = std::iter::from_fn(|| chunks.try_recv().ok());
-    chunks
-        .map(|chunk| String::from_utf8_lossy(&chunk).into_owned())
-        .collect()
+    chunks.map(|chunk| String::from_utf8_lossy(&chunk).into_owned()).collect()
 }
 
 /// Writes 204 as a response of a streaming function.

@@ -82,10 +82,7 @@ impl Posting {
     /// # Errors
     /// When a limit is not a number.
     pub fn from_env(database: Database) -> Result<Self, ConfigError> {
-        Ok(Self {
-            database,
-            limits: DailyLimits::from_env()?,
-        })
+        Ok(Self { database, limits: DailyLimits::from_env()? })
     }
 
     /// Accepts a message of `user`, or finds the one that was accepted under the same key. Either way the message is
@@ -97,13 +94,7 @@ impl Posting {
     /// # Errors
     /// [`Error::NotFound`] when the room is not the user's, [`Error::OverLimit`] when the day's messages are used up,
     /// [`Error::KeyReused`] when the key belongs to another message.
-    pub async fn accept(
-        &self,
-        user: UserId,
-        room: ChatroomId,
-        key: Option<&str>,
-        draft: &Draft,
-    ) -> Result<Message> {
+    pub async fn accept(&self, user: UserId, room: ChatroomId, key: Option<&str>, draft: &Draft) -> Result<Message> {
         let id = MessageId::new();
         let content = draft.content.as_str();
         let outcome = match self.attempt(id, room, user, key, content).await {
@@ -113,11 +104,7 @@ impl Posting {
             outcome => outcome?,
         };
         match outcome {
-            Outcome::Accepted(message)
-                if message.chatroom_id == room && message.content == content =>
-            {
-                Ok(message)
-            }
+            Outcome::Accepted(message) if message.chatroom_id == room && message.content == content => Ok(message),
             Outcome::Accepted(_) => Err(Error::KeyReused),
             Outcome::OverLimit(over) => Err(Error::OverLimit(over)),
             Outcome::NoSuchRoom => Err(Error::NotFound("chatroom")),
@@ -134,18 +121,7 @@ impl Posting {
     ) -> Result<Outcome, database::Error> {
         let row = self
             .database
-            .query_opt(
-                ACCEPT,
-                &[
-                    &user,
-                    &room,
-                    &id,
-                    &key,
-                    &content,
-                    &self.limits.basic,
-                    &self.limits.pro,
-                ],
-            )
+            .query_opt(ACCEPT, &[&user, &room, &id, &key, &content, &self.limits.basic, &self.limits.pro])
             .await?;
         // Without a row the account is gone, and its rooms with it.
         let Some(row) = row.filter(|row| row.get("room_exists")) else {

@@ -6,16 +6,11 @@ use super::*;
 use crate::testing;
 
 async fn posting(basic: i32) -> Posting {
-    Posting {
-        database: testing::database().await,
-        limits: DailyLimits { basic, pro: 1_000 },
-    }
+    Posting { database: testing::database().await, limits: DailyLimits { basic, pro: 1_000 } }
 }
 
 fn draft(content: &str) -> Draft {
-    Draft {
-        content: Content::try_from(content.to_owned()).unwrap(),
-    }
+    Draft { content: Content::try_from(content.to_owned()).unwrap() }
 }
 
 /// Connections of their own, so that posts meet in Postgres and not in one pipeline.
@@ -27,10 +22,7 @@ async fn post_at_once(
 ) -> Vec<Result<Message>> {
     let draft = &draft("hello");
     let posts = (0..times).map(|_| async move {
-        let twin = Posting {
-            database: posting.database.another_connection(),
-            limits: posting.limits,
-        };
+        let twin = Posting { database: posting.database.another_connection(), limits: posting.limits };
         twin.accept(user, room, key, draft).await
     });
     join_all(posts).await
@@ -55,9 +47,7 @@ async fn of_forty_parallel_posts_exactly_the_allowed_five_are_accepted() {
 
     let outcomes = post_at_once(&posting, 40, (caller.user, room), None).await;
 
-    let refused = outcomes
-        .iter()
-        .filter(|outcome| matches!(outcome, Err(Error::OverLimit(_))));
+    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(Error::OverLimit(_))));
     assert_eq!(refused.count(), 35);
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 5);
     assert_eq!(stored(&posting).await, (5, 5));
@@ -74,10 +64,7 @@ async fn twenty_parallel_posts_with_one_key_make_one_message_even_at_the_limit()
     let first = outcomes[0].as_ref().unwrap();
     for outcome in &outcomes {
         let message = outcome.as_ref().unwrap();
-        assert_eq!(
-            (message.id, message.created_at),
-            (first.id, first.created_at)
-        );
+        assert_eq!((message.id, message.created_at), (first.id, first.created_at));
     }
     assert_eq!(stored(&posting).await, (1, 1));
 }
@@ -108,9 +95,7 @@ async fn another_users_room_takes_no_message_and_costs_nothing() {
     let stranger = testing::user(&posting.database).await;
     let room = testing::chatroom(&posting.database, owner).await;
 
-    let outcome = posting
-        .accept(stranger.user, room, None, &draft("hello"))
-        .await;
+    let outcome = posting.accept(stranger.user, room, None, &draft("hello")).await;
     assert!(matches!(outcome, Err(Error::NotFound("chatroom"))));
     assert_eq!(stored(&posting).await, (0, 0));
 }
@@ -133,11 +118,7 @@ async fn pro_raises_the_limit_at_once() {
     let posting = posting(0).await;
     let caller = testing::user(&posting.database).await;
     let room = testing::chatroom(&posting.database, caller).await;
-    let post = async || {
-        posting
-            .accept(caller.user, room, None, &draft("hello"))
-            .await
-    };
+    let post = async || posting.accept(caller.user, room, None, &draft("hello")).await;
     assert!(matches!(post().await, Err(Error::OverLimit(_))));
 
     let pay = "insert into subscriptions (user_id, stripe_customer_id, status) values ($1, 'cus_1', 'active')";

@@ -111,10 +111,7 @@ impl Queue {
     /// Wakes a room later: after `delay`, or after [`MAX_DELAY`] if that is sooner. Returns whether the wake-up was
     /// sent.
     pub async fn wake_after(&self, delay: Duration, chatroom: ChatroomId, user: UserId) -> bool {
-        let wake_up = WakeUp {
-            user_id: user,
-            chatroom_id: chatroom,
-        };
+        let wake_up = WakeUp { user_id: user, chatroom_id: chatroom };
         let delay = delay.min(MAX_DELAY);
         let sent = match &self.0 {
             Backend::Sqs(queue) => queue.send(&wake_up, delay).await,

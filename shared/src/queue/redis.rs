@@ -80,9 +80,8 @@ static RECEIVE: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Removes a wake-up, which may have become due again.
-static REMOVE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new("redis.call('ZREM', KEYS[1], ARGV[1]) redis.call('ZREM', KEYS[2], ARGV[1])")
-});
+static REMOVE: LazyLock<Script> =
+    LazyLock::new(|| Script::new("redis.call('ZREM', KEYS[1], ARGV[1]) redis.call('ZREM', KEYS[2], ARGV[1])"));
 
 /// Moves a wake-up that cannot be read to the dead ones, of which the newest thousand are kept.
 static REJECT: LazyLock<Script> = LazyLock::new(|| {
@@ -102,10 +101,7 @@ pub(super) struct Redis {
 
 impl Redis {
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            sender: Connection::from_env(Duration::ZERO)?,
-            receiver: Connection::from_env(PATIENCE)?,
-        })
+        Ok(Self { sender: Connection::from_env(Duration::ZERO)?, receiver: Connection::from_env(PATIENCE)? })
     }
 
     pub async fn send(&self, wake_ups: &[WakeUp], delay: Duration) -> Result<(), Source> {
@@ -157,8 +153,5 @@ impl Redis {
 
 fn delivery(member: String) -> Delivery {
     let body = member.split_once(' ').map_or("", |(_, body)| body);
-    Delivery {
-        body: body.to_owned(),
-        handle: member,
-    }
+    Delivery { body: body.to_owned(), handle: member }
 }

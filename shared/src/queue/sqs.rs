@@ -29,11 +29,7 @@ pub(super) struct Sqs {
 
 impl Sqs {
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            aws: Aws::from_env()?,
-            queue_url: config::required("QUEUE_URL")?,
-            client: OnceLock::new(),
-        })
+        Ok(Self { aws: Aws::from_env()?, queue_url: config::required("QUEUE_URL")?, client: OnceLock::new() })
     }
 
     pub async fn send(&self, wake_up: &WakeUp, delay: Duration) -> Result<(), Source> {

@@ -36,20 +36,12 @@ type Item = HashMap<String, AttributeValue>;
 
 impl DynamoDb {
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self {
-            aws: Aws::from_env()?,
-            table: config::required("STATE_TABLE")?,
-            client: OnceLock::new(),
-        })
+        Ok(Self { aws: Aws::from_env()?, table: config::required("STATE_TABLE")?, client: OnceLock::new() })
     }
 
     pub async fn get(&self, key: &str) -> Result<Option<String>> {
         let request = self.client().get_item().table_name(&self.table);
-        let answer = request
-            .key("key", text(key))
-            .consistent_read(true)
-            .send()
-            .await;
+        let answer = request.key("key", text(key)).consistent_read(true).send().await;
         let item = answer.map_err(unavailable)?.item.unwrap_or_default();
         let alive = number(&item, "expires_at").is_some_and(|end| end > seconds(Duration::ZERO));
         let value = item.get("value").and_then(|value| value.as_s().ok());
@@ -71,13 +63,7 @@ impl DynamoDb {
         held(answer)
     }
 
-    pub async fn replace_if(
-        &self,
-        key: &str,
-        expected: &str,
-        value: &str,
-        ttl: Duration,
-    ) -> Result<bool> {
+    pub async fn replace_if(&self, key: &str, expected: &str, value: &str, ttl: Duration) -> Result<bool> {
         let request = self.client().put_item().table_name(&self.table);
         let answer = request
             .item("key", text(key))
@@ -109,11 +95,7 @@ impl DynamoDb {
 
     pub async fn remove(&self, key: &str) -> Result<()> {
         let request = self.client().delete_item().table_name(&self.table);
-        request
-            .key("key", text(key))
-            .send()
-            .await
-            .map_err(unavailable)?;
+        request.key("key", text(key)).send().await.map_err(unavailable)?;
         Ok(())
     }
 
@@ -141,9 +123,7 @@ impl DynamoDb {
         let answer = request
             .key("key", text(key))
             .update_expression("set #expires_at = if_not_exists(#expires_at, :end) add #times :one")
-            .condition_expression(
-                "attribute_not_exists(#expires_at) or #expires_at > :now and #times < :limit",
-            )
+            .condition_expression("attribute_not_exists(#expires_at) or #expires_at > :now and #times < :limit")
             .expression_attribute_names("#times", "times")
             .expression_attribute_names("#expires_at", "expires_at")
             .expression_attribute_values(":one", AttributeValue::N("1".into()))
@@ -254,12 +234,6 @@ fn end_of(ttl: Duration) -> AttributeValue {
 
 /// Returns the time `after` now in seconds since 1970: the present rounded down, a later time rounded up.
 fn seconds(after: Duration) -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    if after.is_zero() {
-        now.as_secs()
-    } else {
-        (now + after).as_secs() + 1
-    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if after.is_zero() { now.as_secs() } else { (now + after).as_secs() + 1 }
 }

@@ -101,13 +101,7 @@ impl StateStore {
     ///
     /// # Errors
     /// When the store does not respond.
-    pub async fn replace_if(
-        &self,
-        key: &str,
-        expected: &str,
-        value: &str,
-        ttl: Duration,
-    ) -> Result<bool> {
+    pub async fn replace_if(&self, key: &str, expected: &str, value: &str, ttl: Duration) -> Result<bool> {
         match &self.0 {
             Backend::DynamoDb(store) => store.replace_if(key, expected, value, ttl).await,
             Backend::Redis(store) => store.replace_if(key, expected, value, ttl).await,

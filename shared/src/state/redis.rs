@@ -18,10 +18,7 @@ macro_rules! script {
 
 script!(GET, "return redis.call('GET', KEYS[1])");
 
-script!(
-    PUT_IF_ABSENT,
-    "return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0"
-);
+script!(PUT_IF_ABSENT, "return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0");
 
 script!(
     REPLACE_IF,
@@ -50,10 +47,7 @@ script!(
      return -1"
 );
 
-script!(
-    GIVE_BACK,
-    "if tonumber(redis.call('GET', KEYS[1]) or 0) > 0 then redis.call('DECR', KEYS[1]) end"
-);
+script!(GIVE_BACK, "if tonumber(redis.call('GET', KEYS[1]) or 0) > 0 then redis.call('DECR', KEYS[1]) end");
 
 pub(super) struct Redis(Connection);
 
@@ -67,25 +61,12 @@ impl Redis {
     }
 
     pub async fn put_if_absent(&self, key: &str, value: &str, ttl: Duration) -> Result<bool> {
-        self.run(
-            PUT_IF_ABSENT
-                .key(name(key))
-                .arg(value)
-                .arg(milliseconds(ttl)),
-        )
-        .await
+        self.run(PUT_IF_ABSENT.key(name(key)).arg(value).arg(milliseconds(ttl))).await
     }
 
-    pub async fn replace_if(
-        &self,
-        key: &str,
-        expected: &str,
-        value: &str,
-        ttl: Duration,
-    ) -> Result<bool> {
+    pub async fn replace_if(&self, key: &str, expected: &str, value: &str, ttl: Duration) -> Result<bool> {
         let mut script = REPLACE_IF.key(name(key));
-        self.run({ script }.arg(expected).arg(value).arg(milliseconds(ttl)))
-            .await
+        self.run({ script }.arg(expected).arg(value).arg(milliseconds(ttl))).await
     }
 
     pub async fn remove_if(&self, key: &str, expected: &str) -> Result<bool> {
@@ -98,9 +79,7 @@ impl Redis {
 
     pub async fn count(&self, key: &str, limit: u32, window: Duration) -> Result<Count> {
         let mut script = COUNT.key(name(key));
-        let answer: i64 = self
-            .run(script.arg(limit).arg(milliseconds(window)))
-            .await?;
+        let answer: i64 = self.run(script.arg(limit).arg(milliseconds(window))).await?;
         Ok(match u64::try_from(answer) {
             Ok(wait_ms) => Count::Over(Duration::from_millis(wait_ms)),
             Err(_) => Count::Within,

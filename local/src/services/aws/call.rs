@@ -28,13 +28,7 @@ impl Aws {
     }
 
     /// Calls a service that speaks REST with JSON, such as `apigateway`.
-    pub async fn rest(
-        &self,
-        service: &str,
-        method: Method,
-        path: &str,
-        body: &Value,
-    ) -> Result<Value> {
+    pub async fn rest(&self, service: &str, method: Method, path: &str, body: &Value) -> Result<Value> {
         let request = self
             .client
             .request(method, format!("{}{path}", self.endpoint))

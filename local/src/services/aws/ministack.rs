@@ -62,10 +62,6 @@ impl MiniStack {
             answer.is_ok_and(|answer| answer.status().is_success())
         })
         .await?;
-        Ok(Self {
-            endpoint,
-            _server: server,
-            _group: group,
-        })
+        Ok(Self { endpoint, _server: server, _group: group })
     }
 }

@@ -88,12 +88,7 @@ impl Aws {
     }
 
     /// Lets a received message be seen again after so long.
-    pub async fn return_message(
-        &self,
-        url: &str,
-        message: &Message,
-        after: Duration,
-    ) -> Result<()> {
+    pub async fn return_message(&self, url: &str, message: &Message, after: Duration) -> Result<()> {
         let change = json!({
             "QueueUrl": url, "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": after.as_secs(),
         });

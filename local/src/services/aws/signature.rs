@@ -21,9 +21,7 @@ impl Aws {
     }
 
     fn sign_at(&self, service: &str, request: &mut Request, now: UtcDateTime) -> Result<()> {
-        let time = now.format(format_description!(
-            "[year][month][day]T[hour][minute][second]Z"
-        ))?;
+        let time = now.format(format_description!("[year][month][day]T[hour][minute][second]Z"))?;
         let host = request.url().authority().to_owned();
         let headers = request.headers_mut();
         headers.insert("host", HeaderValue::from_str(&host)?);
@@ -39,12 +37,10 @@ impl Aws {
         signed.sort_unstable();
         let names: Vec<_> = signed.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
-        let lines = signed
-            .iter()
-            .fold(String::new(), |mut lines, (name, value)| {
-                let _ = writeln!(lines, "{name}:{value}"); // writing to a string does not fail
-                lines
-            });
+        let lines = signed.iter().fold(String::new(), |mut lines, (name, value)| {
+            let _ = writeln!(lines, "{name}:{value}"); // writing to a string does not fail
+            lines
+        });
 
         let body = request.body().and_then(|body| body.as_bytes());
         let canonical = format!(
@@ -55,22 +51,16 @@ impl Aws {
         );
         let date = time.split('T').next().context("a time has a date")?;
         let scope = format!("{date}/{}/{service}/aws4_request", self.region);
-        let text = format!(
-            "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
-            hex(digest(&SHA256, canonical.as_bytes()).as_ref())
-        );
+        let text =
+            format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(digest(&SHA256, canonical.as_bytes()).as_ref()));
         let secret = format!("AWS4{}", self.secret).into_bytes();
-        let key = [date, &self.region, service, "aws4_request"]
-            .iter()
-            .fold(secret, |key, part| mac(&key, part));
+        let key = [date, &self.region, service, "aws4_request"].iter().fold(secret, |key, part| mac(&key, part));
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={}",
             self.key,
             hex(&mac(&key, &text))
         );
-        request
-            .headers_mut()
-            .insert("authorization", HeaderValue::from_str(&authorization)?);
+        request.headers_mut().insert("authorization", HeaderValue::from_str(&authorization)?);
         Ok(())
     }
 }
@@ -103,8 +93,7 @@ mod tests {
         "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".clone_into(&mut aws.secret);
         aws.token = None;
         let mut request = Request::new(Method::POST, Url::parse(&aws.endpoint).unwrap());
-        aws.sign_at("service", &mut request, utc_datetime!(2015-08-30 12:36:00))
-            .unwrap();
+        aws.sign_at("service", &mut request, utc_datetime!(2015-08-30 12:36:00)).unwrap();
         let signature = "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b";
         let authorization = request.headers()["authorization"].to_str().unwrap();
         assert!(authorization.ends_with(signature), "{authorization}");

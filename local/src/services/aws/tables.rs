@@ -24,8 +24,7 @@ impl Aws {
 
     /// Removes the table.
     pub async fn delete_table(&self, name: &str) -> Result<()> {
-        self.dynamodb("DeleteTable", &json!({"TableName": name}))
-            .await
+        self.dynamodb("DeleteTable", &json!({"TableName": name})).await
     }
 
     /// Lets an item of the state store expire now.

@@ -18,11 +18,7 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(code: u16, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            details: Vec::new(),
-        }
+        Self { code, message: message.into(), details: Vec::new() }
     }
 
     fn with(mut self, kind: &str, mut detail: Value) -> Self {
@@ -38,10 +34,9 @@ impl Failure {
             "reason": "API_KEY_INVALID", "domain": "googleapis.com",
             "metadata": {"service": "generativelanguage.googleapis.com"},
         });
-        Self::new(400, message).with("ErrorInfo", reason).with(
-            "LocalizedMessage",
-            json!({"locale": "en-US", "message": message}),
-        )
+        Self::new(400, message)
+            .with("ErrorInfo", reason)
+            .with("LocalizedMessage", json!({"locale": "en-US", "message": message}))
     }
 
     /// Refuses a call without a key.
@@ -62,19 +57,13 @@ impl Failure {
 
     /// Refuses a body that the API's schema has no place for, with pairs of a field and its fault.
     pub(super) fn violations(violations: &[(String, String)]) -> Self {
-        let described = violations
-            .iter()
-            .map(|(field, description)| match field.as_str() {
-                "" => json!({"description": description}),
-                field => json!({"field": field, "description": description}),
-            });
+        let described = violations.iter().map(|(field, description)| match field.as_str() {
+            "" => json!({"description": description}),
+            field => json!({"field": field, "description": description}),
+        });
         let described: Vec<_> = described.collect();
-        let messages: Vec<_> = violations
-            .iter()
-            .map(|(_, description)| description.as_str())
-            .collect();
-        Self::new(400, messages.join("\n"))
-            .with("BadRequest", json!({"fieldViolations": described}))
+        let messages: Vec<_> = violations.iter().map(|(_, description)| description.as_str()).collect();
+        Self::new(400, messages.join("\n")).with("BadRequest", json!({"fieldViolations": described}))
     }
 
     /// Fails as the script asks, with its quota and its retry delay.

@@ -62,10 +62,7 @@ impl Gemini {
         let controls = Router::new()
             .route("/_script", post(extend_script).delete(forget_script))
             .route("/_calls", get(calls).delete(forget_calls));
-        let routes = api
-            .merge(controls)
-            .layer(DefaultBodyLimit::max(BODY_LIMIT))
-            .with_state(Arc::<Model>::default());
+        let routes = api.merge(controls).layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(Arc::<Model>::default());
         let server = tokio::spawn(async move {
             // An answer comes in pieces, which would wait for each other.
             let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
@@ -120,15 +117,8 @@ struct Parameters {
 }
 
 /// Takes the key from its header or from the query.
-async fn authenticate(
-    Query(parameters): Query<Parameters>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let header = request
-        .headers()
-        .get("x-goog-api-key")
-        .map(|key| key.to_str().unwrap_or_default().to_owned());
+async fn authenticate(Query(parameters): Query<Parameters>, request: Request, next: Next) -> Response {
+    let header = request.headers().get("x-goog-api-key").map(|key| key.to_str().unwrap_or_default().to_owned());
     match header.or(parameters.key).as_deref() {
         Some(KEY) => next.run(request).await,
         None | Some("") => Failure::no_key().into_response(),
@@ -152,16 +142,12 @@ async fn call(
     models::check(name, method)?;
     let body: Value = serde_json::from_slice(&body)
         .map_err(|_| Failure::new(400, "Invalid JSON payload received. Unexpected token."))?;
-    let read =
-        schema::read(&body, message).map_err(|violations| Failure::violations(&violations))?;
+    let read = schema::read(&body, message).map_err(|violations| Failure::violations(&violations))?;
     if method == "countTokens" {
         return count_tokens(&read).map(IntoResponse::into_response);
     }
     if method == "streamGenerateContent" && parameters.alt.as_deref() != Some("sse") {
-        return Err(Failure::new(
-            400,
-            "The stand-in streams server-sent events only: ask with `?alt=sse`.",
-        ));
+        return Err(Failure::new(400, "The stand-in streams server-sent events only: ask with `?alt=sse`."));
     }
     lock(&model.calls).push(body);
     let prompt = prompt(&read)?;
@@ -179,14 +165,9 @@ async fn call(
 }
 
 fn count_tokens(read: &Value) -> Result<Json<Value>, Failure> {
-    let contents = read
-        .pointer("/generate_content_request/contents")
-        .unwrap_or(&read["contents"]);
+    let contents = read.pointer("/generate_content_request/contents").unwrap_or(&read["contents"]);
     if contents.as_array().is_none_or(Vec::is_empty) {
-        return Err(Failure::new(
-            400,
-            "* CountTokensRequest.contents: contents is not specified",
-        ));
+        return Err(Failure::new(400, "* CountTokensRequest.contents: contents is not specified"));
     }
     let tokens = stream::tokens(&contents.to_string());
     Ok(Json(json!({
@@ -198,31 +179,20 @@ fn count_tokens(read: &Value) -> Result<Json<Value>, Failure> {
 fn prompt(read: &Value) -> Result<String, Failure> {
     let bad = |message: String| Failure::new(400, message);
     let role = |content: &Value| content["role"].as_str().unwrap_or("user").to_owned();
-    let contents = read["contents"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let contents = read["contents"].as_array().map(Vec::as_slice).unwrap_or_default();
     for (index, content) in contents.iter().enumerate() {
         let field = format!("* GenerateContentRequest.contents[{index}]");
         if !["user", "model"].contains(&role(content).as_str()) {
-            return Err(bad(format!(
-                "{field}.role: Please use a valid role: user, model."
-            )));
+            return Err(bad(format!("{field}.role: Please use a valid role: user, model.")));
         }
         if text(content).is_empty() {
-            return Err(bad(format!(
-                "{field}.parts: contents.parts must not be empty."
-            )));
+            return Err(bad(format!("{field}.parts: contents.parts must not be empty.")));
         }
     }
     match contents.last() {
         Some(last) if role(last) == "user" => Ok(text(last)),
-        Some(_) => Err(bad(
-            "Please ensure that the last turn of a multiturn request is by the user.".to_owned(),
-        )),
-        None => Err(bad(
-            "* GenerateContentRequest.contents: contents is not specified".to_owned(),
-        )),
+        Some(_) => Err(bad("Please ensure that the last turn of a multiturn request is by the user.".to_owned())),
+        None => Err(bad("* GenerateContentRequest.contents: contents is not specified".to_owned())),
     }
 }
 

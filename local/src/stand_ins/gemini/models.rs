@@ -10,21 +10,12 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 
 /// Names of real models: the default one, and others that a setting may name.
-const MODELS: [&str; 5] = [
-    "gemini-3.8-flash",
-    "gemini-3.7-flash",
-    "gemini-2.5-pro",
-    "gemini-2.5-flash",
-    "gemini-2.5-flash-lite",
-];
+const MODELS: [&str; 5] =
+    ["gemini-3.8-flash", "gemini-3.7-flash", "gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite"];
 
 /// Refuses a model that is not known.
 pub(super) fn check(model: &str, method: &str) -> Result<(), Failure> {
-    if MODELS.contains(&model) {
-        Ok(())
-    } else {
-        Err(Failure::unknown_model(model, method))
-    }
+    if MODELS.contains(&model) { Ok(()) } else { Err(Failure::unknown_model(model, method)) }
 }
 
 #[derive(Deserialize)]
@@ -45,12 +36,7 @@ pub(super) async fn list(Query(page): Query<Page>) -> Result<Json<Value>, Failur
             .ok_or_else(|| Failure::new(400, "The page token is invalid."))?,
     };
     let size = page.page_size.filter(|size| *size > 0).unwrap_or(50);
-    let models: Vec<_> = MODELS
-        .iter()
-        .skip(start)
-        .take(size)
-        .map(|name| model(name))
-        .collect();
+    let models: Vec<_> = MODELS.iter().skip(start).take(size).map(|name| model(name)).collect();
     let next = start + models.len();
     let mut body = json!({ "models": models });
     if next < MODELS.len() {

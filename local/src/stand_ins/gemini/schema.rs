@@ -53,10 +53,7 @@ pub(super) const COUNT: Message = Message {
     ],
 };
 
-const CONTENT: Message = Message {
-    name: "Content",
-    fields: &[("parts", Kind::Many(PART)), ("role", Kind::Text)],
-};
+const CONTENT: Message = Message { name: "Content", fields: &[("parts", Kind::Many(PART)), ("role", Kind::Text)] };
 
 const PART: Message = Message {
     name: "Part",
@@ -107,13 +104,7 @@ const THINKING_CONFIG: Message = Message {
     fields: &[
         ("include_thoughts", Kind::Flag),
         ("thinking_budget", Kind::Number),
-        (
-            "thinking_level",
-            Kind::Enum(
-                "ThinkingConfig.ThinkingLevel",
-                &["MINIMAL", "LOW", "MEDIUM", "HIGH"],
-            ),
-        ),
+        ("thinking_level", Kind::Enum("ThinkingConfig.ThinkingLevel", &["MINIMAL", "LOW", "MEDIUM", "HIGH"])),
     ],
 };
 
@@ -137,13 +128,7 @@ const SAFETY_SETTING: Message = Message {
             "threshold",
             Kind::Enum(
                 "SafetySetting.HarmBlockThreshold",
-                &[
-                    "BLOCK_LOW_AND_ABOVE",
-                    "BLOCK_MEDIUM_AND_ABOVE",
-                    "BLOCK_ONLY_HIGH",
-                    "BLOCK_NONE",
-                    "OFF",
-                ],
+                &["BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE", "OFF"],
             ),
         ),
     ],
@@ -156,11 +141,7 @@ type Violations = Vec<(String, String)>;
 pub(super) fn read(body: &Value, message: Message) -> Result<Value, Violations> {
     let mut violations = Vec::new();
     let read = one(body, message, "", &mut violations);
-    if violations.is_empty() {
-        Ok(read)
-    } else {
-        Err(violations)
-    }
+    if violations.is_empty() { Ok(read) } else { Err(violations) }
 }
 
 fn one(value: &Value, message: Message, path: &str, violations: &mut Violations) -> Value {
@@ -171,27 +152,15 @@ fn one(value: &Value, message: Message, path: &str, violations: &mut Violations)
     let mut read = Map::new();
     for (name, value) in members {
         let proto_name = snake_case(name);
-        let Some((_, kind)) = message
-            .fields
-            .iter()
-            .find(|(known, _)| *known == proto_name)
-        else {
+        let Some((_, kind)) = message.fields.iter().find(|(known, _)| *known == proto_name) else {
             violations.push(unknown(name, path, "Cannot find field."));
             continue;
         };
         if matches!(kind, Kind::One(_)) && value.is_array() {
-            violations.push(unknown(
-                name,
-                path,
-                "Proto field is not repeating, cannot start list.",
-            ));
+            violations.push(unknown(name, path, "Proto field is not repeating, cannot start list."));
             continue;
         }
-        let below = if path.is_empty() {
-            proto_name.clone()
-        } else {
-            format!("{path}.{proto_name}")
-        };
+        let below = if path.is_empty() { proto_name.clone() } else { format!("{path}.{proto_name}") };
         if !value.is_null() {
             read.insert(proto_name, field(value, *kind, &below, violations));
         }
@@ -204,23 +173,15 @@ fn field(value: &Value, kind: Kind, path: &str, violations: &mut Violations) -> 
         Kind::One(message) => return one(value, message, path, violations),
         Kind::Many(message) => {
             let single = std::slice::from_ref(value);
-            let items = value
-                .as_array()
-                .map_or(single, Vec::as_slice)
-                .iter()
-                .enumerate();
-            return items
-                .map(|(index, item)| one(item, message, &format!("{path}[{index}]"), violations))
-                .collect();
+            let items = value.as_array().map_or(single, Vec::as_slice).iter().enumerate();
+            return items.map(|(index, item)| one(item, message, &format!("{path}[{index}]"), violations)).collect();
         }
         Kind::Opaque => (true, ""),
         Kind::Text => (value.is_string(), "TYPE_STRING"),
         Kind::Number => (value.is_number(), "TYPE_INT32"),
         Kind::Flag => (value.is_boolean(), "TYPE_BOOL"),
         Kind::Enum(name, names) => {
-            let known = value
-                .as_str()
-                .is_some_and(|value| names.iter().any(|name| name.eq_ignore_ascii_case(value)));
+            let known = value.as_str().is_some_and(|value| names.iter().any(|name| name.eq_ignore_ascii_case(value)));
             (known, name)
         }
     };
@@ -231,27 +192,14 @@ fn field(value: &Value, kind: Kind, path: &str, violations: &mut Violations) -> 
 }
 
 fn unknown(name: &str, path: &str, reason: &str) -> (String, String) {
-    let place = if path.is_empty() {
-        String::new()
-    } else {
-        format!(" at '{path}'")
-    };
-    (
-        path.to_owned(),
-        format!("Invalid JSON payload received. Unknown name \"{name}\"{place}: {reason}"),
-    )
+    let place = if path.is_empty() { String::new() } else { format!(" at '{path}'") };
+    (path.to_owned(), format!("Invalid JSON payload received. Unknown name \"{name}\"{place}: {reason}"))
 }
 
 fn invalid(path: &str, name: &str, value: &Value) -> (String, String) {
-    let package = if name.starts_with("TYPE_") {
-        ""
-    } else {
-        "type.googleapis.com/google.ai.generativelanguage.v1beta."
-    };
-    (
-        path.to_owned(),
-        format!("Invalid value at '{path}' ({package}{name}), {value}"),
-    )
+    let package =
+        if name.starts_with("TYPE_") { "" } else { "type.googleapis.com/google.ai.generativelanguage.v1beta." };
+    (path.to_owned(), format!("Invalid value at '{path}' ({package}{name}), {value}"))
 }
 
 fn snake_case(name: &str) -> String {

@@ -5,10 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The outcome of a call. Without anything set, it is answered by `echo: ` and the prompt; members may be combined.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a member of the JSON"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a member of the JSON")]
 pub struct Outcome {
     /// Only for a prompt that contains this.
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
@@ -63,10 +60,7 @@ pub struct Outcome {
     pub hang: bool,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde asks for a reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -79,30 +73,17 @@ impl Script {
     /// Adds outcomes at the end.
     pub fn extend(&mut self, outcomes: Vec<Outcome>) -> Result<(), String> {
         for (index, outcome) in outcomes.iter().enumerate() {
-            let nothing = Outcome {
-                matching: outcome.matching.clone(),
-                ..Outcome::default()
-            };
+            let nothing = Outcome { matching: outcome.matching.clone(), ..Outcome::default() };
             if *outcome == nothing {
                 return Err(format!("outcome {index} says nothing"));
             }
-            let codes = [
-                outcome.status,
-                outcome.error_in_stream,
-                outcome.unframed_error,
-            ];
-            if let Some(code) = codes
-                .into_iter()
-                .flatten()
-                .find(|code| !(400..600).contains(code))
-            {
+            let codes = [outcome.status, outcome.error_in_stream, outcome.unframed_error];
+            if let Some(code) = codes.into_iter().flatten().find(|code| !(400..600).contains(code)) {
                 return Err(format!("outcome {index}: {code} is not an error's status"));
             }
             let says_more = outcome.retry_delay.is_some() || outcome.quota_id.is_some();
             if says_more && codes.iter().all(Option::is_none) {
-                return Err(format!(
-                    "outcome {index}: `retry_delay` and `quota_id` need an error"
-                ));
+                return Err(format!("outcome {index}: `retry_delay` and `quota_id` need an error"));
             }
         }
         self.0.extend(outcomes);
@@ -111,12 +92,7 @@ impl Script {
 
     /// Takes the first outcome that is for any prompt or for this one.
     pub fn next(&mut self, prompt: &str) -> Outcome {
-        let fits = |outcome: &Outcome| {
-            outcome
-                .matching
-                .as_ref()
-                .is_none_or(|part| prompt.contains(part))
-        };
+        let fits = |outcome: &Outcome| outcome.matching.as_ref().is_none_or(|part| prompt.contains(part));
         match self.0.iter().position(fits) {
             Some(index) => self.0.remove(index),
             None => Outcome::default(),

@@ -35,10 +35,7 @@ impl Reply {
             model: model.to_owned(),
             prompt_tokens: tokens(&request.to_string()),
             thoughts: outcome.thoughts.clone().unwrap_or_default(),
-            text: outcome
-                .text
-                .clone()
-                .unwrap_or_else(|| format!("echo: {prompt}")),
+            text: outcome.text.clone().unwrap_or_else(|| format!("echo: {prompt}")),
         }
     }
 
@@ -65,22 +62,18 @@ impl Reply {
     pub(super) fn stream(self, outcome: Outcome) -> Response {
         let events: Vec<_> = self.events(&outcome).iter().map(data).collect();
         let endless = if outcome.endless { usize::MAX } else { 0 };
-        let piece =
-            data(&self.response(candidate(&[json!({"text": self.text})], None), &self.text));
+        let piece = data(&self.response(candidate(&[json!({"text": self.text})], None), &self.text));
         let failure = |code| Failure::scripted(code, &outcome, &self.model).body();
         let framed = outcome.error_in_stream.map(|code| data(&failure(code)));
-        let unframed = outcome
-            .unframed_error
-            .map(|code| Bytes::from(format!("{:#}\n", failure(code))));
+        let unframed = outcome.unframed_error.map(|code| Bytes::from(format!("{:#}\n", failure(code))));
         let hang = outcome.hang;
         let pause = Duration::from_millis(outcome.pause_ms.unwrap_or_default());
-        let events =
-            stream::iter(events.into_iter().enumerate()).then(move |(n, event)| async move {
-                if n > 0 {
-                    sleep(pause).await;
-                }
-                event
-            });
+        let events = stream::iter(events.into_iter().enumerate()).then(move |(n, event)| async move {
+            if n > 0 {
+                sleep(pause).await;
+            }
+            event
+        });
         let delay = stream::once(async move { wait(&outcome).await }).filter_map(async |()| None);
         let body = delay
             .chain(events)
@@ -88,11 +81,7 @@ impl Reply {
             .chain(stream::iter(framed.into_iter().chain(unframed)))
             .chain(end(hang))
             .map(Ok::<_, Infallible>);
-        (
-            [(CONTENT_TYPE, "text/event-stream")],
-            Body::from_stream(body),
-        )
-            .into_response()
+        ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(body)).into_response()
     }
 
     /// Makes the responses, up to where the outcome breaks off.
@@ -114,31 +103,19 @@ impl Reply {
         let mut said = 0;
         let pieces = pieces(&self.text, outcome.pieces.unwrap_or(PIECES));
         let last = pieces.len().saturating_sub(usize::from(!outcome.bare_end));
-        for piece in &pieces[..if breaks_off {
-            pieces.len().min(1)
-        } else {
-            last
-        }] {
+        for piece in &pieces[..if breaks_off { pieces.len().min(1) } else { last }] {
             said += piece.len();
-            events.push(self.response(
-                candidate(&[json!({"text": piece})], None),
-                &self.text[..said],
-            ));
+            events.push(self.response(candidate(&[json!({"text": piece})], None), &self.text[..said]));
         }
         if breaks_off {
             return events;
         }
         let finish = outcome.finish.as_deref().unwrap_or("STOP");
-        let parts: Vec<_> = pieces[last..]
-            .iter()
-            .map(|piece| json!({"text": piece}))
-            .collect();
+        let parts: Vec<_> = pieces[last..].iter().map(|piece| json!({"text": piece})).collect();
         let mut end = candidate(&parts, Some(finish));
         if outcome.bare_end {
             // As Gemini ends a reply that it stopped: https://ai.google.dev/api/generate-content#FinishReason
-            end["candidates"][0]
-                .as_object_mut()
-                .map(|candidate| candidate.remove("content"));
+            end["candidates"][0].as_object_mut().map(|candidate| candidate.remove("content"));
         } else if let Some(part) = end.pointer_mut("/candidates/0/content/parts/0")
             && !self.thoughts.is_empty()
         {
@@ -159,10 +136,7 @@ impl Reply {
             ("promptTokenCount", self.prompt_tokens),
             ("candidatesTokenCount", tokens(said)),
             ("thoughtsTokenCount", tokens(&self.thoughts)),
-            (
-                "totalTokenCount",
-                self.prompt_tokens + tokens(said) + tokens(&self.thoughts),
-            ),
+            ("totalTokenCount", self.prompt_tokens + tokens(said) + tokens(&self.thoughts)),
         ];
         for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             members["usageMetadata"][name] = count.into();
@@ -200,8 +174,7 @@ fn candidate(parts: &[Value], finish: Option<&str>) -> Value {
 }
 
 fn ratings(probability: &str, blocked: bool) -> Value {
-    let mut rating =
-        json!({"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": probability});
+    let mut rating = json!({"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": probability});
     if blocked {
         rating["blocked"] = true.into();
     }

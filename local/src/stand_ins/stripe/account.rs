@@ -55,9 +55,7 @@ impl Account {
         };
         Self {
             url,
-            objects: [price, "price_other"]
-                .map(|price| (price.to_owned(), price_object(price)))
-                .into(),
+            objects: [price, "price_other"].map(|price| (price.to_owned(), price_object(price))).into(),
             events: Vec::new(),
             calls: Vec::new(),
             carts: HashMap::new(),
@@ -83,10 +81,7 @@ impl Account {
 
     /// Finds an object of a kind, which the parameter `param` named.
     pub fn find(&mut self, object: &str, id: &str, param: &str) -> Result<&mut Value, Failure> {
-        let found = self
-            .objects
-            .get_mut(id)
-            .filter(|found| found["object"] == object);
+        let found = self.objects.get_mut(id).filter(|found| found["object"] == object);
         found.ok_or_else(|| Failure::missing(object, id, param))
     }
 
@@ -101,25 +96,13 @@ impl Account {
 
     /// Lists the objects of a kind, newest first.
     pub fn all(&self, object: &str) -> Vec<&Value> {
-        let mut all: Vec<_> = self
-            .objects
-            .values()
-            .filter(|found| found["object"] == object)
-            .collect();
-        all.sort_by_key(|found| {
-            std::cmp::Reverse((found["created"].as_i64(), found["id"].as_str()))
-        });
+        let mut all: Vec<_> = self.objects.values().filter(|found| found["object"] == object).collect();
+        all.sort_by_key(|found| std::cmp::Reverse((found["created"].as_i64(), found["id"].as_str())));
         all
     }
 
     /// Lists a page of the objects that `wanted` picks, of those in `created`, after or before an object.
-    pub fn list(
-        &self,
-        object: &str,
-        path: &str,
-        parameters: &Parameters,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Answer {
+    pub fn list(&self, object: &str, path: &str, parameters: &Parameters, wanted: impl Fn(&Value) -> bool) -> Answer {
         let mut all = Vec::new();
         for found in self.all(object).into_iter().filter(|found| wanted(found)) {
             if parameters.created(found["created"].as_i64().unwrap_or_default())? {
@@ -190,13 +173,8 @@ impl Account {
     pub fn emit_update(&mut self, kind: &str, object: &Value, before: &Value) {
         let members = before.as_object().into_iter().flatten();
         let changed = members.filter(|(name, value)| object[name.as_str()] != **value);
-        let previous: Map<_, _> = changed
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        self.emit_data(
-            kind,
-            json!({ "object": object, "previous_attributes": previous }),
-        );
+        let previous: Map<_, _> = changed.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.emit_data(kind, json!({ "object": object, "previous_attributes": previous }));
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "the event takes it")]
@@ -231,7 +209,6 @@ pub fn with_nulls(mut object: Value, names: &str) -> Value {
 }
 
 fn cannot_expand(name: &str) -> Failure {
-    let message =
-        format!("This property cannot be expanded ({name}), or the stand-in does not know it.");
+    let message = format!("This property cannot be expanded ({name}), or the stand-in does not know it.");
     Failure::invalid("expand", &message)
 }

@@ -22,13 +22,7 @@ use super::{
 use crate::machine::lock;
 
 /// Serves any call below `/v1`. Each response has an id and names the API's version.
-pub async fn call(
-    state: State<Arc<Server>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: String,
-) -> Response {
+pub async fn call(state: State<Arc<Server>>, method: Method, uri: Uri, headers: HeaderMap, body: String) -> Response {
     let id = lock(&state.account).new_id("req");
     let mut response = identified(&id, state, method, uri, headers, body).await;
     let names = [
@@ -36,9 +30,7 @@ pub async fn call(
         (HeaderName::from_static("stripe-version"), API_VERSION),
     ];
     for (name, value) in names {
-        response
-            .headers_mut()
-            .extend(HeaderValue::from_str(value).map(|value| (name, value)));
+        response.headers_mut().extend(HeaderValue::from_str(value).map(|value| (name, value)));
     }
     response
 }
@@ -53,11 +45,7 @@ async fn identified(
 ) -> Response {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let key = header("idempotency-key").filter(|_| method == Method::POST);
-    let parameters = Parameters::parse(if method == Method::POST {
-        &body
-    } else {
-        uri.query().unwrap_or_default()
-    });
+    let parameters = Parameters::parse(if method == Method::POST { &body } else { uri.query().unwrap_or_default() });
     let path = uri.path();
 
     let outcome = {
@@ -69,8 +57,7 @@ async fn identified(
             return failure.into_response();
         }
         if let Some(key) = key
-            && let Before::Answered(answer) =
-                lock(&server.keys).take(key, path, parameters.fingerprint())
+            && let Before::Answered(answer) = lock(&server.keys).take(key, path, parameters.fingerprint())
         {
             return *answer;
         }
@@ -85,10 +72,7 @@ async fn identified(
         account.cause = None;
         answer
     };
-    let (status, body) = answer.map_or_else(
-        |failure| (failure.status, failure.body()),
-        |body| (200, body),
-    );
+    let (status, body) = answer.map_or_else(|failure| (failure.status, failure.body()), |body| (200, body));
     // The answer is kept also for a caller that does not wait for it.
     let key = key.map(str::to_owned);
     let answered = spawn(async move {
@@ -98,9 +82,7 @@ async fn identified(
         }
         respond(status, body)
     });
-    answered
-        .await
-        .unwrap_or_else(|error| respond(500, error.to_string().into()))
+    answered.await.unwrap_or_else(|error| respond(500, error.to_string().into()))
 }
 
 fn authenticate(header: Option<&str>) -> Result<(), Failure> {
@@ -116,11 +98,7 @@ fn authenticate(header: Option<&str>) -> Result<(), Failure> {
         return Err(Failure::new(401, "invalid_request_error", message));
     };
     if !["sk_", "rk_"].iter().any(|prefix| key.starts_with(prefix)) {
-        return Err(Failure::new(
-            401,
-            "invalid_request_error",
-            "Invalid API Key provided: it is no secret key.",
-        ));
+        return Err(Failure::new(401, "invalid_request_error", "Invalid API Key provided: it is no secret key."));
     }
     Ok(())
 }

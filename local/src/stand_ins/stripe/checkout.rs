@@ -34,10 +34,7 @@ impl Account {
             "success_url",
         ])?;
         if parameters.required("mode")? != "subscription" {
-            return Err(Failure::invalid(
-                "mode",
-                "The stand-in sells subscriptions only.",
-            ));
+            return Err(Failure::invalid("mode", "The stand-in sells subscriptions only."));
         }
         let customer = parameters.required("customer")?;
         self.customer(customer, "customer")?;
@@ -49,24 +46,15 @@ impl Account {
             return Err(Failure::invalid("line_items[0][quantity]", message));
         }
         let success_url = url(parameters, "success_url")?.to_owned();
-        let expires_at = match parameters
-            .get("expires_at")
-            .map_or(Ok(now() + DAY), str::parse)
-        {
+        let expires_at = match parameters.get("expires_at").map_or(Ok(now() + DAY), str::parse) {
             Ok(at) if (now() + DAY / 48..=now() + DAY).contains(&at) => at,
             _ => {
-                return Err(Failure::invalid(
-                    "expires_at",
-                    "It must be 30 minutes to 24 hours from now.",
-                ));
+                return Err(Failure::invalid("expires_at", "It must be 30 minutes to 24 hours from now."));
             }
         };
         let id = self.new_id("cs_test");
         let url = format!("{}/checkout/{id}", self.url);
-        let cart = (
-            price.to_owned(),
-            parameters.metadata("subscription_data[metadata]"),
-        );
+        let cart = (price.to_owned(), parameters.metadata("subscription_data[metadata]"));
         self.carts.insert(id.clone(), cart);
         let session = json!({
             "id": id, "object": "checkout.session", "adaptive_pricing": {"enabled": false}, "amount_subtotal": 1000,
@@ -109,18 +97,10 @@ impl Account {
     /// `GET /v1/checkout/sessions`.
     pub fn list_sessions(&mut self, parameters: &Parameters) -> Answer {
         parameters.only_in_list(&["customer", "status", "subscription"])?;
-        let filters =
-            ["customer", "status", "subscription"].map(|name| (name, parameters.get(name)));
-        self.list(
-            "checkout.session",
-            "/v1/checkout/sessions",
-            parameters,
-            |found| {
-                filters
-                    .iter()
-                    .all(|(name, wanted)| wanted.is_none_or(|wanted| found[*name] == wanted))
-            },
-        )
+        let filters = ["customer", "status", "subscription"].map(|name| (name, parameters.get(name)));
+        self.list("checkout.session", "/v1/checkout/sessions", parameters, |found| {
+            filters.iter().all(|(name, wanted)| wanted.is_none_or(|wanted| found[*name] == wanted))
+        })
     }
 
     fn end_session(&mut self, id: &str, status: &str) -> Answer {
@@ -128,11 +108,7 @@ impl Account {
         session["status"] = status.into();
         session["url"] = Value::Null;
         let session = session.clone();
-        let kind = if status == "complete" {
-            "completed"
-        } else {
-            status
-        };
+        let kind = if status == "complete" { "completed" } else { status };
         self.emit(&format!("checkout.session.{kind}"), &session);
         Ok(session)
     }

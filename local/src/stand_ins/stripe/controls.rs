@@ -10,9 +10,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    Server, deliveries::is_success, failure::Failure, script::Outcome, subscriptions::Change,
-};
+use super::{Server, deliveries::is_success, failure::Failure, script::Outcome, subscriptions::Change};
 use crate::machine::lock;
 
 type Shared = State<Arc<Server>>;
@@ -21,11 +19,7 @@ type Input<T> = Result<Json<T>, JsonRejection>;
 fn input<T>(body: Input<T>) -> Result<T, Failure> {
     match body {
         Ok(Json(body)) => Ok(body),
-        Err(error) => Err(Failure::new(
-            400,
-            "invalid_request_error",
-            &error.body_text(),
-        )),
+        Err(error) => Err(Failure::new(400, "invalid_request_error", &error.body_text())),
     }
 }
 
@@ -36,10 +30,7 @@ pub async fn change_subscription(
     change: Input<Change>,
 ) -> Result<Json<Value>, Failure> {
     let change = input(change)?;
-    server
-        .and_deliver(|account| account.change_subscription(&id, &change))
-        .await
-        .map(Json)
+    server.and_deliver(|account| account.change_subscription(&id, &change)).await.map(Json)
 }
 
 /// `GET /_events`: every event with the statuses of its deliveries, oldest first.
@@ -55,13 +46,8 @@ pub async fn events(State(server): Shared) -> Json<Vec<Value>> {
 }
 
 /// `POST /_events/{id}/send`: delivers it once more and returns the response's status.
-pub async fn send_event(
-    State(server): Shared,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Failure> {
-    let payload = server
-        .payload(&id)
-        .ok_or_else(|| Failure::missing("event", &id, "id"))?;
+pub async fn send_event(State(server): Shared, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
+    let payload = server.payload(&id).ok_or_else(|| Failure::missing("event", &id, "id"))?;
     let status = server.deliveries.attempt(&id, payload).await;
     Ok(Json(json!({ "id": id, "status": status })))
 }
@@ -84,14 +70,12 @@ pub struct Release {
 /// is repeated later, as ever.
 pub async fn release(State(server): Shared, body: String) -> Result<Json<Vec<Value>>, Failure> {
     let body = if body.is_empty() { "{}" } else { &body };
-    let release: Release = serde_json::from_str(body)
-        .map_err(|error| Failure::new(400, "invalid_request_error", &error.to_string()))?;
+    let release: Release =
+        serde_json::from_str(body).map_err(|error| Failure::new(400, "invalid_request_error", &error.to_string()))?;
     let held = lock(&server.account).held.take().unwrap_or_default();
     let mut answered = Vec::new();
     for id in release.order.unwrap_or(held) {
-        let payload = server
-            .payload(&id)
-            .ok_or_else(|| Failure::missing("event", &id, "order"))?;
+        let payload = server.payload(&id).ok_or_else(|| Failure::missing("event", &id, "order"))?;
         let status = server.deliveries.attempt(&id, payload).await;
         if !is_success(status) {
             lock(&server.account).deliver(id.clone());
@@ -113,10 +97,7 @@ pub async fn forget_calls(State(server): Shared) -> StatusCode {
 }
 
 /// `POST /_script`: adds outcomes of the next calls.
-pub async fn extend_script(
-    State(server): Shared,
-    outcomes: Input<Vec<Outcome>>,
-) -> Result<StatusCode, Failure> {
+pub async fn extend_script(State(server): Shared, outcomes: Input<Vec<Outcome>>) -> Result<StatusCode, Failure> {
     lock(&server.script).0.extend(input(outcomes)?);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -58,12 +58,7 @@ pub fn signature(secrets: &str, body: &str) -> String {
 impl Deliveries {
     /// Prepares deliveries to an endpoint.
     pub fn new(url: String, secrets: &str, client: Client) -> Self {
-        Self {
-            url,
-            secrets: secrets.to_owned(),
-            client,
-            attempts: Mutex::default(),
-        }
+        Self { url, secrets: secrets.to_owned(), client, attempts: Mutex::default() }
     }
 
     /// Delivers an event once and returns the response's status, or 0 without a response.
@@ -71,20 +66,10 @@ impl Deliveries {
         let request = self.client.post(&self.url).timeout(TIMEOUT);
         let request = request
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
-            .header(
-                "user-agent",
-                "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
-            )
+            .header("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
             .header("stripe-signature", signature(&self.secrets, &payload));
-        let status = request
-            .body(payload)
-            .send()
-            .await
-            .map_or(0, |answer| answer.status().as_u16());
-        lock(&self.attempts)
-            .entry(id.to_owned())
-            .or_default()
-            .push(status);
+        let status = request.body(payload).send().await.map_or(0, |answer| answer.status().as_u16());
+        lock(&self.attempts).entry(id.to_owned()).or_default().push(status);
         status
     }
 
@@ -127,11 +112,7 @@ impl Server {
     /// Returns an event's body, byte for byte.
     pub fn payload(&self, id: &str) -> Option<String> {
         let account = lock(&self.account);
-        account
-            .events
-            .iter()
-            .find(|(found, _)| found == id)
-            .map(|(_, payload)| payload.clone())
+        account.events.iter().find(|(found, _)| found == id).map(|(_, payload)| payload.clone())
     }
 
     /// Acts on the account and waits a while until the events of that are delivered, as Stripe's payment page does
@@ -143,10 +124,7 @@ impl Server {
             let outcome = act(&mut account);
             let new: Vec<_> = match account.held {
                 Some(_) => Vec::new(),
-                None => account.events[before..]
-                    .iter()
-                    .map(|(id, _)| id.clone())
-                    .collect(),
+                None => account.events[before..].iter().map(|(id, _)| id.clone()).collect(),
             };
             (outcome, new)
         };

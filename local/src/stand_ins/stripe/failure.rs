@@ -22,22 +22,13 @@ pub struct Failure {
 impl Failure {
     /// Makes any failure.
     pub fn new(status: u16, kind: &'static str, message: &str) -> Self {
-        Self {
-            status,
-            kind,
-            code: None,
-            message: message.to_owned(),
-            param: None,
-        }
+        Self { status, kind, code: None, message: message.to_owned(), param: None }
     }
 
     /// Refuses a parameter.
     pub fn invalid(param: &str, message: &str) -> Self {
         let failure = Self::new(400, "invalid_request_error", message);
-        Self {
-            param: Some(param.to_owned()),
-            ..failure
-        }
+        Self { param: Some(param.to_owned()), ..failure }
     }
 
     /// Reports a missing object. Named by a parameter it is 400, by the path 404.
@@ -47,20 +38,13 @@ impl Failure {
             "billing_portal.session" => "billing portal session",
             other => other,
         };
-        let failure =
-            Self::invalid(param, &format!("No such {noun}: '{id}'")).code("resource_missing");
-        Self {
-            status: if param == "id" { 404 } else { 400 },
-            ..failure
-        }
+        let failure = Self::invalid(param, &format!("No such {noun}: '{id}'")).code("resource_missing");
+        Self { status: if param == "id" { 404 } else { 400 }, ..failure }
     }
 
     /// Adds Stripe's code for it.
     pub fn code(self, code: &'static str) -> Self {
-        Self {
-            code: Some(code),
-            ..self
-        }
+        Self { code: Some(code), ..self }
     }
 
     /// Makes the response's body.
@@ -68,11 +52,7 @@ impl Failure {
         let mut error = json!({"message": self.message, "type": self.kind});
         if let Some(code) = self.code {
             error["code"] = code.into();
-            error["doc_url"] = format!(
-                "https://stripe.com/docs/error-codes/{}",
-                code.replace('_', "-")
-            )
-            .into();
+            error["doc_url"] = format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-")).into();
         }
         if let Some(param) = &self.param {
             error["param"] = param.as_str().into();

@@ -32,13 +32,7 @@ impl Keys {
     pub fn take(&mut self, key: &str, path: &str, fingerprint: Vec<(String, String)>) -> Before {
         let request = (path.to_owned(), fingerprint);
         let Some(kept) = self.0.get(key) else {
-            self.0.insert(
-                key.to_owned(),
-                Kept {
-                    request,
-                    answer: None,
-                },
-            );
+            self.0.insert(key.to_owned(), Kept { request, answer: None });
             return Before::New;
         };
         let answer = if kept.request != request {
@@ -49,18 +43,14 @@ impl Keys {
             Failure::new(400, "idempotency_error", &message).into_response()
         } else if let Some((status, body)) = &kept.answer {
             let mut repeated = respond(*status, body.clone());
-            repeated
-                .headers_mut()
-                .insert("idempotent-replayed", HeaderValue::from_static("true"));
+            repeated.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
             repeated
         } else {
             let message = format!(
                 "There is currently another in-progress request using this Idempotent Key: {key}. \
                  Please try again later."
             );
-            Failure::new(409, "idempotency_error", &message)
-                .code("idempotency_key_in_use")
-                .into_response()
+            Failure::new(409, "idempotency_error", &message).code("idempotency_key_in_use").into_response()
         };
         Before::Answered(Box::new(answer))
     }

@@ -87,10 +87,7 @@ impl Reserved {
     /// Takes a port.
     pub fn at(port: Port) -> Result<Self> {
         let listener = TcpListener::from_std(port.listen()?)?;
-        Ok(Self {
-            url: format!("http://{}", listener.local_addr()?),
-            listener,
-        })
+        Ok(Self { url: format!("http://{}", listener.local_addr()?), listener })
     }
 
     /// Returns the functions' variables that follow from the port. Addresses to lead back to that the environment names
@@ -98,9 +95,7 @@ impl Reserved {
     pub fn variables(&self) -> impl Iterator<Item = (String, String)> {
         let named = |name: &str| env::var(name).is_ok_and(|url| url != RETURN_URL);
         let returns = ["CHECKOUT_SUCCESS_URL", "CHECKOUT_CANCEL_URL"].into_iter();
-        let returns = returns
-            .filter(move |name| !named(name))
-            .map(|name| (name, "/returned"));
+        let returns = returns.filter(move |name| !named(name)).map(|name| (name, "/returned"));
         let all = returns.chain([("STRIPE_URL", "")]);
         all.map(|(name, path)| (name.to_owned(), format!("{}{path}", self.url)))
     }
@@ -114,24 +109,13 @@ impl Reserved {
             account: Mutex::new(Account::new(self.url.clone(), price, give)),
             keys: Mutex::default(),
             script: Mutex::default(),
-            deliveries: Deliveries::new(
-                webhook,
-                &variables["STRIPE_WEBHOOK_SECRET"],
-                crate::machine::http::client()?,
-            ),
+            deliveries: Deliveries::new(webhook, &variables["STRIPE_WEBHOOK_SECRET"], crate::machine::http::client()?),
         });
-        Ok(Stripe {
-            url: self.url,
-            _tasks: tasks(self.listener, server, new_events),
-        })
+        Ok(Stripe { url: self.url, _tasks: tasks(self.listener, server, new_events) })
     }
 }
 
-fn tasks(
-    listener: TcpListener,
-    server: Arc<Server>,
-    new_events: UnboundedReceiver<String>,
-) -> JoinSet<()> {
+fn tasks(listener: TcpListener, server: Arc<Server>, new_events: UnboundedReceiver<String>) -> JoinSet<()> {
     let routes = routes(server.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
@@ -145,10 +129,7 @@ fn routes(server: Arc<Server>) -> Router {
     Router::new()
         .route("/checkout/{session}", get(pages::checkout))
         .route("/portal/{session}", get(pages::portal))
-        .route(
-            "/portal/{session}/{subscription}/{verb}",
-            post(pages::press),
-        )
+        .route("/portal/{session}/{subscription}/{verb}", post(pages::press))
         .route("/returned", get(pages::returned))
         .route("/_pay/{session}", post(pages::pay))
         .route("/_subscriptions/{id}", post(controls::change_subscription))
@@ -156,14 +137,8 @@ fn routes(server: Arc<Server>) -> Router {
         .route("/_events/{id}/send", post(controls::send_event))
         .route("/_hold", post(controls::hold))
         .route("/_release", post(controls::release))
-        .route(
-            "/_calls",
-            get(controls::calls).delete(controls::forget_calls),
-        )
-        .route(
-            "/_script",
-            post(controls::extend_script).delete(controls::forget_script),
-        )
+        .route("/_calls", get(controls::calls).delete(controls::forget_calls))
+        .route("/_script", post(controls::extend_script).delete(controls::forget_script))
         .fallback(any(api::call))
         .with_state(server)
 }

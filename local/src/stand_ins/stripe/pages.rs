@@ -22,39 +22,26 @@ fn page(title: &str, content: &str) -> Html<String> {
 }
 
 fn escape(text: &str) -> String {
-    let text = text
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     text.replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 fn button(action: &str, label: &str) -> String {
-    format!(
-        "<form method=\"post\" action=\"{}\"><button>{label}</button></form> ",
-        escape(action)
-    )
+    format!("<form method=\"post\" action=\"{}\"><button>{label}</button></form> ", escape(action))
 }
 
 fn link(url: &Value, label: &str) -> String {
     let url = url.as_str().map(escape);
-    url.map(|url| format!("<p><a href=\"{url}\">{label}</a></p>"))
-        .unwrap_or_default()
+    url.map(|url| format!("<p><a href=\"{url}\">{label}</a></p>")).unwrap_or_default()
 }
 
 /// `GET /checkout/{session}`: the payment page.
-pub async fn checkout(
-    State(server): Shared,
-    Path(id): Path<String>,
-) -> Result<Html<String>, Failure> {
+pub async fn checkout(State(server): Shared, Path(id): Path<String>) -> Result<Html<String>, Failure> {
     let session = lock(&server.account).session(&id)?;
     let content = match session["status"].as_str() {
         Some("open") => {
             let pay = button(&format!("/_pay/{id}"), "Pay");
-            format!(
-                "<p>Pro, $10.00 a month.</p>{pay}{}",
-                link(&session["cancel_url"], "Back")
-            )
+            format!("<p>Pro, $10.00 a month.</p>{pay}{}", link(&session["cancel_url"], "Back"))
         }
         Some("complete") => "<p>You have paid already.</p>".to_owned(),
         _ => "<p>This page has expired.</p>".to_owned(),
@@ -70,15 +57,11 @@ pub async fn pay(State(server): Shared, Path(id): Path<String>) -> Result<Redire
 }
 
 /// `GET /portal/{session}`: the customer's subscriptions.
-pub async fn portal(
-    State(server): Shared,
-    Path(id): Path<String>,
-) -> Result<Html<String>, Failure> {
+pub async fn portal(State(server): Shared, Path(id): Path<String>) -> Result<Html<String>, Failure> {
     let mut account = lock(&server.account);
     let portal = account.find("billing_portal.session", &id, "id")?.clone();
-    let rows: String = subscriptions(&account, &portal["customer"])
-        .map(|subscription| row(&id, subscription))
-        .collect();
+    let rows: String =
+        subscriptions(&account, &portal["customer"]).map(|subscription| row(&id, subscription)).collect();
     let back = link(&portal["return_url"], "Back");
     Ok(page("Your subscriptions", &format!("{rows}{back}")))
 }
@@ -94,17 +77,10 @@ fn row(portal: &str, subscription: &Value) -> String {
     let ends = subscription["cancel_at_period_end"] == true;
     let buttons = match text("status") {
         "canceled" => String::new(),
-        _ if ends => format!(
-            "ends with its period {}",
-            button(&action("resume"), "Resume")
-        ),
+        _ if ends => format!("ends with its period {}", button(&action("resume"), "Resume")),
         _ => button(&action("cancel"), "Cancel"),
     };
-    format!(
-        "<p>{}: {} {buttons}</p>",
-        escape(text("id")),
-        escape(text("status"))
-    )
+    format!("<p>{}: {} {buttons}</p>", escape(text("id")), escape(text("status")))
 }
 
 /// `POST /portal/{session}/{subscription}/{verb}`: cancels at the end of the period, or resumes.
@@ -117,10 +93,7 @@ pub async fn press(
         "resume" => Some(false),
         _ => return Err(Failure::missing("button", &verb, "id")),
     };
-    let change = Change {
-        cancel_at_period_end,
-        ..Change::default()
-    };
+    let change = Change { cancel_at_period_end, ..Change::default() };
     let press = |account: &mut Account| {
         let portal = account.find("billing_portal.session", &id, "id")?.clone();
         let found = account.find("subscription", &subscription, "id")?;

@@ -17,26 +17,19 @@ impl Parameters {
             url.set_query(Some(encoded));
         }
         let pairs = url.iter().flat_map(Url::query_pairs);
-        Self(
-            pairs
-                .map(|(name, value)| (name.into_owned(), value.into_owned()))
-                .collect(),
-        )
+        Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
     /// Returns a parameter, unless it is absent or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(candidate, _)| candidate == name);
-        found
-            .map(|(_, value)| value.as_str())
-            .filter(|value| !value.is_empty())
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// Returns a parameter that must be there.
     pub fn required(&self, name: &str) -> Result<&str, Failure> {
         self.get(name).ok_or_else(|| {
-            Failure::invalid(name, &format!("Missing required param: {name}."))
-                .code("parameter_missing")
+            Failure::invalid(name, &format!("Missing required param: {name}.")).code("parameter_missing")
         })
     }
 
@@ -67,10 +60,7 @@ impl Parameters {
     pub fn limit(&self) -> Result<usize, Failure> {
         match self.get("limit").map_or(Ok(10), str::parse) {
             Ok(limit) if (1..=100).contains(&limit) => Ok(limit),
-            _ => Err(Failure::invalid(
-                "limit",
-                "This value must be between 1 and 100.",
-            )),
+            _ => Err(Failure::invalid("limit", "This value must be between 1 and 100.")),
         }
     }
 
@@ -86,38 +76,27 @@ impl Parameters {
 
     /// Refuses unknown parameters of a list, which also takes those of its page.
     pub fn only_in_list(&self, filters: &[&str]) -> Result<(), Failure> {
-        let page = [
-            "created",
-            "ending_before",
-            "expand",
-            "limit",
-            "starting_after",
-        ];
+        let page = ["created", "ending_before", "expand", "limit", "starting_after"];
         self.only(&[filters, &page].concat())
     }
 
     /// Returns the values of a parameter that is given several times, as `types[0]` or as `types[]`.
     pub fn several(&self, name: &str) -> Vec<&str> {
-        let given = self.0.iter().filter(|(candidate, _)| {
-            candidate
-                .strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with('['))
-        });
+        let given = self
+            .0
+            .iter()
+            .filter(|(candidate, _)| candidate.strip_prefix(name).is_some_and(|rest| rest.starts_with('[')));
         given.map(|(_, value)| value.as_str()).collect()
     }
 
     /// Refuses parameters that are not in `known`, as Stripe does; a name also stands for its members.
     pub fn only(&self, known: &[&str]) -> Result<(), Failure> {
         for (name, _) in &self.0 {
-            let is_known = known.iter().any(|known| {
-                name.strip_prefix(known)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
-            });
+            let is_known = known
+                .iter()
+                .any(|known| name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('[')));
             if !is_known {
-                let message = format!(
-                    "Received unknown parameter: {name} (the stand-in knows {})",
-                    known.join(", ")
-                );
+                let message = format!("Received unknown parameter: {name} (the stand-in knows {})", known.join(", "));
                 return Err(Failure::invalid(name, &message).code("parameter_unknown"));
             }
         }
@@ -126,10 +105,7 @@ impl Parameters {
 
     /// Returns the names of the members to expand.
     pub fn expand(&self) -> impl Iterator<Item = &str> {
-        let expand = self
-            .0
-            .iter()
-            .filter(|(name, _)| name.starts_with("expand["));
+        let expand = self.0.iter().filter(|(name, _)| name.starts_with("expand["));
         expand.map(|(_, value)| value.as_str())
     }
 

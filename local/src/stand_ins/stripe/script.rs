@@ -27,12 +27,7 @@ pub struct Script(pub Vec<Outcome>);
 impl Script {
     /// Takes the first outcome that is for this call.
     pub fn next(&mut self, call: &str) -> Outcome {
-        let fits = |outcome: &Outcome| {
-            outcome
-                .matching
-                .as_ref()
-                .is_none_or(|part| call.contains(part))
-        };
+        let fits = |outcome: &Outcome| outcome.matching.as_ref().is_none_or(|part| call.contains(part));
         let Some(index) = self.0.iter().position(fits) else {
             return Outcome::default();
         };

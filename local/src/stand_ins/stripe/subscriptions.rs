@@ -37,16 +37,8 @@ pub struct Change {
     pub unpaid_since: Option<i64>,
 }
 
-const STATUSES: [&str; 8] = [
-    "active",
-    "trialing",
-    "past_due",
-    "unpaid",
-    "paused",
-    "incomplete",
-    "incomplete_expired",
-    "canceled",
-];
+const STATUSES: [&str; 8] =
+    ["active", "trialing", "past_due", "unpaid", "paused", "incomplete", "incomplete_expired", "canceled"];
 
 impl Account {
     /// Starts a subscription that is paid.
@@ -95,8 +87,7 @@ impl Account {
         let customer = parameters.required("customer")?;
         self.customer(customer, "customer")?;
         let price = parameters.required("items[0][price]")?;
-        let subscription =
-            self.start_subscription(customer, price, &parameters.metadata("metadata"))?;
+        let subscription = self.start_subscription(customer, price, &parameters.metadata("metadata"))?;
         self.show(&subscription, parameters)
     }
 
@@ -112,9 +103,7 @@ impl Account {
             let right_status = match status {
                 None => found["status"] != "canceled",
                 Some("all") => true,
-                Some("ended") => ["canceled", "incomplete_expired"]
-                    .iter()
-                    .any(|ended| found["status"] == *ended),
+                Some("ended") => ["canceled", "incomplete_expired"].iter().any(|ended| found["status"] == *ended),
                 Some(status) => found["status"] == status,
             };
             right_status
@@ -127,13 +116,7 @@ impl Account {
     pub fn update_subscription(&mut self, id: &str, parameters: &Parameters) -> Answer {
         parameters.only(&["cancel_at_period_end", "expand"])?;
         let cancel_at_period_end = parameters.flag("cancel_at_period_end")?;
-        let subscription = self.change_subscription(
-            id,
-            &Change {
-                cancel_at_period_end,
-                ..Change::default()
-            },
-        )?;
+        let subscription = self.change_subscription(id, &Change { cancel_at_period_end, ..Change::default() })?;
         self.show(&subscription, parameters)
     }
 
@@ -142,48 +125,29 @@ impl Account {
         if self.find("subscription", id, "id")?["status"] == "canceled" {
             return Err(Failure::missing("subscription", id, "id"));
         }
-        self.change_subscription(
-            id,
-            &Change {
-                status: Some("canceled".into()),
-                ..Change::default()
-            },
-        )
+        self.change_subscription(id, &Change { status: Some("canceled".into()), ..Change::default() })
     }
 
     /// Changes a subscription and emits the events that Stripe would.
     pub fn change_subscription(&mut self, id: &str, change: &Change) -> Answer {
         let before = self.find("subscription", id, "id")?.clone();
         if before["status"] == "canceled" {
-            let message =
-                "A canceled subscription can only update its cancellation_details and metadata.";
+            let message = "A canceled subscription can only update its cancellation_details and metadata.";
             return Err(Failure::new(400, "invalid_request_error", message));
         }
-        let status = change
-            .status
-            .as_deref()
-            .or(before["status"].as_str())
-            .unwrap_or_default()
-            .to_owned();
+        let status = change.status.as_deref().or(before["status"].as_str()).unwrap_or_default().to_owned();
         if !STATUSES.contains(&status.as_str()) {
-            return Err(Failure::invalid(
-                "status",
-                &format!("Invalid status: one of {}", STATUSES.join(", ")),
-            ));
+            return Err(Failure::invalid("status", &format!("Invalid status: one of {}", STATUSES.join(", "))));
         }
         let customer = before["customer"].as_str().unwrap_or_default().to_owned();
         let invoice = match (status.as_str(), before["status"].as_str()) {
             ("past_due", _) => {
                 let since = change.unpaid_since.unwrap_or_else(now);
-                Some((
-                    "invoice.payment_failed",
-                    self.invoice(&customer, id, false, CYCLE, since),
-                ))
+                Some(("invoice.payment_failed", self.invoice(&customer, id, false, CYCLE, since)))
             }
-            ("active", Some("past_due" | "unpaid")) => Some((
-                "invoice.paid",
-                self.invoice(&customer, id, true, CYCLE, now()),
-            )),
+            ("active", Some("past_due" | "unpaid")) => {
+                Some(("invoice.paid", self.invoice(&customer, id, true, CYCLE, now())))
+            }
             _ => None,
         };
 

@@ -8,66 +8,32 @@ use super::{invoke_from, limits::RESEND_AFTER};
 
 pub async fn a_new_code_comes_after_thirty_seconds(stack: &Stack) {
     let mobile = stack.mobile();
-    let first = stack
-        .post("/auth/signup", &json!({ "mobile": mobile }))
-        .await;
-    assert_eq!(
-        (&first.body["expires_in"], &first.body["resend_after"]),
-        (&json!(300), &json!(30))
-    );
-    let soon = stack
-        .post("/auth/send-otp", &json!({ "mobile": mobile }))
-        .await;
+    let first = stack.post("/auth/signup", &json!({ "mobile": mobile })).await;
+    assert_eq!((&first.body["expires_in"], &first.body["resend_after"]), (&json!(300), &json!(30)));
+    let soon = stack.post("/auth/send-otp", &json!({ "mobile": mobile })).await;
     assert_eq!(soon.status, 429);
     assert!(soon.header("retry-after").parse::<u32>().unwrap() <= 31);
     let sent = stack.received(&mobile, &first.body).await;
-    assert_eq!(
-        stack.verify(&mobile, &sent).await.status,
-        200,
-        "the first code still works"
-    );
+    assert_eq!(stack.verify(&mobile, &sent).await.status, 200, "the first code still works");
 }
 
 pub async fn an_unknown_number_gets_the_same_responses_as_a_known_one(stack: &Stack) {
     let user = stack.user().await;
     let unknown = stack.mobile();
     // Signing up took the user's sign-in code of these thirty seconds.
-    let again = stack
-        .post("/auth/send-otp", &json!({ "mobile": user.mobile }))
-        .await;
+    let again = stack.post("/auth/send-otp", &json!({ "mobile": user.mobile })).await;
     assert_eq!(again.status, 429);
-    assert_eq!(
-        stack
-            .post("/auth/send-otp", &json!({ "mobile": unknown }))
-            .await
-            .status,
-        202
-    );
-    let again = stack
-        .post("/auth/send-otp", &json!({ "mobile": unknown }))
-        .await;
+    assert_eq!(stack.post("/auth/send-otp", &json!({ "mobile": unknown })).await.status, 202);
+    let again = stack.post("/auth/send-otp", &json!({ "mobile": unknown })).await;
     assert_eq!(again.status, 429);
 
-    let forgot = async |mobile| {
-        stack
-            .post("/auth/forgot-password", &json!({ "mobile": mobile }))
-            .await
-    };
+    let forgot = async |mobile| stack.post("/auth/forgot-password", &json!({ "mobile": mobile })).await;
     let (known, other) = (forgot(&user.mobile).await, forgot(&unknown).await);
     assert_eq!((known.status, other.status), (202, 202));
-    let names = |body: &Value| {
-        body.as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect::<Vec<_>>()
-    };
+    let names = |body: &Value| body.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&known.body), names(&other.body));
 
-    let (known, other) = (
-        stack.received(&user.mobile, &known.body).await,
-        stack.received(&unknown, &other.body).await,
-    );
+    let (known, other) = (stack.received(&user.mobile, &known.body).await, stack.received(&unknown, &other.body).await);
     let reset = async |mobile: &str, sent: &Sent| {
         let response = stack.reset(mobile, sent, "correct horse battery").await;
         (response.status, response.body["detail"].clone())
@@ -76,29 +42,15 @@ pub async fn an_unknown_number_gets_the_same_responses_as_a_known_one(stack: &St
     assert_eq!(wrong.0, 401);
     assert_eq!(reset(&unknown, &other.wrong()).await, wrong);
     assert_eq!(reset(&unknown, &other).await, wrong, "it opens nothing");
-    assert_eq!(
-        stack
-            .count(&format!("users where mobile = '{unknown}'"))
-            .await,
-        0
-    );
+    assert_eq!(stack.count(&format!("users where mobile = '{unknown}'")).await, 0);
 }
 
 pub async fn a_number_is_the_same_however_it_is_written(stack: &Stack) {
     let mobile = stack.mobile();
-    let written = format!(
-        "{} ({}) {}-{}",
-        &mobile[..2],
-        &mobile[2..5],
-        &mobile[5..8],
-        &mobile[8..]
-    );
+    let written = format!("{} ({}) {}-{}", &mobile[..2], &mobile[2..5], &mobile[5..8], &mobile[8..]);
     let sent = stack.code(&written).await;
     let response = stack.verify(&mobile, &sent).await;
-    assert_eq!(
-        (response.status, &response.body["user"]["mobile"]),
-        (200, &json!(mobile))
-    );
+    assert_eq!((response.status, &response.body["user"]["mobile"]), (200, &json!(mobile)));
 }
 
 pub async fn an_unverified_number_owns_nothing_and_leaves_nothing(stack: &Stack) {
@@ -107,10 +59,7 @@ pub async fn an_unverified_number_owns_nothing_and_leaves_nothing(stack: &Stack)
     let rows = format!("users where mobile = '{mobile}'");
     assert_eq!(stack.count(&rows).await, 0, "until it is verified");
     let user = stack.verify(&mobile, &sent).await.expect(200)["user"].take();
-    assert_eq!(
-        (&user["name"], &user["plan"]),
-        (&json!("Ada"), &json!("basic"))
-    );
+    assert_eq!((&user["name"], &user["plan"]), (&json!("Ada"), &json!("basic")));
     assert_eq!(stack.count(&rows).await, 1);
 }
 
@@ -148,16 +97,12 @@ pub async fn a_stranger_who_asks_for_codes_does_not_stop_the_owners(stack: &Stac
     assert_eq!(stranger("203.0.113.7").await, 429);
     let another = stack.code_of("/auth/forgot-password", &number).await;
     assert_eq!(stack.verify(&mobile, &mine).await.status, 200);
-    let reset = stack
-        .reset(&mobile, &another, "correct horse battery")
-        .await;
+    let reset = stack.reset(&mobile, &another, "correct horse battery").await;
     assert_eq!(reset.status, 204);
 }
 
 /// Fault 26; more of it is tested beside the code flow, in `shared`.
-pub async fn a_code_works_once_and_ten_wrong_guesses_an_hour_lock_its_number_and_no_other(
-    stack: &Stack,
-) {
+pub async fn a_code_works_once_and_ten_wrong_guesses_an_hour_lock_its_number_and_no_other(stack: &Stack) {
     let mobile = stack.mobile();
     let sent = stack.code(&mobile).await;
     assert_eq!(stack.verify(&mobile, &sent).await.status, 200);
@@ -186,10 +131,7 @@ pub async fn a_code_works_once_and_ten_wrong_guesses_an_hour_lock_its_number_and
     let locked = stack.verify(&mobile, &sent).await;
     assert_eq!(locked.status, 429);
     assert!(locked.header("retry-after").parse::<u32>().unwrap() > 3_400);
-    assert_eq!(
-        locked.header("ratelimit-policy"),
-        "\"guesses-per-number\";q=10;w=3600"
-    );
+    assert_eq!(locked.header("ratelimit-policy"), "\"guesses-per-number\";q=10;w=3600");
 
     let response = stack.verify(&mobile, &elsewhere).await;
     assert_eq!(response.status, 200, "a code asked for at another address");

@@ -36,11 +36,7 @@ pub async fn a_password_signs_in_and_a_wrong_one_or_an_unknown_number_does_not(s
     let user = stack.user().await;
     assert_eq!(status(stack, &user, PASSWORD).await, 401, "none is set yet");
     set(&user).await;
-    for (mobile, password) in [
-        (&user.mobile, ANOTHER),
-        (&user.mobile, ""),
-        (&stack.mobile(), PASSWORD),
-    ] {
+    for (mobile, password) in [(&user.mobile, ANOTHER), (&user.mobile, ""), (&stack.mobile(), PASSWORD)] {
         let response = stack.log_in(mobile, password).await;
         assert_eq!(response.problem(), (401, "wrong-password"));
     }

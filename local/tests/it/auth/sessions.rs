@@ -11,18 +11,14 @@ async fn another_session<'a>(stack: &'a Stack, user: &User<'_>) -> User<'a> {
     let password = "correct horse battery";
     // Only the first time: later, one is set.
     let change = json!({ "new_password": password });
-    user.json(Method::POST, "/auth/change-password", &change)
-        .await;
+    user.json(Method::POST, "/auth/change-password", &change).await;
     let session = stack.log_in(&user.mobile, password).await.expect(200);
     User::of_session(stack, &user.mobile, &session)
 }
 
 pub async fn logging_out_ends_this_session_or_all(stack: &Stack) {
     let user = stack.user().await;
-    let others = [
-        another_session(stack, &user).await,
-        another_session(stack, &user).await,
-    ];
+    let others = [another_session(stack, &user).await, another_session(stack, &user).await];
     user.call(Method::POST, "/auth/logout", 204).await;
     assert_eq!(stack.refresh(&user.refresh_token).await.status, 401);
 
@@ -45,9 +41,7 @@ pub async fn an_ended_session_changes_nothing_for_good(stack: &Stack) {
         if reset {
             let forgot = json!({ "mobile": user.mobile });
             let sent = stack.code_of("/auth/forgot-password", &forgot).await;
-            let response = stack
-                .reset(&user.mobile, &sent, "correct horse battery")
-                .await;
+            let response = stack.reset(&user.mobile, &sent, "correct horse battery").await;
             assert_eq!(response.status, 204);
         } else {
             let everywhere = json!({ "everywhere": true });
@@ -55,11 +49,7 @@ pub async fn an_ended_session_changes_nothing_for_good(stack: &Stack) {
             assert_eq!(response.status, 204);
         }
         for (method, path, body) in [
-            (
-                Method::POST,
-                "/auth/change-password",
-                json!({ "new_password": "staple battery horse" }),
-            ),
+            (Method::POST, "/auth/change-password", json!({ "new_password": "staple battery horse" })),
             (Method::POST, "/auth/logout", json!({ "everywhere": true })),
             (Method::PATCH, "/user/me", json!({ "name": "Mallory" })),
             (Method::DELETE, &room, json!(null)),
@@ -82,10 +72,7 @@ pub async fn an_account_that_is_deleted_and_opened_again_has_its_day_used_up(sta
         user.settled(&message).await;
     }
     user.call(Method::DELETE, "/user/me", 204).await;
-    let known = format!(
-        "departed_usage where encode(number_hash, 'escape') like '%{}%'",
-        &user.mobile[1..]
-    );
+    let known = format!("departed_usage where encode(number_hash, 'escape') like '%{}%'", &user.mobile[1..]);
     assert_eq!(stack.count(&known).await, 0, "the number is hashed");
 
     // The code of these thirty seconds went to the first account.
@@ -104,26 +91,15 @@ pub async fn neither_the_state_store_nor_a_log_names_a_number(stack: &Stack) {
     let user = stack.user().await;
     let number = json!({ "mobile": user.mobile });
     let sent = stack.code_of("/auth/forgot-password", &number).await;
-    let wrong = stack
-        .reset(&user.mobile, &sent.wrong(), "correct horse battery")
-        .await;
+    let wrong = stack.reset(&user.mobile, &sent.wrong(), "correct horse battery").await;
     assert_eq!(wrong.status, 401);
-    assert_eq!(
-        stack
-            .log_in(&user.mobile, "correct horse battery")
-            .await
-            .status,
-        401
-    );
+    assert_eq!(stack.log_in(&user.mobile, "correct horse battery").await.status, 401);
     user.call(Method::DELETE, "/user/me", 204).await;
 
     let state = stack.system.state().await.unwrap();
     assert!(state.contains("passwords-per-number"), "{state}");
     let digits = &user.mobile[1..];
-    assert!(
-        !state.contains(digits) && !state.contains("127.0.0.1"),
-        "{state}"
-    );
+    assert!(!state.contains(digits) && !state.contains("127.0.0.1"), "{state}");
     for log in std::fs::read_dir(stack.system.logs()).unwrap() {
         let log = std::fs::read_to_string(log.unwrap().path()).unwrap();
         assert!(!log.contains(digits), "{log}");

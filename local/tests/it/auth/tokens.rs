@@ -33,11 +33,7 @@ impl Parts {
         let (header, claims) = (part(), part());
         let key = &sender.stack.system.variables()["JWT_PRIVATE_KEY"];
         let key = serde_json::from_str(key).unwrap();
-        Self {
-            header,
-            claims,
-            key,
-        }
+        Self { header, claims, key }
     }
 
     fn with(&self, change: impl FnOnce(&mut Self)) -> String {
@@ -48,8 +44,7 @@ impl Parts {
 
     /// What is signed.
     fn payload(&self) -> String {
-        let [header, claims] =
-            [&self.header, &self.claims].map(|part| BASE64.encode(part.to_string()));
+        let [header, claims] = [&self.header, &self.claims].map(|part| BASE64.encode(part.to_string()));
         format!("{header}.{claims}")
     }
 
@@ -76,29 +71,16 @@ fn wrong_claims(good: &Parts) -> Vec<(String, String)> {
     let mut tokens = Vec::new();
     let mut forge = |in_header: bool, name: &str, value: Option<Value>| {
         let token = good.with(|parts| {
-            let part = if in_header {
-                &mut parts.header
-            } else {
-                &mut parts.claims
-            };
+            let part = if in_header { &mut parts.header } else { &mut parts.claims };
             let part = part.as_object_mut().unwrap();
-            assert!(
-                part.remove(name).is_some() || name == "nbf",
-                "good ones have {name}"
-            );
+            assert!(part.remove(name).is_some() || name == "nbf", "good ones have {name}");
             part.extend(value.iter().map(|value| (name.to_owned(), value.clone())));
         });
         tokens.push((format!("{name}: {value:?}"), token));
     };
     for name in ["iss", "aud", "sub", "sid", "exp"] {
         forge(false, name, None);
-        for value in [
-            json!(null),
-            json!(""),
-            json!("other"),
-            json!(["other"]),
-            json!({}),
-        ] {
+        for value in [json!(null), json!(""), json!("other"), json!(["other"]), json!({})] {
             forge(false, name, Some(value));
         }
     }
@@ -120,11 +102,7 @@ fn wrong_signatures(sender: &Sender<'_>, good: &Parts) -> Vec<(String, String)> 
     let x = text(&good.key["x"]);
     let raw = BASE64.decode(x).unwrap();
     let pem = {
-        let spki = [
-            b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00".as_slice(),
-            &raw,
-        ]
-        .concat();
+        let spki = [b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00".as_slice(), &raw].concat();
         let spki = base64::engine::general_purpose::STANDARD.encode(spki);
         format!("-----BEGIN PUBLIC KEY-----\n{spki}\n-----END PUBLIC KEY-----\n")
     };
@@ -134,13 +112,9 @@ fn wrong_signatures(sender: &Sender<'_>, good: &Parts) -> Vec<(String, String)> 
         ("no signature".to_owned(), format!("{payload}.")),
         ("two parts".into(), payload.into()),
         ("four parts".into(), format!("{token}.{signature}")),
-        (
-            "half a signature".into(),
-            format!("{payload}.{}", &signature[..40]),
-        ),
+        ("half a signature".into(), format!("{payload}.{}", &signature[..40])),
         ("another's claims".into(), {
-            let other = good
-                .with(|parts| parts.claims["sub"] = json!("019b0000-0000-7000-8000-000000000001"));
+            let other = good.with(|parts| parts.claims["sub"] = json!("019b0000-0000-7000-8000-000000000001"));
             format!("{}.{signature}", other.rsplit_once('.').unwrap().0)
         }),
     ];
@@ -165,16 +139,12 @@ fn wrong_signatures(sender: &Sender<'_>, good: &Parts) -> Vec<(String, String)> 
     }
     let other = Keys::generate().unwrap();
     let other_key: Value = serde_json::from_str(&other.private).unwrap();
-    tokens.push((
-        "another key".into(),
-        good.with(|parts| parts.key = other_key.clone()),
-    ));
+    tokens.push(("another key".into(), good.with(|parts| parts.key = other_key.clone())));
     tokens.push((
         "another key, brought along".into(),
         good.with(|parts| {
             parts.key = other_key.clone();
-            parts.header["jwk"] =
-                serde_json::from_str::<Value>(&other.public).unwrap()["keys"][0].clone();
+            parts.header["jwk"] = serde_json::from_str::<Value>(&other.public).unwrap()["keys"][0].clone();
             parts.header["kid"] = other_key["kid"].clone();
         }),
     ));
@@ -182,24 +152,15 @@ fn wrong_signatures(sender: &Sender<'_>, good: &Parts) -> Vec<(String, String)> 
 }
 
 async fn status(sender: &Sender<'_>, authorization: &str) -> u16 {
-    let request = sender
-        .stack
-        .request(Method::GET, "/user/me")
-        .header("authorization", authorization);
+    let request = sender.stack.request(Method::GET, "/user/me").header("authorization", authorization);
     sender.user.send(request).await.status
 }
 
 pub async fn a_token_made_like_the_issuers_is_good(stack: &Stack) {
     let sender = &Sender::new(stack).await;
     let good = Parts::good(sender);
-    assert_eq!(
-        status(sender, &format!("Bearer {}", good.token())).await,
-        200
-    );
-    assert_eq!(
-        status(sender, &format!("bearer {}", good.token())).await,
-        200
-    );
+    assert_eq!(status(sender, &format!("Bearer {}", good.token())).await, 200);
+    assert_eq!(status(sender, &format!("bearer {}", good.token())).await, 200);
     let valid_since = good.with(|parts| parts.claims["nbf"] = json!(now() - 1));
     assert_eq!(status(sender, &format!("Bearer {valid_since}")).await, 200);
 }
@@ -241,9 +202,7 @@ pub async fn a_header_that_is_no_bearer_token_is_refused(stack: &Stack) {
     }
 }
 
-pub async fn every_endpoint_that_needs_a_token_refuses_to_do_without_and_to_be_fooled(
-    stack: &Stack,
-) {
+pub async fn every_endpoint_that_needs_a_token_refuses_to_do_without_and_to_be_fooled(stack: &Stack) {
     let sender = &Sender::new(stack).await;
     let good = Parts::good(sender);
     let mut unsigned = good.clone();
@@ -252,15 +211,9 @@ pub async fn every_endpoint_that_needs_a_token_refuses_to_do_without_and_to_be_f
     let expired = good.with(|parts| parts.claims["exp"] = json!(now() - 1));
     let elsewhere = good.with(|parts| parts.claims["aud"] = json!("other"));
     let mut endpoints = 0;
-    for endpoint in sender
-        .endpoints()
-        .into_iter()
-        .filter(|endpoint| endpoint.needs_token)
-    {
+    for endpoint in sender.endpoints().into_iter().filter(|endpoint| endpoint.needs_token) {
         for token in [None, Some(&unsigned), Some(&expired), Some(&elsewhere)] {
-            let request = sender
-                .stack
-                .request(endpoint.method.clone(), &endpoint.path);
+            let request = sender.stack.request(endpoint.method.clone(), &endpoint.path);
             let request = match token {
                 Some(token) => request.bearer_auth(token),
                 None => request,
@@ -270,20 +223,10 @@ pub async fn every_endpoint_that_needs_a_token_refuses_to_do_without_and_to_be_f
                 None => request,
             };
             let response = sender.user.send(request).await;
-            assert_eq!(
-                response.problem(),
-                UNAUTHENTICATED,
-                "{} {}",
-                endpoint.method,
-                endpoint.path
-            );
+            assert_eq!(response.problem(), UNAUTHENTICATED, "{} {}", endpoint.method, endpoint.path);
         }
         endpoints += 1;
     }
     assert!(endpoints >= 11, "the endpoints were found");
-    assert_eq!(
-        sender.user.get("/user/me").await.status,
-        200,
-        "nothing was done"
-    );
+    assert_eq!(sender.user.get("/user/me").await.status, 200, "nothing was done");
 }

@@ -25,8 +25,7 @@ pub async fn an_idempotency_key_gives_the_first_response_again_also_after_the_re
     let post = async |content: &str| {
         let request = user.request(Method::POST, &path);
         let request = request.header("idempotency-key", "one");
-        user.send(request.json(&json!({ "content": content })))
-            .await
+        user.send(request.json(&json!({ "content": content }))).await
     };
     let first = post("once").await;
     user.reply(first.header("location")).await;

@@ -10,9 +10,7 @@ use tokio::{process::Command, time::sleep};
 
 use crate::stops::process;
 
-pub async fn a_plain_process_drains_the_queue_and_finishes_what_it_began_when_told_to_stop(
-    stack: &Stack,
-) {
+pub async fn a_plain_process_drains_the_queue_and_finishes_what_it_began_when_told_to_stop(stack: &Stack) {
     let stack = stack.another(&[]).await;
     let user = stack.user().await;
     let room = user.room().await;
@@ -31,9 +29,7 @@ pub async fn a_plain_process_drains_the_queue_and_finishes_what_it_began_when_to
     let message = user.post(&room, "hello").await;
     user.reply(&message).await;
 
-    stack
-        .script(&json!([{ "match": "slow", "delay_ms": 2_000 }]))
-        .await;
+    stack.script(&json!([{ "match": "slow", "delay_ms": 2_000 }])).await;
     let message = user.post(&room, "slow").await;
     stack.called("slow").await;
     kill_process(process(drain.id().unwrap()), Signal::TERM).unwrap();

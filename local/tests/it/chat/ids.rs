@@ -16,32 +16,16 @@ const NOT_FOUND: (u16, &str) = (404, "not-found");
 fn requests(room: &str, message: &str) -> [(Method, String, Value); 5] {
     [
         (Method::GET, format!("/chatroom/{room}"), Value::Null),
-        (
-            Method::PATCH,
-            format!("/chatroom/{room}"),
-            json!({ "title": "taken over" }),
-        ),
-        (
-            Method::POST,
-            format!("/chatroom/{room}/message"),
-            json!({ "content": "from outside" }),
-        ),
-        (
-            Method::GET,
-            format!("/chatroom/{room}/message/{message}"),
-            Value::Null,
-        ),
+        (Method::PATCH, format!("/chatroom/{room}"), json!({ "title": "taken over" })),
+        (Method::POST, format!("/chatroom/{room}/message"), json!({ "content": "from outside" })),
+        (Method::GET, format!("/chatroom/{room}/message/{message}"), Value::Null),
         (Method::DELETE, format!("/chatroom/{room}"), Value::Null),
     ]
 }
 
 async fn ask(user: &User<'_>, method: &Method, path: &str, body: &Value) -> Response {
     let request = user.request(method.clone(), path);
-    let request = if body.is_null() {
-        request
-    } else {
-        request.json(body)
-    };
+    let request = if body.is_null() { request } else { request.json(body) };
     let response = user.send(request).await;
     assert_eq!(response.problem(), NOT_FOUND, "{method} {path}");
     response
@@ -90,20 +74,12 @@ pub async fn what_belongs_to_somebody_else_cannot_be_told_from_what_does_not_exi
             }
             (response.headers, response.body)
         };
-        assert_eq!(
-            comparable(&path).await,
-            comparable(&nowhere).await,
-            "{method}"
-        );
+        assert_eq!(comparable(&path).await, comparable(&nowhere).await, "{method}");
     }
     let through_own_room = format!("{}/message/{}", stranger.room().await, id(&message));
     ask(&stranger, &Method::GET, &through_own_room, &Value::Null).await;
 
     let room = owner.get(&room).await;
     assert_eq!(room.body["title"], "Trip to Lisbon", "it is as it was");
-    assert_eq!(
-        room.body["messages"].as_array().unwrap().len(),
-        1,
-        "it is as it was"
-    );
+    assert_eq!(room.body["messages"].as_array().unwrap().len(), 1, "it is as it was");
 }

@@ -7,9 +7,7 @@ async fn list(user: &User<'_>) -> Vec<String> {
     let response = user.get("/chatroom?limit=100").await;
     assert_eq!(response.status, 200);
     let items = response.body["items"].as_array().unwrap().iter();
-    items
-        .map(|room| format!("/chatroom/{}", text(&room["id"])))
-        .collect()
+    items.map(|room| format!("/chatroom/{}", text(&room["id"]))).collect()
 }
 
 pub async fn a_list_never_lacks_a_room_whose_creation_was_answered(stack: &Stack) {
@@ -19,10 +17,7 @@ pub async fn a_list_never_lacks_a_room_whose_creation_was_answered(stack: &Stack
         .for_each_concurrent(8, |_| async move {
             let room = user.room().await;
             let rooms = list(user).await;
-            assert!(
-                rooms.contains(&room),
-                "{room} was created, but is not in the list"
-            );
+            assert!(rooms.contains(&room), "{room} was created, but is not in the list");
         })
         .await;
     assert_eq!(list(user).await.len(), 100);

@@ -23,10 +23,7 @@ async fn waiting_message(stack: &Stack, user: &User<'_>) -> String {
         id(&room)
     );
     stack.execute(&sql).await;
-    let message = format!(
-        "select id::text from messages where user_id = '{}'",
-        user.id
-    );
+    let message = format!("select id::text from messages where user_id = '{}'", user.id);
     let message: String = stack.value(&message).await;
     format!("{room}/message/{message}")
 }
@@ -39,9 +36,7 @@ async fn settle(stack: &Stack, user: &User<'_>) {
 }
 
 /// Fault 53.
-pub async fn of_fifty_requests_of_one_user_three_wait_and_the_others_are_answered_at_once(
-    stack: &Stack,
-) {
+pub async fn of_fifty_requests_of_one_user_three_wait_and_the_others_are_answered_at_once(stack: &Stack) {
     let user = &stack.user().await;
     let message = waiting_message(stack, user).await;
     let wait = format!("{message}?wait=20");

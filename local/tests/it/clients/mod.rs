@@ -37,10 +37,7 @@ struct Workshop {
 impl Workshop {
     async fn open() -> Self {
         let workspace = Workspace::find().unwrap();
-        Self {
-            tools: Tools::install_clients(&workspace.target).await.unwrap(),
-            root: workspace.root,
-        }
+        Self { tools: Tools::install_clients(&workspace.target).await.unwrap(), root: workspace.root }
     }
 
     fn contract(&self) -> PathBuf {
@@ -69,13 +66,7 @@ impl Workshop {
         let is_installed = folder.join("node_modules/.package-lock.json").exists()
             && fs::read(folder.join(LOCK)).is_ok_and(|installed| installed == lock);
         fs::create_dir_all(&folder).unwrap();
-        for file in [
-            "package.json",
-            LOCK,
-            "tsconfig.json",
-            "flow.ts",
-            "stream.ts",
-        ] {
+        for file in ["package.json", LOCK, "tsconfig.json", "flow.ts", "stream.ts"] {
             fs::copy(sources.join(file), folder.join(file)).unwrap();
         }
         if !is_installed {
@@ -112,8 +103,7 @@ mod flows {
         succeed(generate.current_dir(&folder)).await;
         succeed(program("tsc").current_dir(&folder)).await;
         let mut flow = workshop.node(&folder.join("flow.ts"));
-        flow.env("API_URL", &stack.url)
-            .env("MOBILE", stack.mobile());
+        flow.env("API_URL", &stack.url).env("MOBILE", stack.mobile());
         let printed = succeed(&mut flow).await;
         assert!(printed.contains(ECHO), "{printed}");
     }
@@ -121,22 +111,14 @@ mod flows {
     pub async fn the_chat_of_the_ai_sdk_reads_a_live_a_resumed_and_a_stopped_stream(stack: &Stack) {
         let user = stack.user().await;
         let room = user.room().await;
-        let slow =
-            |prompt| json!({ "match": prompt, "pieces": 12, "pause_ms": 100, "text": REPLY });
+        let slow = |prompt| json!({ "match": prompt, "pieces": 12, "pause_ms": 100, "text": REPLY });
         let hang = json!({ "match": "stopped", "text": REPLY, "hang": true });
-        let outcomes = [
-            slow("live"),
-            slow("resumed"),
-            hang,
-            json!({ "match": "failed", "block": "SAFETY" }),
-        ];
+        let outcomes = [slow("live"), slow("resumed"), hang, json!({ "match": "failed", "block": "SAFETY" })];
         stack.script(&json!(outcomes)).await;
         let workshop = Workshop::open().await;
         let folder = workshop.npm_packages().await;
         let mut flow = workshop.node(&folder.join("stream.ts"));
-        flow.env("API_URL", &stack.url)
-            .env("TOKEN", &user.token)
-            .env("ROOM", &room);
+        flow.env("API_URL", &stack.url).env("TOKEN", &user.token).env("ROOM", &room);
         let printed = succeed(&mut flow).await;
         let expected = "live, resumed, stopped and failed";
         assert!(printed.contains(expected), "{printed}");
@@ -191,10 +173,7 @@ mod contract {
         let folder = TempDir::new().unwrap();
         let mut schemathesis = workshop.command("schemathesis");
         schemathesis.arg("--config-file").arg(configuration);
-        schemathesis
-            .arg("run")
-            .arg(workshop.contract())
-            .current_dir(&folder);
+        schemathesis.arg("run").arg(workshop.contract()).current_dir(&folder);
         schemathesis
             .env("API_URL", &stack.url)
             .env("TOKEN", &user.token)

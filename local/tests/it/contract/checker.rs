@@ -45,10 +45,7 @@ fn answered() -> Exchange {
         method: "GET",
         path: format!("/chatroom/{ROOM}/message/019b0000-0000-7000-8000-000000000003"),
         status: 200,
-        headers: headers(&[
-            ("content-type", "application/json"),
-            ("cache-control", "no-store"),
-        ]),
+        headers: headers(&[("content-type", "application/json"), ("cache-control", "no-store")]),
         ..accepted()
     };
     response.body["status"] = json!("answered");
@@ -93,17 +90,8 @@ fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
 
 fn check(exchange: &Exchange) {
     let body = &exchange.body;
-    let bytes = if body.is_null() {
-        Vec::new()
-    } else {
-        body.to_string().into_bytes()
-    };
-    let response = Response {
-        status: exchange.status,
-        headers: exchange.headers.clone(),
-        body: body.clone(),
-        bytes,
-    };
+    let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let response = Response { status: exchange.status, headers: exchange.headers.clone(), body: body.clone(), bytes };
     CONTRACT.check(exchange.method, &exchange.path, &response);
 }
 
@@ -112,10 +100,7 @@ fn breach(expected: &str, response: &Exchange) {
     let result = catch_unwind(AssertUnwindSafe(|| check(response)));
     let panic = result.expect_err(&format!("not noticed: {expected}"));
     let message = panic.downcast_ref::<String>().expect("a message");
-    assert!(
-        message.contains(expected),
-        "{expected:?} is not in: {message}"
-    );
+    assert!(message.contains(expected), "{expected:?} is not in: {message}");
 }
 
 #[track_caller]
@@ -151,28 +136,19 @@ fn a_header_that_is_missing_wrong_or_not_documented_is_a_breach() {
         it.headers.remove("location");
     });
     breach_of(accepted, "Retry-After: ", |it| {
-        it.headers
-            .insert("retry-after", HeaderValue::from_static("soon"));
+        it.headers.insert("retry-after", HeaderValue::from_static("soon"));
     });
     breach_of(accepted, "Location: ", |it| {
-        it.headers
-            .insert("location", HeaderValue::from_static("/chatroom"));
+        it.headers.insert("location", HeaderValue::from_static("/chatroom"));
     });
     breach_of(over_limit, "RateLimit: ", |it| {
-        it.headers
-            .insert("ratelimit", HeaderValue::from_static("daily-messages"));
+        it.headers.insert("ratelimit", HeaderValue::from_static("daily-messages"));
     });
-    breach_of(
-        answered,
-        "the header Location is not documented here",
-        |it| {
-            it.headers
-                .insert("location", HeaderValue::from_static("/chatroom"));
-        },
-    );
+    breach_of(answered, "the header Location is not documented here", |it| {
+        it.headers.insert("location", HeaderValue::from_static("/chatroom"));
+    });
     breach_of(answered, "the Content-Type is \"text/html\"", |it| {
-        it.headers
-            .insert("content-type", HeaderValue::from_static("text/html"));
+        it.headers.insert("content-type", HeaderValue::from_static("text/html"));
     });
 }
 
@@ -189,10 +165,7 @@ fn a_body_that_its_schema_does_not_allow_is_a_breach() {
     });
     breach_of(accepted, "position", |it| it.body["position"] = json!(7));
     breach_of(accepted, "content", |it| {
-        it.body
-            .as_object_mut()
-            .expect("an object")
-            .remove("content");
+        it.body.as_object_mut().expect("an object").remove("content");
     });
     breach_of(over_limit, "/status", |it| it.body["status"] = json!(422));
     breach_of(over_limit, "/type", |it| {

@@ -1,8 +1,7 @@
 //! Tests that the sample events are what AWS sends and what the contract allows.
 
 use aws_lambda_events::{
-    apigw::ApiGatewayV2httpRequest, cloudformation::CloudFormationCustomResourceRequest,
-    sqs::SqsEvent,
+    apigw::ApiGatewayV2httpRequest, cloudformation::CloudFormationCustomResourceRequest, sqs::SqsEvent,
 };
 use local::{
     harness::contract::{CONTRACT, matches, members, typed},
@@ -23,8 +22,8 @@ const PLACEHOLDER: &str = "Bearer PUT-A-REAL-ACCESS-TOKEN-HERE";
 /// Reads an event as AWS's type, which must know every member.
 fn event<T: DeserializeOwned + Serialize>(function: &str) -> T {
     let event = &WORKSPACE.events[function];
-    let typed: T = serde_json::from_value(event.clone())
-        .unwrap_or_else(|error| panic!("events/{function}.json: {error}"));
+    let typed: T =
+        serde_json::from_value(event.clone()).unwrap_or_else(|error| panic!("events/{function}.json: {error}"));
     let known = serde_json::to_value(&typed).expect("an event is JSON");
     assert_eq!(unknown(event, &known), [""; 0], "events/{function}.json");
     typed
@@ -48,30 +47,19 @@ fn unknown(value: &Value, known: &Value) -> Vec<String> {
 #[test]
 fn an_endpoints_event_is_a_request_to_its_route() {
     for route in &WORKSPACE.routes {
-        let Route {
-            method,
-            path,
-            function,
-        } = route;
+        let Route { method, path, function } = route;
         let event: ApiGatewayV2httpRequest = event(function);
         let context = event.request_context;
         let has_address = has_address(function);
         if has_address && context.http.method.as_str() != method {
             continue; // one of its two routes has the event
         }
-        let key = if has_address {
-            "$default".to_owned()
-        } else {
-            format!("{method} {path}")
-        };
+        let key = if has_address { "$default".to_owned() } else { format!("{method} {path}") };
         assert_eq!(event.version.as_deref(), Some("2.0"), "{key}");
         assert_eq!(event.route_key.as_ref(), Some(&key));
         assert_eq!(context.route_key.as_ref(), Some(&key));
         assert_eq!(context.http.method.as_str(), method, "{key}");
-        assert!(
-            context.http.source_ip.is_some(),
-            "{key}: the client's address"
-        );
+        assert!(context.http.source_ip.is_some(), "{key}: the client's address");
 
         let raw_path = event.raw_path.expect("rawPath");
         assert_eq!(context.http.path.as_ref(), Some(&raw_path), "{key}");
@@ -104,9 +92,7 @@ fn an_endpoints_event_is_a_request_that_the_contract_allows() {
         }
         let mut errors = body_errors(event, &operation["requestBody"]);
         let item = &CONTRACT.document["paths"][&route.path];
-        let parameters = array(&operation["parameters"])
-            .iter()
-            .chain(array(&item["parameters"]));
+        let parameters = array(&operation["parameters"]).iter().chain(array(&item["parameters"]));
         let parameters: Vec<_> = parameters.map(|it| CONTRACT.resolve(it)).collect();
         for parameter in &parameters {
             let name = text(&parameter["name"]);
@@ -119,43 +105,28 @@ fn an_endpoints_event_is_a_request_that_the_contract_allows() {
                 _ => &event["headers"][name.to_lowercase()],
             };
             if let Some(value) = value.as_str() {
-                errors.extend(
-                    CONTRACT.errors(&parameter["schema"], &typed(&parameter["schema"], value)),
-                );
+                errors.extend(CONTRACT.errors(&parameter["schema"], &typed(&parameter["schema"], value)));
             } else if parameter["required"] == true {
                 errors.push(format!("{name} is missing"));
             }
         }
         for (name, _) in members(&event["queryStringParameters"]) {
-            if !parameters
-                .iter()
-                .any(|parameter| parameter["name"] == **name)
-            {
+            if !parameters.iter().any(|parameter| parameter["name"] == **name) {
                 errors.push(format!("{name} is not documented"));
             }
         }
-        assert!(
-            errors.is_empty(),
-            "events/{}.json: {errors:#?}",
-            route.function
-        );
+        assert!(errors.is_empty(), "events/{}.json: {errors:#?}", route.function);
     }
 }
 
 fn body_errors(event: &Value, expected: &Value) -> Vec<String> {
     let Some(body) = event["body"].as_str() else {
         let missing = expected["required"] == true;
-        return missing
-            .then(|| "there is no body".to_owned())
-            .into_iter()
-            .collect();
+        return missing.then(|| "there is no body".to_owned()).into_iter().collect();
     };
     let media_type = text(&event["headers"]["content-type"]);
     let schema = &expected["content"][&media_type]["schema"];
-    assert!(
-        !schema.is_null(),
-        "no body of type {media_type} is documented"
-    );
+    assert!(!schema.is_null(), "no body of type {media_type} is documented");
     let body = serde_json::from_str(body).expect("the body is JSON");
     CONTRACT.errors(schema, &body)
 }
@@ -186,10 +157,7 @@ fn the_event_of_a_function_without_a_route_is_what_calls_it() {
             Trigger::Schedule => {
                 let (event, sent) = (&WORKSPACE.events[name], scheduled_event(name));
                 assert_eq!(unknown(event, &sent), [""; 0], "events/{name}.json");
-                assert_eq!(
-                    event["detail-type"], "Scheduled Event",
-                    "events/{name}.json"
-                );
+                assert_eq!(event["detail-type"], "Scheduled Event", "events/{name}.json");
             }
         }
     }
@@ -203,9 +171,6 @@ fn wake_ups(batch: &SqsEvent) {
         assert_eq!(serde_json::to_string(&wake_up).expect("JSON"), body);
         assert_eq!(record.event_source.as_deref(), Some("aws:sqs"));
         assert!(record.message_id.is_some() && record.receipt_handle.is_some());
-        assert!(
-            record.attributes.contains_key("MessageGroupId"),
-            "the user: fair queueing"
-        );
+        assert!(record.attributes.contains_key("MessageGroupId"), "the user: fair queueing");
     }
 }

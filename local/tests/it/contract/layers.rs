@@ -35,27 +35,17 @@ fn a_module_of_local_uses_only_modules_above_it() {
         let module = file.strip_prefix(&sources).unwrap().iter().next().unwrap();
         let module = Path::new(module).file_stem().unwrap().to_str().unwrap();
         let Some(layer) = LAYERS.iter().position(|layer| *layer == module) else {
-            assert!(
-                ["lib", "main", "commands"].contains(&module),
-                "{module} has no layer"
-            );
+            assert!(["lib", "main", "commands"].contains(&module), "{module} has no layer");
             continue;
         };
         for used in used(&fs::read_to_string(&file).unwrap()) {
             let below = LAYERS.iter().position(|layer| *layer == used);
             let below = below.unwrap_or_else(|| panic!("{} uses {used}", file.display()));
-            assert!(
-                below <= layer,
-                "{} uses {used}, which stands below it",
-                file.display()
-            );
+            assert!(below <= layer, "{} uses {used}, which stands below it", file.display());
             uses += 1;
         }
     }
-    assert!(
-        uses > 50,
-        "{uses} uses are too few: they are not found any more"
-    );
+    assert!(uses > 50, "{uses} uses are too few: they are not found any more");
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {

@@ -21,9 +21,7 @@ use serde_json::Value;
 
 use workspace::{Route, WORKSPACE, array};
 
-const METHODS: [&str; 8] = [
-    "delete", "get", "head", "options", "patch", "post", "put", "trace",
-];
+const METHODS: [&str; 8] = ["delete", "get", "head", "options", "patch", "post", "put", "trace"];
 
 /// Whether a function has an address of its own, which knows no routes.
 fn has_address(function: &str) -> bool {
@@ -35,13 +33,9 @@ fn has_address(function: &str) -> bool {
 fn operations() -> BTreeMap<Route, &'static Value> {
     let mut operations = BTreeMap::new();
     for (path, item) in members(&CONTRACT.document["paths"]) {
-        for (method, operation) in members(item).filter(|(key, _)| METHODS.contains(&key.as_str()))
-        {
-            let route = Route {
-                method: method.to_uppercase(),
-                path: path.clone(),
-                function: function(operation).to_owned(),
-            };
+        for (method, operation) in members(item).filter(|(key, _)| METHODS.contains(&key.as_str())) {
+            let route =
+                Route { method: method.to_uppercase(), path: path.clone(), function: function(operation).to_owned() };
             operations.insert(route, operation);
         }
     }
@@ -65,10 +59,7 @@ fn every_function_is_a_crate_with_one_binary_of_the_same_name() {
 #[test]
 fn every_function_has_one_route_unless_something_else_calls_it_or_it_has_an_address() {
     for (name, function) in WORKSPACE.catalogue.iter() {
-        let routes = WORKSPACE
-            .routes
-            .iter()
-            .filter(|route| route.function == name);
+        let routes = WORKSPACE.routes.iter().filter(|route| route.function == name);
         let expected = match function.trigger {
             Trigger::Request => 1,
             Trigger::Address => 2,
@@ -108,9 +99,7 @@ fn every_component_of_the_contract_is_used() {
 fn every_body_of_the_contract_has_examples_that_its_schema_allows() {
     let mut bodies = 0;
     visit(&CONTRACT.document, &mut |value| {
-        for (_, media) in
-            members(&value["content"]).filter(|(media_type, _)| media_type.contains('/'))
-        {
+        for (_, media) in members(&value["content"]).filter(|(media_type, _)| media_type.contains('/')) {
             let named = members(&media["examples"]).map(|(_, example)| &example["value"]);
             let examples: Vec<_> = media.get("example").into_iter().chain(named).collect();
             assert!(!examples.is_empty(), "no example: {media:#}");
@@ -130,10 +119,7 @@ fn whatever_needs_a_token_documents_401_and_every_operation_its_failures() {
     for (route, operation) in operations() {
         let documented = |status: &str| operation["responses"].get(status).is_some();
         assert!(documented("500") && documented("503"), "{route:?}");
-        assert!(
-            operation.get("security") == Some(&open) || documented("401"),
-            "{route:?}"
-        );
+        assert!(operation.get("security") == Some(&open) || documented("401"), "{route:?}");
         // A webhook's body is authenticated before it is looked at, and is as large as it is.
         let is_webhook = operation["tags"] == serde_json::json!(["webhook"]);
         if operation.get("requestBody").is_some() && !is_webhook {
@@ -142,11 +128,7 @@ fn whatever_needs_a_token_documents_401_and_every_operation_its_failures() {
         }
         for parameter in array(&operation["parameters"]) {
             let parameter = CONTRACT.resolve(parameter);
-            let refused = if parameter["in"] == "query" && parameter["name"] != "cursor" {
-                "422"
-            } else {
-                "400"
-            };
+            let refused = if parameter["in"] == "query" && parameter["name"] != "cursor" { "422" } else { "400" };
             assert!(documented(refused), "{route:?} takes {}", parameter["name"]);
         }
         if route.path.contains('{') {

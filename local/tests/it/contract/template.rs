@@ -21,12 +21,7 @@ pub fn functions() -> BTreeMap<String, &'static Value> {
 /// Lists a function's triggers: the types and properties of its events.
 fn triggers(function: &Value) -> Vec<(&str, &Value)> {
     members(&function["Properties"]["Events"])
-        .map(|(_, event)| {
-            (
-                event["Type"].as_str().expect("a type"),
-                &event["Properties"],
-            )
-        })
+        .map(|(_, event)| (event["Type"].as_str().expect("a type"), &event["Properties"]))
         .collect()
 }
 
@@ -38,10 +33,7 @@ fn every_function_has_a_resource_and_every_resource_a_function() {
     for (name, function) in functions() {
         let full_name = format!("${{AWS::StackName}}-{name}");
         assert_eq!(text(&function["Properties"]["FunctionName"]), full_name);
-        assert_eq!(
-            text(&function["Properties"]["CodeUri"]),
-            format!("target/lambda/{name}/")
-        );
+        assert_eq!(text(&function["Properties"]["CodeUri"]), format!("target/lambda/{name}/"));
     }
 }
 
@@ -50,29 +42,17 @@ fn the_api_has_the_local_routers_routes_and_no_other() {
     let mut routes = BTreeSet::new();
     for (name, function) in functions() {
         for (_, route) in triggers(function).iter().filter(|it| it.0 == "HttpApi") {
-            routes.insert(Route {
-                method: text(&route["Method"]),
-                path: text(&route["Path"]),
-                function: name.clone(),
-            });
+            routes.insert(Route { method: text(&route["Method"]), path: text(&route["Path"]), function: name.clone() });
         }
     }
-    let expected = WORKSPACE
-        .routes
-        .iter()
-        .filter(|route| !has_address(&route.function));
-    assert_eq!(
-        routes.iter().collect::<Vec<_>>(),
-        expected.collect::<Vec<_>>()
-    );
+    let expected = WORKSPACE.routes.iter().filter(|route| !has_address(&route.function));
+    assert_eq!(routes.iter().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }
 
 #[test]
 fn a_function_has_one_trigger_and_one_without_is_called_by_a_custom_resource() {
     let resources = members(&WORKSPACE.template["Resources"]);
-    let tokens: Vec<_> = resources
-        .filter_map(|(_, it)| it["Properties"]["ServiceToken"].as_str())
-        .collect();
+    let tokens: Vec<_> = resources.filter_map(|(_, it)| it["Properties"]["ServiceToken"].as_str()).collect();
     for (name, function) in functions() {
         let triggers: Vec<_> = triggers(function).iter().map(|it| it.0).collect();
         match triggers[..] {
@@ -86,8 +66,7 @@ fn a_function_has_one_trigger_and_one_without_is_called_by_a_custom_resource() {
                 let logical = text(&function["Properties"]["FunctionName"]);
                 let called = tokens.iter().any(|token| {
                     let resource = token.strip_suffix(".Arn").expect("an ARN");
-                    WORKSPACE.template["Resources"][resource]["Properties"]["FunctionName"]
-                        == logical
+                    WORKSPACE.template["Resources"][resource]["Properties"]["FunctionName"] == logical
                 });
                 assert!(called, "nothing calls {name}");
             }
@@ -101,11 +80,7 @@ fn a_function_has_one_trigger_and_one_without_is_called_by_a_custom_resource() {
 fn the_deploy_migrates_to_the_newest_schema_before_new_code_serves() {
     let resources = &WORKSPACE.template["Resources"];
     let migration = &resources["Migration"]["Properties"];
-    assert_eq!(
-        migration["SchemaVersion"],
-        shared::database::schema_version(),
-        "of `Migration` in template.yaml"
-    );
+    assert_eq!(migration["SchemaVersion"], shared::database::schema_version(), "of `Migration` in template.yaml");
     for (name, resource) in members(resources) {
         let is_step = ["MigrateFunction", "SecretGetFunction"].contains(&name.as_str());
         if resource["Type"] == "AWS::Serverless::Function" && !is_step {
@@ -118,20 +93,15 @@ fn the_deploy_migrates_to_the_newest_schema_before_new_code_serves() {
 fn routes_that_wait_or_send_codes_have_throttles_of_their_own() {
     let throttles = &WORKSPACE.template["Resources"]["Api"]["Properties"]["RouteSettings"];
     let throttled: BTreeSet<_> = members(throttles).map(|(route, _)| route.clone()).collect();
-    let expected = WORKSPACE.routes.iter().filter(|route| {
-        route.path.starts_with("/auth/") || ["message-get"].contains(&route.function.as_str())
-    });
-    let expected: BTreeSet<_> = expected
-        .map(|route| format!("{} {}", route.method, route.path))
-        .collect();
+    let expected = WORKSPACE
+        .routes
+        .iter()
+        .filter(|route| route.path.starts_with("/auth/") || ["message-get"].contains(&route.function.as_str()));
+    let expected: BTreeSet<_> = expected.map(|route| format!("{} {}", route.method, route.path)).collect();
     assert_eq!(throttled, expected);
     for (route, settings) in members(throttles) {
         // A route that has settings of its own has none of the default ones.
-        for name in [
-            "ThrottlingRateLimit",
-            "ThrottlingBurstLimit",
-            "DetailedMetricsEnabled",
-        ] {
+        for name in ["ThrottlingRateLimit", "ThrottlingBurstLimit", "DetailedMetricsEnabled"] {
             assert!(settings.get(name).is_some(), "{route} has no {name}");
         }
     }

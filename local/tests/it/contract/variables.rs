@@ -18,24 +18,8 @@ const NO_RUNTIME: &str = "127.0.0.1:1";
 
 /// The choices between which a function reads other variables.
 const KINDS: [(Queue, [(&str, &str); 4]); 2] = [
-    (
-        Queue::Sqs,
-        [
-            ("QUEUE", "sqs"),
-            ("STATE", "dynamodb"),
-            ("CHATROOM_CACHE", "state"),
-            ("OTP_DELIVERY", "sns"),
-        ],
-    ),
-    (
-        Queue::Redis,
-        [
-            ("QUEUE", "redis"),
-            ("STATE", "redis"),
-            ("CHATROOM_CACHE", "state"),
-            ("OTP_DELIVERY", "response"),
-        ],
-    ),
+    (Queue::Sqs, [("QUEUE", "sqs"), ("STATE", "dynamodb"), ("CHATROOM_CACHE", "state"), ("OTP_DELIVERY", "sns")]),
+    (Queue::Redis, [("QUEUE", "redis"), ("STATE", "redis"), ("CHATROOM_CACHE", "state"), ("OTP_DELIVERY", "response")]),
 ];
 
 /// Returns the variables that a function reads, without those that Lambda itself sets. `cargo local test` sets them
@@ -52,9 +36,7 @@ fn read(function: &str, kinds: [(&str, &str); 4]) -> BTreeSet<String> {
         .stdin(Stdio::null())
         .output();
     let output = String::from_utf8(output.unwrap().stdout).unwrap();
-    let lines = output
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok());
+    let lines = output.lines().filter_map(|line| serde_json::from_str(line).ok());
     let names = lines.filter_map(|line: Value| line["variable"].as_str().map(str::to_owned));
     names.filter(|name| !name.starts_with("AWS_")).collect()
 }
@@ -63,9 +45,7 @@ fn read(function: &str, kinds: [(&str, &str); 4]) -> BTreeSet<String> {
 fn needed(function: &str) -> BTreeSet<String> {
     let stack = WORKSPACE.catalogue.get(function).unwrap();
     let kinds = KINDS.iter().filter(|(queue, _)| stack.exists_with(*queue));
-    kinds
-        .flat_map(|(_, kinds)| read(function, *kinds))
-        .collect()
+    kinds.flat_map(|(_, kinds)| read(function, *kinds)).collect()
 }
 
 #[test]
@@ -74,22 +54,13 @@ fn a_function_gets_the_variables_that_it_reads() {
     for (name, function) in template::functions() {
         let needed = needed(&name);
         let reads_database = name != "secret-get";
-        assert_eq!(
-            needed.contains("DATABASE_URL"),
-            reads_database,
-            "{name} reads {needed:?}"
-        );
+        assert_eq!(needed.contains("DATABASE_URL"), reads_database, "{name} reads {needed:?}");
         let own = &function["Properties"]["Environment"]["Variables"];
         let is_taken_away = |name: &str| own[name] == ""; // as if it were not set
-        let given = members(own)
-            .chain(members(globals))
-            .map(|(name, _)| name.clone());
+        let given = members(own).chain(members(globals)).map(|(name, _)| name.clone());
         let given: BTreeSet<_> = given.filter(|name| !is_taken_away(name)).collect();
         let unequal: Vec<_> = given.symmetric_difference(&needed).collect();
-        assert!(
-            unequal.is_empty(),
-            "{name}: only read or only given: {unequal:?}"
-        );
+        assert!(unequal.is_empty(), "{name}: only read or only given: {unequal:?}");
     }
 }
 

@@ -76,9 +76,7 @@ fn functions(root: &Path, metadata: &Value) -> BTreeMap<String, BTreeSet<String>
     let crates = fs::read_dir(root.join("functions")).expect("functions/ can be read");
     let folders = crates.map(|entry| entry.expect("functions/ can be read").path());
     let folders = folders.filter(|folder| folder.join("Cargo.toml").exists());
-    folders
-        .map(|folder| (name(&folder), binaries(&folder, metadata)))
-        .collect()
+    folders.map(|folder| (name(&folder), binaries(&folder, metadata))).collect()
 }
 
 fn binaries(folder: &Path, metadata: &Value) -> BTreeSet<String> {
@@ -100,10 +98,7 @@ fn events(folder: &Path) -> BTreeMap<String, Value> {
         .map(|file| {
             let event = fs::read(&file).expect("an event can be read");
             let event = serde_json::from_slice(&event);
-            (
-                name(&file),
-                event.unwrap_or_else(|error| panic!("{}: {error}", file.display())),
-            )
+            (name(&file), event.unwrap_or_else(|error| panic!("{}: {error}", file.display())))
         })
         .collect()
 }
@@ -126,8 +121,5 @@ pub fn array(value: &Value) -> &[Value] {
 
 /// Reads a value that must be a string.
 pub fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .unwrap_or_else(|| panic!("{value} is no string"))
-        .to_owned()
+    value.as_str().unwrap_or_else(|| panic!("{value} is no string")).to_owned()
 }

@@ -51,11 +51,7 @@ impl CloudFormation {
     }
 }
 
-async fn take(
-    State(give): State<UnboundedSender<Value>>,
-    headers: HeaderMap,
-    body: String,
-) -> Json<()> {
+async fn take(State(give): State<UnboundedSender<Value>>, headers: HeaderMap, body: String) -> Json<()> {
     // A presigned address is signed for requests without one.
     assert!(headers.get("content-type").is_none(), "{headers:?}");
     give.send(serde_json::from_str(&body).unwrap()).unwrap();
@@ -77,10 +73,7 @@ async fn deploys_at_once_all_succeed_and_the_schema_is_there() {
     let (_services, system, url) = start("migration").await;
     let mut cloudformation = CloudFormation::start().await;
     let create = cloudformation.request("Create");
-    let (first, second) = tokio::join!(
-        system.invoke("migrate", &create),
-        system.invoke("migrate", &create)
-    );
+    let (first, second) = tokio::join!(system.invoke("migrate", &create), system.invoke("migrate", &create));
     let applied = [first.unwrap(), second.unwrap()].map(|it| it["applied"].as_u64().unwrap());
     let newest = shared::database::schema_version();
     assert_eq!(applied.iter().sum::<u64>(), u64::try_from(newest).unwrap());

@@ -39,16 +39,11 @@ fn a_record_that_is_no_wake_up_ends_in_the_dead_letter_queue() {
     run(async |deployed| {
         let (aws, outputs) = (&deployed.deployment.aws, &deployed.deployment.outputs);
         // It would come back after the visibility timeout, which is 18 minutes.
-        let body =
-            json!({"QueueUrl": outputs["QueueUrl"], "Attributes": {"VisibilityTimeout": "1"}});
-        aws.act("sqs", "AmazonSQS.SetQueueAttributes", &body)
-            .await
-            .unwrap();
+        let body = json!({"QueueUrl": outputs["QueueUrl"], "Attributes": {"VisibilityTimeout": "1"}});
+        aws.act("sqs", "AmazonSQS.SetQueueAttributes", &body).await.unwrap();
 
         let poison = "not a wake-up";
-        aws.send_message(&outputs["QueueUrl"], poison)
-            .await
-            .unwrap();
+        aws.send_message(&outputs["QueueUrl"], poison).await.unwrap();
         until("it is a dead letter", async || {
             let dead = aws.receive_messages(&outputs["DeadLetterQueueUrl"], Duration::ZERO);
             let dead = dead.await.unwrap();

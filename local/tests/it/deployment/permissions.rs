@@ -85,9 +85,7 @@ async fn stream(deployed: &Deployed, user: &User<'_>, room: &str) {
     let mut event: Value = serde_json::from_str(EVENT).unwrap();
     event["rawPath"] = format!("{room}/stream").into();
     event["headers"]["authorization"] = format!("Bearer {}", user.token).into();
-    event["body"] = json!({ "content": "Is the stream busy?" })
-        .to_string()
-        .into();
+    event["body"] = json!({ "content": "Is the stream busy?" }).to_string().into();
     let aws = &deployed.deployment.aws;
     // The response is a stream of events, and no JSON.
     let _ = aws.rest("lambda", Method::POST, INVOKE, &event).await;
@@ -95,8 +93,7 @@ async fn stream(deployed: &Deployed, user: &User<'_>, room: &str) {
     let newest = user.call(Method::GET, &newest, 200).await;
     let newest = &newest["messages"][0];
     assert_eq!(newest["content"], "Is the stream busy?");
-    user.reply(&format!("{room}/message/{}", text(&newest["id"])))
-        .await;
+    user.reply(&format!("{room}/message/{}", text(&newest["id"]))).await;
 }
 
 /// Has `message-stop` wake the room for the end of its worker's lease.
@@ -104,12 +101,8 @@ async fn stop(deployed: &Deployed, user: &User<'_>, room: &str) {
     let endless = json!([{ "hang": true, "match": "Stop me" }]);
     deployed.api.script(&endless).await;
     let message = user.post(room, "Stop me").await;
-    until("somebody works on it", async || {
-        user.get(&message).await.expect(200)["status"] == "answering"
-    })
-    .await;
-    user.call(Method::POST, &format!("{message}/stop"), 200)
-        .await;
+    until("somebody works on it", async || user.get(&message).await.expect(200)["status"] == "answering").await;
+    user.call(Method::POST, &format!("{message}/stop"), 200).await;
     let settled = user.settled(&message).await;
     assert_eq!(settled["reply"]["finish_reason"], "STOPPED", "{settled}");
 }
@@ -192,10 +185,7 @@ async fn used(deployed: &Deployed) -> BTreeMap<String, Actions> {
 
 /// Functions and sessions whose actions have no counterpart on the other side. Nobody says which session is whose, but
 /// there must be as many of each kind.
-fn differences(
-    allowed: &BTreeMap<String, Actions>,
-    used: &BTreeMap<String, Actions>,
-) -> Vec<String> {
+fn differences(allowed: &BTreeMap<String, Actions>, used: &BTreeMap<String, Actions>) -> Vec<String> {
     let mut sessions: Vec<_> = used.values().collect();
     let mut differences = Vec::new();
     for (function, actions) in allowed {
@@ -204,11 +194,7 @@ fn differences(
             None => differences.push(format!("{function} may {actions:?}")),
         }
     }
-    differences.extend(
-        sessions
-            .iter()
-            .map(|actions| format!("somebody used {actions:?}")),
-    );
+    differences.extend(sessions.iter().map(|actions| format!("somebody used {actions:?}")));
     differences
 }
 
@@ -226,10 +212,7 @@ async fn complaints(deployed: &Deployed) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut body = json!({ "logGroupName": deployed.deployment.outputs["LogGroup"] });
     loop {
-        let page = deployed
-            .deployment
-            .aws
-            .act("logs", "Logs_20140328.FilterLogEvents", &body);
+        let page = deployed.deployment.aws.act("logs", "Logs_20140328.FilterLogEvents", &body);
         let page = page.await.unwrap();
         for event in page["events"].as_array().unwrap() {
             let text = event["message"].as_str().unwrap();

@@ -11,19 +11,11 @@ const MOST_REFERENCES: usize = 20;
 fn the_processed_template_has_few_dynamic_references_and_no_function_adds_one() {
     run(async |deployed| {
         let template = deployed.deployment.template.to_string();
-        assert!(
-            template.contains("AWS::Lambda::Function"),
-            "it was transformed"
-        );
+        assert!(template.contains("AWS::Lambda::Function"), "it was transformed");
         let references = template.matches("{{resolve:").count();
         assert!(references <= MOST_REFERENCES, "{references}");
-        let functions = template
-            .matches(r#""Type":"AWS::Lambda::Function""#)
-            .count();
-        assert!(
-            references < functions,
-            "{references} for {functions} functions"
-        );
+        let functions = template.matches(r#""Type":"AWS::Lambda::Function""#).count();
+        assert!(references < functions, "{references} for {functions} functions");
     });
 }
 
@@ -34,18 +26,13 @@ fn no_secret_is_in_the_template_the_stack_or_the_logs() {
         let get = json!({ "SecretId": "chat" });
         let secret = aws.act("secretsmanager", "secretsmanager.GetSecretValue", &get);
         let secret = secret.await.unwrap();
-        let members: Value =
-            serde_json::from_str(secret["SecretString"].as_str().unwrap()).unwrap();
+        let members: Value = serde_json::from_str(secret["SecretString"].as_str().unwrap()).unwrap();
         let members = members.as_object().unwrap();
         assert!(members.len() > 5, "the secret was read");
 
         let mut shown = vec![deployed.deployment.template.to_string()];
         shown.push(format!("{:?}", deployed.deployment.outputs));
-        for action in [
-            "DescribeStacks",
-            "DescribeStackEvents",
-            "DescribeStackResources",
-        ] {
+        for action in ["DescribeStacks", "DescribeStackEvents", "DescribeStackResources"] {
             let form = format!("Action={action}&Version=2010-05-15&StackName=chat-local");
             let answer = aws.query("cloudformation", &form).await.unwrap();
             assert!(answer.contains("chat-local"), "{answer}");
@@ -82,18 +69,8 @@ fn each_function_gets_its_own_secrets_only() {
         };
         let answer = variables("message-answer").await;
         assert_eq!(answer["GEMINI_API_KEY"], "local");
-        assert!(
-            answer["DATABASE_URL"]
-                .as_str()
-                .unwrap()
-                .starts_with("postgres")
-        );
-        for name in [
-            "JWT_PRIVATE_KEY",
-            "OTP_PEPPER",
-            "STRIPE_SECRET_KEY",
-            "STRIPE_WEBHOOK_SECRET",
-        ] {
+        assert!(answer["DATABASE_URL"].as_str().unwrap().starts_with("postgres"));
+        for name in ["JWT_PRIVATE_KEY", "OTP_PEPPER", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"] {
             assert_eq!(answer.get(name), None, "{name}");
         }
         let get = variables("secret-get").await;

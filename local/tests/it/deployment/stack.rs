@@ -35,11 +35,7 @@ static DEPLOYED: LazyLock<Deployed> = LazyLock::new(|| {
         codes: Codes::BySms(deployment.aws.endpoint.clone()),
         check: contract::check,
     };
-    Deployed {
-        runtime,
-        deployment,
-        api,
-    }
+    Deployed { runtime, deployment, api }
 });
 
 /// Runs a test against the stack.
@@ -58,9 +54,7 @@ pub async fn post_without_wake_up(user: &User<'_>, room: &str, content: &str) ->
         select $2, id, user_id, last_position, $3, now() - interval '1 minute' from room";
     let (room_id, message): (Uuid, Uuid) = (id(room).parse().unwrap(), Uuid::now_v7());
     let database = user.api.database().await;
-    let accepted = database
-        .execute(ACCEPT, &[&room_id, &message, &content])
-        .await;
+    let accepted = database.execute(ACCEPT, &[&room_id, &message, &content]).await;
     assert_eq!(accepted.unwrap(), 1);
     format!("{room}/message/{message}")
 }

@@ -46,11 +46,8 @@ pub async fn connections_that_were_cut_while_the_function_was_frozen_are_replace
         Proxy::before(&services.aws.endpoint).unwrap(),
         Proxy::before(&redis).unwrap(),
     ];
-    let settings = [
-        ("DATABASE_URL", lines[0].url.as_str()),
-        ("AWS_ENDPOINT_URL", &lines[1].url),
-        ("REDIS_URL", &lines[2].url),
-    ];
+    let settings =
+        [("DATABASE_URL", lines[0].url.as_str()), ("AWS_ENDPOINT_URL", &lines[1].url), ("REDIS_URL", &lines[2].url)];
     let stack = stack.another(&settings).await;
     let user = stack.user().await;
     let room = user.room().await;

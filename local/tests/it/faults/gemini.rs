@@ -58,10 +58,7 @@ pub async fn what_may_pass_is_deferred_and_asked_again_until_it_is_answered(stac
 /// Fault 13.
 pub async fn a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_nothing(stack: &Stack) {
     // Nobody listens on the discard port.
-    let settings = [
-        ("GEMINI_URL", "http://127.0.0.1:9"),
-        ("MESSAGE_DEADLINE_SECONDS", "3"),
-    ];
+    let settings = [("GEMINI_URL", "http://127.0.0.1:9"), ("MESSAGE_DEADLINE_SECONDS", "3")];
     let stack = stack.another(&settings).await;
     let user = stack.user().await;
     let message = user.post(&user.room().await, "hello").await;
@@ -78,15 +75,10 @@ pub async fn an_error_of_ours_fails_the_message_after_one_call_and_raises_the_al
     let room = user.room().await;
     for status in [400, 401, 403, 404] {
         let prompt = format!("rejected {status} {}", user.id);
-        stack
-            .script(&json!([{ "match": prompt, "status": status }]))
-            .await;
+        stack.script(&json!([{ "match": prompt, "status": status }])).await;
         let message = user.post(&room, &prompt).await;
         let settled = user.settled(&message).await;
-        assert_eq!(
-            (&settled["status"], &settled["failure"]["reason"]),
-            (&json!("failed"), &json!("REJECTED"))
-        );
+        assert_eq!((&settled["status"], &settled["failure"]["reason"]), (&json!("failed"), &json!("REJECTED")));
         assert_eq!(stack.calls(&prompt).await.len(), 1);
         // What the alarm counts.
         let alarm = ["\"metric\":\"message_failed\"", id(&message)];
@@ -96,9 +88,7 @@ pub async fn an_error_of_ours_fails_the_message_after_one_call_and_raises_the_al
 }
 
 /// Fault 15.
-pub async fn a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_repeated(
-    stack: &Stack,
-) {
+pub async fn a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_repeated(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
     for (outcome, reason) in [
@@ -113,10 +103,7 @@ pub async fn a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_rep
         stack.script(&json!([outcome])).await;
         let message = user.post(&room, &prompt).await;
         let settled = user.settled(&message).await;
-        assert_eq!(
-            (&settled["status"], &settled["failure"]["reason"]),
-            (&json!("failed"), &json!(reason))
-        );
+        assert_eq!((&settled["status"], &settled["failure"]["reason"]), (&json!("failed"), &json!(reason)));
         assert_eq!(stack.calls(&prompt).await.len(), 1);
     }
     assert_eq!(user.used().await, 4, "what was asked counts");
@@ -126,10 +113,7 @@ pub async fn a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_rep
     stack.script(&outcome).await;
     let message = user.post(&room, &prompt).await;
     let reply = user.settled(&message).await["reply"].clone();
-    assert_eq!(
-        (&reply["content"], &reply["finish_reason"]),
-        (&json!("Once upon"), &json!("MAX_TOKENS"))
-    );
+    assert_eq!((&reply["content"], &reply["finish_reason"]), (&json!("Once upon"), &json!("MAX_TOKENS")));
     assert_eq!(stack.calls(&prompt).await.len(), 1);
 }
 
@@ -138,8 +122,7 @@ pub async fn a_broken_stream_is_never_a_reply(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
     let prompt = format!("broken {}", user.id);
-    let outcomes =
-        json!([{ "match": prompt, "cut": true }, { "match": prompt, "error_in_stream": 503 }]);
+    let outcomes = json!([{ "match": prompt, "cut": true }, { "match": prompt, "error_in_stream": 503 }]);
     stack.script(&outcomes).await;
     let message = user.post(&room, &prompt).await;
     let settled = user.settled(&message).await;
@@ -148,12 +131,7 @@ pub async fn a_broken_stream_is_never_a_reply(stack: &Stack) {
 }
 
 /// Posts a message that gets these outcomes, and gives it settled, with how often Gemini was called.
-async fn settled_after(
-    stack: &Stack,
-    user: &User<'_>,
-    prompt: &str,
-    outcomes: &[Value],
-) -> (Value, usize) {
+async fn settled_after(stack: &Stack, user: &User<'_>, prompt: &str, outcomes: &[Value]) -> (Value, usize) {
     let prompt = format!("{prompt} {}", user.id);
     let mut outcomes = outcomes.to_vec();
     for outcome in &mut outcomes {
@@ -200,10 +178,7 @@ pub async fn a_retry_delay_that_makes_no_sense_is_bounded(stack: &Stack) {
     // Longer than anybody waits.
     let busy = json!({ "status": 429, "retry_delay": "1e19s" });
     let (settled, calls) = settled_after(stack, &user, "1e19s", &[busy]).await;
-    assert_eq!(
-        (&settled["failure"]["reason"], calls),
-        (&json!("MODEL_UNAVAILABLE"), 1)
-    );
+    assert_eq!((&settled["failure"]["reason"], calls), (&json!("MODEL_UNAVAILABLE"), 1));
     assert_eq!(user.used().await, 4);
 }
 
@@ -251,20 +226,8 @@ pub async fn each_way_in_which_gemini_fails_is_met_in_its_own_way(stack: &Stack)
         ("per minute", vec![per_minute], "answered", 2, 1),
         ("499", vec![json!({ "status": 499 })], "answered", 2, 1),
         ("409", vec![json!({ "status": 409 })], "answered", 2, 1),
-        (
-            "unframed 503",
-            vec![json!({ "unframed_error": 503 })],
-            "answered",
-            2,
-            1,
-        ),
-        (
-            "unframed 400",
-            vec![json!({ "unframed_error": 400 })],
-            "REJECTED",
-            1,
-            0,
-        ),
+        ("unframed 503", vec![json!({ "unframed_error": 503 })], "answered", 2, 1),
+        ("unframed 400", vec![json!({ "unframed_error": 400 })], "REJECTED", 1, 0),
         ("twice blank", vec![blank.clone(); 2], "answered", 3, 1),
         ("thrice blank", vec![blank; 3], "EMPTY_REPLY", 3, 1),
         ("thoughts only", vec![thoughts; 3], "EMPTY_REPLY", 3, 1),
@@ -272,23 +235,15 @@ pub async fn each_way_in_which_gemini_fails_is_met_in_its_own_way(stack: &Stack)
         ("other", vec![other; 3], "OTHER", 3, 1),
         ("malformed", vec![malformed; 3], "MALFORMED_RESPONSE", 3, 1),
         ("cut before a word", vec![cut], "MAX_TOKENS", 1, 1),
-        (
-            "bare end",
-            vec![json!({ "bare_end": true })],
-            "answered",
-            1,
-            1,
-        ),
+        ("bare end", vec![json!({ "bare_end": true })], "answered", 1, 1),
     ];
     let mut used = 0;
-    let cases = cases
-        .iter()
-        .map(async |(prompt, outcomes, end, calls, counts)| {
-            let (settled, called) = settled_after(stack, &user, prompt, outcomes).await;
-            let reached = settled["failure"]["reason"].as_str().unwrap_or("answered");
-            assert_eq!((reached, called), (*end, *calls), "{prompt}");
-            *counts
-        });
+    let cases = cases.iter().map(async |(prompt, outcomes, end, calls, counts)| {
+        let (settled, called) = settled_after(stack, &user, prompt, outcomes).await;
+        let reached = settled["failure"]["reason"].as_str().unwrap_or("answered");
+        assert_eq!((reached, called), (*end, *calls), "{prompt}");
+        *counts
+    });
     for counts in join_all(cases).await {
         used += counts;
     }
@@ -301,10 +256,7 @@ pub async fn a_reply_that_never_ends_is_tried_twice(stack: &Stack) {
     let user = stack.user().await;
     let hang = json!({ "hang": true });
     let (settled, calls) = settled_after(&stack, &user, "hang", &[hang.clone(), hang]).await;
-    assert_eq!(
-        (&settled["failure"]["reason"], calls),
-        (&json!("MODEL_UNAVAILABLE"), 2)
-    );
+    assert_eq!((&settled["failure"]["reason"], calls), (&json!("MODEL_UNAVAILABLE"), 2));
     assert_eq!(user.used().await, 0);
 }
 

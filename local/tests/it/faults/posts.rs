@@ -27,9 +27,7 @@ pub async fn a_post_while_the_queue_is_down_is_answered_once_it_is_back(stack: &
 }
 
 /// Fault 2.
-pub async fn a_crash_after_the_commit_and_before_the_wake_up_is_made_up_for_by_the_sweep(
-    stack: &Stack,
-) {
+pub async fn a_crash_after_the_commit_and_before_the_wake_up_is_made_up_for_by_the_sweep(stack: &Stack) {
     let (stack, lines) = behind_proxies(stack).await;
     let _schedules = stack.system.schedules().pause().await;
     let user = stack.user().await;
@@ -60,12 +58,7 @@ pub async fn a_post_while_postgres_is_down_is_refused_and_leaves_nothing(stack: 
     let stack = stack.another_on(&services, &[]).await;
     let user = stack.user().await;
     let room = user.room().await;
-    let health = async || {
-        stack
-            .send(stack.request(Method::GET, "/health"))
-            .await
-            .status
-    };
+    let health = async || stack.send(stack.request(Method::GET, "/health")).await.status;
     assert_eq!(health().await, 200);
     let workers = without_workers(&stack).await;
     services.postgres().unwrap().stop().await.unwrap();

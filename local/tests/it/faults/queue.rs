@@ -39,11 +39,7 @@ pub async fn a_message_that_cannot_be_read_is_retried_alone_and_ends_among_the_d
 
     if stack.settings.queue == Queue::Sqs {
         let wake_up = async |room: &String| stack.system.wake_up(id(room)).await.unwrap();
-        let batch = [
-            wake_up(&rooms[0]).await,
-            POISON[0].to_owned(),
-            wake_up(&rooms[1]).await,
-        ];
+        let batch = [wake_up(&rooms[0]).await, POISON[0].to_owned(), wake_up(&rooms[1]).await];
         let response = stack.system.deliver(&batch).await.unwrap();
         let failed = json!([{ "itemIdentifier": "1" }]);
         assert_eq!(response["batchItemFailures"], failed);

@@ -32,9 +32,7 @@ pub async fn ten_quick_posts_are_answered_in_order_each_with_all_earlier_turns(s
 }
 
 /// Fault 11.
-pub async fn a_call_that_hangs_holds_up_no_other_room_and_is_deferred_at_its_deadline(
-    stack: &Stack,
-) {
+pub async fn a_call_that_hangs_holds_up_no_other_room_and_is_deferred_at_its_deadline(stack: &Stack) {
     let stack = stack.another(&[("ANSWER_TIMEOUT_SECONDS", "2")]).await;
     let user = stack.user().await;
     let hang = json!([{ "match": "stuck", "hang": true }]);
@@ -107,9 +105,7 @@ pub async fn as_many_busy_rooms_as_there_are_consumers_keep_no_stranger_waiting(
     let stack = stack.another(&[("BASIC_DAILY_MESSAGES", "1000")]).await;
     let (flood, stranger) = (stack.user().await, stack.user().await);
     let slow = json!({ "match": "flood", "delay_ms": 1_000 });
-    stack
-        .script(&json!(vec![slow; 2 * CONSUMERS * BACKLOG]))
-        .await;
+    stack.script(&json!(vec![slow; 2 * CONSUMERS * BACKLOG])).await;
     let room = stranger.room().await;
     let mut rooms = Vec::new();
     for number in 0..CONSUMERS {
@@ -131,16 +127,11 @@ pub async fn as_many_busy_rooms_as_there_are_consumers_keep_no_stranger_waiting(
                     and of_flood.settled_at < single.settled_at and of_flood.settled_at > single.created_at";
     // What was being asked already, and one turn of each room.
     let before = stack.count(before).await;
-    assert!(
-        before <= 2 * i64::try_from(CONSUMERS).unwrap(),
-        "{before} came first"
-    );
+    assert!(before <= 2 * i64::try_from(CONSUMERS).unwrap(), "{before} came first");
 }
 
 /// Fault 46: a backlog in many rooms, in a queue that gives turns.
-pub async fn a_strangers_message_comes_next_however_many_rooms_another_user_has_waiting(
-    stack: &Stack,
-) {
+pub async fn a_strangers_message_comes_next_however_many_rooms_another_user_has_waiting(stack: &Stack) {
     const ROOMS: usize = 60;
     const BACKLOG: usize = 3;
     let stack = stack.another(&[("BASIC_DAILY_MESSAGES", "1000")]).await;
@@ -150,12 +141,7 @@ pub async fn a_strangers_message_comes_next_however_many_rooms_another_user_has_
     let workers = without_workers(&stack).await;
     let rooms = join_all((0..ROOMS).map(|_| flood.room())).await;
     for number in 0..BACKLOG {
-        join_all(
-            rooms
-                .iter()
-                .map(async |room| flood.post(room, &format!("flood {number}")).await),
-        )
-        .await;
+        join_all(rooms.iter().map(async |room| flood.post(room, &format!("flood {number}")).await)).await;
     }
     let message = stranger.post(&stranger.room().await, "only one").await;
     drop(workers);
@@ -178,25 +164,16 @@ pub async fn a_stop_ends_a_reply_where_it_is_and_before_its_first_word_fails_it(
     ]);
     stack.script(&script).await;
     let begun = user.post(&user.room().await, "begun").await;
-    until("the draft is stored", async || {
-        stack.count("messages where draft = 'Once upo'").await == 1
-    })
-    .await;
+    until("the draft is stored", async || stack.count("messages where draft = 'Once upo'").await == 1).await;
     let silent = user.post(&user.room().await, "silent").await;
     stack.called("silent").await;
-    stack
-        .execute("update messages set stop_requested_at = now()")
-        .await;
+    stack.execute("update messages set stop_requested_at = now()").await;
 
     let settled = user.settled(&begun).await;
     let reply = &settled["reply"];
     assert_eq!(
         (&reply["content"], &reply["finish_reason"], &reply["model"]),
-        (
-            &json!("Once upo"),
-            &json!("STOPPED"),
-            &json!("gemini-3.8-flash")
-        )
+        (&json!("Once upo"), &json!("STOPPED"), &json!("gemini-3.8-flash"))
     );
     let settled = user.settled(&silent).await;
     assert_eq!(settled["failure"]["reason"], "STOPPED");

@@ -31,10 +31,7 @@ pub async fn without_queue_and_state_store_chat_goes_on_and_codes_do_not(stack: 
         assert!(response.headers.contains_key("retry-after"));
     }
     let mobile = stack.mobile();
-    let sent = Sent {
-        challenge: "A".repeat(22),
-        code: "123456".into(),
-    };
+    let sent = Sent { challenge: "A".repeat(22), code: "123456".into() };
     assert_eq!(stack.verify(&mobile, &sent).await.status, 503);
     let login = json!({ "mobile": mobile, "password": "correct horse battery" });
     assert_eq!(stack.post("/auth/login", &login).await.status, 503);

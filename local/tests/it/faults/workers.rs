@@ -13,14 +13,12 @@ use serde_json::json;
 use tokio::process::Command;
 
 use crate::stops::{
-    CLAIM, Held, SETTLE, behind_proxies, content, id, kill, signal, swept, undo_waiting,
-    until_logged, until_queue_is_empty, until_waiting, without_workers,
+    CLAIM, Held, SETTLE, behind_proxies, content, id, kill, signal, swept, undo_waiting, until_logged,
+    until_queue_is_empty, until_waiting, without_workers,
 };
 
 /// Fault 6.
-pub async fn a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_time(
-    stack: &Stack,
-) {
+pub async fn a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_time(stack: &Stack) {
     let stack = stack.another(&[]).await;
     let user = stack.user().await;
     let room = user.room().await;
@@ -31,10 +29,7 @@ pub async fn a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_
     let last = user.post(&room, "many 2").await;
     let prolonged = "chatrooms where epoch = 1 and answering_until > (
                        select min(created_at) + interval '4500 milliseconds' from messages)";
-    until("the lease was prolonged", async || {
-        stack.count(prolonged).await == 1
-    })
-    .await;
+    until("the lease was prolonged", async || stack.count(prolonged).await == 1).await;
     let body = stack.system.wake_up(id(&room)).await.unwrap();
     let queued = join_all((0..20).map(|_| stack.system.send_to_queue(&body)));
     let at_once = join_all((0..20).map(|_| stack.system.wake(id(&room))));
@@ -112,23 +107,18 @@ pub async fn a_room_whose_worker_was_killed_is_taken_over_when_the_lease_ends(st
 }
 
 /// Fault 8.
-pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_nothing(
-    stack: &Stack,
-) {
+pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_nothing(stack: &Stack) {
     let stack = stack.another(&[]).await;
     let user = stack.user().await;
     let room = user.room().await;
-    let outcomes =
-        json!([{ "delay_ms": 2_000, "text": "late" }, { "delay_ms": 2_000, "text": "in time" }]);
+    let outcomes = json!([{ "delay_ms": 2_000, "text": "late" }, { "delay_ms": 2_000, "text": "in time" }]);
     stack.script(&outcomes).await;
     let message = user.post(&room, "stall").await;
     stack.called("stall").await;
     let stalled = stack.system.pids(stack.worker());
     signal(&stalled, Signal::STOP);
 
-    stack
-        .execute("update chatrooms set answering_until = now()")
-        .await;
+    stack.execute("update chatrooms set answering_until = now()").await;
     // The stopped process of a queue in Redis is the only one that Lambda would run.
     let _another = (stack.settings.queue == Queue::Redis).then(|| {
         Command::new(Workspace::find().unwrap().binary("message-drain"))
@@ -154,9 +144,7 @@ pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_not
 }
 
 /// Fault 9.
-pub async fn a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes_again(
-    stack: &Stack,
-) {
+pub async fn a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes_again(stack: &Stack) {
     let (stack, lines) = behind_proxies(stack).await;
     let user = stack.user().await;
     let room = user.room().await;
@@ -167,10 +155,7 @@ pub async fn a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes
     stack.called("acknowledged late").await;
     // Having settled the first, the worker waits for the queue to take a wake-up for the second.
     lines.iter().for_each(Proxy::fall_silent);
-    until("the first is settled", async || {
-        user.get(&first).await.body["status"] == "answered"
-    })
-    .await;
+    until("the first is settled", async || user.get(&first).await.body["status"] == "answered").await;
     kill(&stack, stack.worker()).await;
     lines.iter().for_each(Proxy::heal);
     assert!(stack.system.queue_length().await.unwrap() > 0);
@@ -182,10 +167,7 @@ pub async fn a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes
     let stored = [stored, content(&stack, &second).await];
     stack.system.send_to_queue(&wake_up).await.unwrap();
     stack.system.wake(id(&room)).await.unwrap();
-    let now = [
-        content(&stack, &first).await,
-        content(&stack, &second).await,
-    ];
+    let now = [content(&stack, &first).await, content(&stack, &second).await];
     assert_eq!(now, stored);
     assert_eq!(stack.calls("acknowledged late").await.len(), 1);
     assert_eq!(stack.calls("held back").await.len(), 1);

@@ -49,11 +49,7 @@ pub async fn an_empty_body_is_malformed_unless_none_is_required(stack: &Stack) {
     let sender = &Sender::new(stack).await;
     for (endpoint, ..) in sender.json_endpoints() {
         let response = sender.send_body(&endpoint, "").await;
-        let expected = if endpoint.needs_body {
-            MALFORMED
-        } else {
-            (204, "")
-        };
+        let expected = if endpoint.needs_body { MALFORMED } else { (204, "") };
         assert_eq!(response.problem(), expected, "{}", endpoint.path);
     }
 }
@@ -64,15 +60,7 @@ pub async fn json_that_is_no_object_is_invalid_at_every_endpoint(stack: &Stack) 
         // The fields' values in their order could be taken for the object.
         let properties = schema["properties"].as_object().unwrap().keys();
         let values: Value = properties.map(|name| example[name].clone()).collect();
-        for body in [
-            values,
-            json!([]),
-            json!([example]),
-            json!("text"),
-            json!(7),
-            json!(null),
-            json!(true),
-        ] {
+        for body in [values, json!([]), json!([example]), json!("text"), json!(7), json!(null), json!(true)] {
             let response = sender.send_body(&endpoint, body.to_string()).await;
             assert_eq!(response.problem(), INVALID, "{}: {body}", endpoint.path);
             assert_eq!(fields(&response), ["body"], "{}: {body}", endpoint.path);
@@ -86,39 +74,20 @@ pub async fn a_field_that_is_unknown_missing_or_given_twice_is_named(stack: &Sta
         let mut surplus = example.clone();
         surplus["surplus"] = json!(1);
         let response = sender.send_body(&endpoint, surplus.to_string()).await;
-        assert_eq!(
-            (response.problem(), fields(&response)),
-            (INVALID, vec!["surplus"]),
-            "{}",
-            endpoint.path
-        );
+        assert_eq!((response.problem(), fields(&response)), (INVALID, vec!["surplus"]), "{}", endpoint.path);
 
         let required = schema["required"].as_array();
-        for name in required
-            .into_iter()
-            .flatten()
-            .map(|name| name.as_str().unwrap())
-        {
+        for name in required.into_iter().flatten().map(|name| name.as_str().unwrap()) {
             let mut lacking = example.clone();
             lacking.as_object_mut().unwrap().remove(name);
             let response = sender.send_body(&endpoint, lacking.to_string()).await;
-            assert_eq!(
-                (response.problem(), fields(&response)),
-                (INVALID, vec![name]),
-                "{}",
-                endpoint.path
-            );
+            assert_eq!((response.problem(), fields(&response)), (INVALID, vec![name]), "{}", endpoint.path);
         }
         for (name, value) in example.as_object().unwrap() {
             let example = example.to_string();
             let twice = format!("{},\"{name}\":{value}}}", &example[..example.len() - 1]);
             let response = sender.send_body(&endpoint, twice).await;
-            assert_eq!(
-                (response.problem(), fields(&response)),
-                (INVALID, vec![name.as_str()]),
-                "{}",
-                endpoint.path
-            );
+            assert_eq!((response.problem(), fields(&response)), (INVALID, vec![name.as_str()]), "{}", endpoint.path);
         }
     }
 }
@@ -137,10 +106,7 @@ pub async fn nesting_and_numbers_of_any_size_are_refused(stack: &Stack) {
                 let body = format!("{{\"{name}\":{value}}}");
                 let response = sender.send_body(&endpoint, body).await;
                 let context = format!("{} {name}: {}…", endpoint.path, &value[..9]);
-                assert!(
-                    [MALFORMED, INVALID].contains(&response.problem()),
-                    "{context}"
-                );
+                assert!([MALFORMED, INVALID].contains(&response.problem()), "{context}");
             }
         }
         let million = format!("{{\"{field}\":{}}}", "7".repeat(1_000_000));
@@ -184,23 +150,14 @@ pub async fn a_body_must_be_declared_to_be_json(stack: &Stack) {
                 content_type => request.header("content-type", content_type),
             };
             let response = sender.user.send(request).await;
-            assert_eq!(
-                response.problem(),
-                NOT_JSON,
-                "{}: {content_type}",
-                endpoint.path
-            );
+            assert_eq!(response.problem(), NOT_JSON, "{}: {content_type}", endpoint.path);
         }
     }
 }
 
 pub async fn json_is_declared_in_any_case_and_with_any_parameters(stack: &Stack) {
     let sender = &Sender::new(stack).await;
-    for content_type in [
-        "application/json; charset=utf-8",
-        "Application/JSON",
-        "application/json ;x=y",
-    ] {
+    for content_type in ["application/json; charset=utf-8", "Application/JSON", "application/json ;x=y"] {
         let request = sender.user.request(Method::POST, "/chatroom");
         let request = request.header("content-type", content_type);
         let response = sender.user.send(request.body(r#"{"title":"a"}"#)).await;
@@ -223,12 +180,7 @@ pub async fn bytes_that_are_no_text_are_malformed(stack: &Stack) {
     bad_body["body"] = json!(STANDARD.encode(b"{\"content\":\"a\xffb\"}"));
     bad_body["isBase64Encoded"] = json!(true);
     for (event, expected) in [(event, 202), (bad_key, 400), (bad_body, 400)] {
-        let response = sender
-            .stack
-            .system
-            .invoke("message-send", &event)
-            .await
-            .unwrap();
+        let response = sender.stack.system.invoke("message-send", &event).await.unwrap();
         assert_eq!(response["statusCode"], expected, "{response}");
     }
 }

@@ -19,11 +19,7 @@ pub async fn refused_everywhere(sender: &Sender<'_>, field: &str, values: &[Valu
             body[field] = value.clone();
             let response = sender.send_body(&endpoint, body.to_string()).await;
             let context = format!("{} {field}: {value}", endpoint.path);
-            assert_eq!(
-                (response.problem(), fields(&response)),
-                (INVALID, vec![field]),
-                "{context}"
-            );
+            assert_eq!((response.problem(), fields(&response)), (INVALID, vec![field]), "{context}");
         }
         endpoints += 1;
     }
@@ -34,15 +30,7 @@ pub async fn a_value_of_another_type_is_refused_with_the_field_named(stack: &Sta
     let sender = &Sender::new(stack).await;
     for (endpoint, schema, example) in sender.json_endpoints() {
         for (name, expected) in schema["properties"].as_object().unwrap() {
-            for value in [
-                json!(null),
-                json!(true),
-                json!(7),
-                json!(0.5),
-                json!("no"),
-                json!([]),
-                json!({}),
-            ] {
+            for value in [json!(null), json!(true), json!(7), json!(0.5), json!("no"), json!([]), json!({})] {
                 let right_type = value.is_string() && !expected_type(expected).contains("boolean");
                 if right_type || CONTRACT.errors(expected, &value).is_empty() {
                     continue;
@@ -51,11 +39,7 @@ pub async fn a_value_of_another_type_is_refused_with_the_field_named(stack: &Sta
                 body[name] = value.clone();
                 let response = sender.send_body(&endpoint, body.to_string()).await;
                 let context = format!("{} {name}: {value}", endpoint.path);
-                assert_eq!(
-                    (response.problem(), fields(&response)),
-                    (INVALID, vec![name.as_str()]),
-                    "{context}"
-                );
+                assert_eq!((response.problem(), fields(&response)), (INVALID, vec![name.as_str()]), "{context}");
             }
         }
     }
@@ -96,77 +80,34 @@ pub async fn what_is_no_mobile_number_is_refused_wherever_one_is_asked_for(stack
 
 pub async fn what_is_no_code_of_six_digits_is_refused_wherever_one_is_asked_for(stack: &Stack) {
     let sender = &Sender::new(stack).await;
-    let values = [
-        "",
-        "12345",
-        "1234567",
-        "12345a",
-        "12 345",
-        " 12345",
-        "+12345",
-        "١٢٣٤٥٦",
-    ];
+    let values = ["", "12345", "1234567", "12345a", "12 345", " 12345", "+12345", "١٢٣٤٥٦"];
     refused_everywhere(sender, "otp", &values.map(Value::from)).await;
 }
 
 pub async fn a_title_has_1_to_100_characters_of_any_script_and_is_not_blank(stack: &Stack) {
     let sender = &Sender::new(stack).await;
-    let refused = [
-        String::new(),
-        "a".repeat(101),
-        "ж".repeat(101),
-        " \n\u{a0}".into(),
-        "a\0b".into(),
-    ];
+    let refused = [String::new(), "a".repeat(101), "ж".repeat(101), " \n\u{a0}".into(), "a\0b".into()];
     refused_everywhere(sender, "title", &refused.map(Value::from)).await;
 
-    for title in [
-        "a".to_owned(),
-        " a ".into(),
-        "ж".repeat(100),
-        "👩".repeat(100),
-        "\u{1}\u{202e}\n".into(),
-    ] {
+    for title in ["a".to_owned(), " a ".into(), "ж".repeat(100), "👩".repeat(100), "\u{1}\u{202e}\n".into()] {
         let created = sender.post("/chatroom", &json!({ "title": title })).await;
-        assert_eq!(
-            (created.status, text(&created.body["title"])),
-            (201, title.as_str())
-        );
+        assert_eq!((created.status, text(&created.body["title"])), (201, title.as_str()));
         let path = format!("/chatroom/{}", text(&created.body["id"]));
         let update = sender.user.request(Method::PATCH, &path);
-        let updated = sender
-            .user
-            .send(update.json(&json!({ "title": title })))
-            .await;
-        assert_eq!(
-            (updated.status, text(&updated.body["title"])),
-            (200, title.as_str())
-        );
+        let updated = sender.user.send(update.json(&json!({ "title": title }))).await;
+        assert_eq!((updated.status, text(&updated.body["title"])), (200, title.as_str()));
     }
 }
 
 pub async fn a_message_has_1_to_16000_characters_of_any_script(stack: &Stack) {
     let sender = &Sender::new(stack).await;
-    let refused = [
-        String::new(),
-        "a".repeat(16_001),
-        "𝕏".repeat(16_001),
-        "a\0b".into(),
-    ];
+    let refused = [String::new(), "a".repeat(16_001), "𝕏".repeat(16_001), "a\0b".into()];
     refused_everywhere(sender, "content", &refused.map(Value::from)).await;
 
     let path = format!("{}/message", sender.room);
-    for content in [
-        "a".to_owned(),
-        " ".into(),
-        "a".repeat(16_000),
-        "𝕏".repeat(16_000),
-    ] {
+    for content in ["a".to_owned(), " ".into(), "a".repeat(16_000), "𝕏".repeat(16_000)] {
         let accepted = sender.post(&path, &json!({ "content": content })).await;
-        assert_eq!(
-            (accepted.status, text(&accepted.body["content"])),
-            (202, content.as_str())
-        );
+        assert_eq!((accepted.status, text(&accepted.body["content"])), (202, content.as_str()));
     }
 }
 
@@ -187,11 +128,9 @@ pub async fn a_name_has_1_to_100_characters_and_an_address_an_at_sign(stack: &St
     ];
     refused_everywhere(sender, "email", &addresses.map(Value::from)).await;
 
-    for (name, email) in [
-        (json!("ж".repeat(100)), json!(long[1..])),
-        (json!("a"), json!("a@b")),
-        (json!(null), json!(null)),
-    ] {
+    for (name, email) in
+        [(json!("ж".repeat(100)), json!(long[1..])), (json!("a"), json!("a@b")), (json!(null), json!(null))]
+    {
         let signup = json!({ "mobile": sender.stack.mobile(), "name": name, "email": email });
         let response = sender.post("/auth/signup", &signup).await;
         assert_eq!(response.status, 202, "{signup}");

@@ -10,35 +10,12 @@ use super::{INVALID, MALFORMED, Sender, fields};
 pub async fn a_page_has_1_to_100_items(stack: &Stack) {
     let sender = &Sender::new(stack).await;
     for path in ["/chatroom".into(), sender.room.clone()] {
-        for limit in [
-            "0",
-            "101",
-            "-1",
-            "",
-            "x",
-            "1.5",
-            "1e1",
-            "0x10",
-            "%201",
-            "99999999999999999999",
-            "%D9%A1",
-        ] {
+        for limit in ["0", "101", "-1", "", "x", "1.5", "1e1", "0x10", "%201", "99999999999999999999", "%D9%A1"] {
             let response = sender.user.get(&format!("{path}?limit={limit}")).await;
-            assert_eq!(
-                (response.problem(), fields(&response)),
-                (INVALID, vec!["limit"]),
-                "{path} {limit}"
-            );
+            assert_eq!((response.problem(), fields(&response)), (INVALID, vec!["limit"]), "{path} {limit}");
         }
         for limit in ["1", "100"] {
-            assert_eq!(
-                sender
-                    .user
-                    .get(&format!("{path}?limit={limit}"))
-                    .await
-                    .status,
-                200
-            );
+            assert_eq!(sender.user.get(&format!("{path}?limit={limit}")).await.status, 200);
         }
     }
 }
@@ -48,11 +25,7 @@ pub async fn an_order_is_asc_or_desc(stack: &Stack) {
     for order in ["", "ASC", "newest", "asc,desc", "%00"] {
         let path = format!("{}?order={order}", sender.room);
         let response = sender.user.get(&path).await;
-        assert_eq!(
-            (response.problem(), fields(&response)),
-            (INVALID, vec!["order"]),
-            "{order}"
-        );
+        assert_eq!((response.problem(), fields(&response)), (INVALID, vec!["order"]), "{order}");
     }
 }
 
@@ -63,12 +36,7 @@ pub async fn an_unknown_query_parameter_is_refused_at_every_endpoint_and_named(s
             let path = format!("{}?{query}", endpoint.path);
             let request = sender.user.request(endpoint.method.clone(), &path);
             let response = sender.user.send(request).await;
-            assert_eq!(
-                (response.problem(), fields(&response)),
-                (INVALID, names),
-                "{} {path}",
-                endpoint.method
-            );
+            assert_eq!((response.problem(), fields(&response)), (INVALID, names), "{} {path}", endpoint.method);
         }
     }
 }
@@ -79,19 +47,11 @@ pub async fn a_wait_has_0_to_20_seconds(stack: &Stack) {
     sender.user.reply(&path).await;
     for wait in ["21", "-1", "", "x", "0.5", "99999999999999999999"] {
         let response = sender.user.get(&format!("{path}?wait={wait}")).await;
-        assert_eq!(
-            (response.problem(), fields(&response)),
-            (INVALID, vec!["wait"]),
-            "{wait}"
-        );
+        assert_eq!((response.problem(), fields(&response)), (INVALID, vec!["wait"]), "{wait}");
     }
     for wait in ["20", "0"] {
         let response = sender.user.get(&format!("{path}?wait={wait}")).await;
-        assert_eq!(
-            (response.status, &response.body["status"]),
-            (200, &json!("answered")),
-            "{wait}"
-        );
+        assert_eq!((response.status, &response.body["status"]), (200, &json!("answered")), "{wait}");
     }
 }
 
@@ -121,25 +81,10 @@ pub async fn a_cursor_works_for_the_list_that_gave_it_and_no_other(stack: &Stack
 
     let get = async |path: &str, cursor: &str| {
         let url = Url::parse_with_params("http://host", [("cursor", cursor)]).unwrap();
-        sender
-            .user
-            .get(&format!("{path}?{}", url.query().unwrap()))
-            .await
+        sender.user.get(&format!("{path}?{}", url.query().unwrap())).await
     };
-    assert_eq!(
-        get("/chatroom", &rooms_cursor).await.body["items"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
-    assert_eq!(
-        get(room, &messages_cursor).await.body["messages"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(get("/chatroom", &rooms_cursor).await.body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(get(room, &messages_cursor).await.body["messages"].as_array().unwrap().len(), 1);
     let other_order = format!("{room}?order=desc&cursor={messages_cursor}");
     let response = sender.user.get(&other_order).await;
     assert_eq!(response.problem(), MALFORMED, "a cursor of the other order");
@@ -159,23 +104,14 @@ pub async fn a_cursor_works_for_the_list_that_gave_it_and_no_other(stack: &Stack
             others_rooms_cursor.clone(),
             others_messages_cursor.clone(),
         ];
-        forged.extend(
-            [&rooms_cursor, &messages_cursor]
-                .into_iter()
-                .filter(|it| *it != good)
-                .cloned(),
-        );
+        forged.extend([&rooms_cursor, &messages_cursor].into_iter().filter(|it| *it != good).cloned());
         for at in [0, good.len() / 2, good.len() - 2] {
             let mut changed = good.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             forged.push(String::from_utf8(changed).unwrap());
         }
         for cursor in forged {
-            assert_eq!(
-                get(path, &cursor).await.problem(),
-                MALFORMED,
-                "{path} {cursor}"
-            );
+            assert_eq!(get(path, &cursor).await.problem(), MALFORMED, "{path} {cursor}");
         }
     }
 }
@@ -187,10 +123,7 @@ pub async fn an_idempotency_key_has_1_to_255_visible_characters(stack: &Stack) {
         let request = sender.user.request(Method::POST, &path);
         let key = HeaderValue::from_bytes(key).unwrap();
         let request = request.header("idempotency-key", key);
-        sender
-            .user
-            .send(request.json(&json!({ "content": "Hello" })))
-            .await
+        sender.user.send(request.json(&json!({ "content": "Hello" }))).await
     };
     let long = "k".repeat(256);
     for key in ["", "a b", "a\tb", long.as_str()] {

@@ -61,12 +61,7 @@ async fn response(sender: &Sender<'_>, endpoint: &Endpoint, random: &mut Rng) ->
     if random.u32(..5) > 0 {
         request = request.bearer_auth(&sender.user.token);
     }
-    let headers = [
-        "idempotency-key",
-        "authorization",
-        "stripe-signature",
-        "if-none-match",
-    ];
+    let headers = ["idempotency-key", "authorization", "stripe-signature", "if-none-match"];
     let name = headers[random.usize(..headers.len())];
     let length = random.usize(..40);
     let value: String = (0..length).map(|_| random.char(' '..='~')).collect();
@@ -76,10 +71,7 @@ async fn response(sender: &Sender<'_>, endpoint: &Endpoint, random: &mut Rng) ->
         request = request.body(body(random, example));
     }
     let sent = format!("{request:?}");
-    (
-        sent,
-        request.send().await.expect("a response").status().as_u16(),
-    )
+    (sent, request.send().await.expect("a response").status().as_u16())
 }
 
 pub async fn requests_that_are_wrong_at_random_are_never_a_fault_of_ours(stack: &Stack) {

@@ -31,10 +31,7 @@ fn start(workspace: &Workspace, function: &str, variables: &Variables) -> Start 
         .env("AWS_LAMBDA_FUNCTION_NAME", function)
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
         .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
-        .env(
-            "AWS_LAMBDA_RUNTIME_API",
-            lambda.local_addr().unwrap().to_string(),
-        )
+        .env("AWS_LAMBDA_RUNTIME_API", lambda.local_addr().unwrap().to_string())
         .envs(variables)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -48,10 +45,7 @@ fn start(workspace: &Workspace, function: &str, variables: &Variables) -> Start 
         }
         if process.try_wait().unwrap().is_some() {
             let output = process.wait_with_output().unwrap();
-            assert!(
-                !output.status.success(),
-                "{function} ended as if all were well"
-            );
+            assert!(!output.status.success(), "{function} ended as if all were well");
             return Start::Failed(String::from_utf8(output.stderr).unwrap());
         }
         sleep(Duration::from_millis(5));
@@ -69,9 +63,7 @@ fn end(mut process: Child) {
 fn needs(workspace: &Workspace, function: &str, all: &Variables) -> Variables {
     let mut variables = Variables::new();
     while let Start::Failed(message) = start(workspace, function, &variables) {
-        let missing = all
-            .iter()
-            .find(|(name, _)| message.contains(&format!("{name:?}")));
+        let missing = all.iter().find(|(name, _)| message.contains(&format!("{name:?}")));
         let (name, value) = missing.unwrap_or_else(|| panic!("{function} says: {message}"));
         assert!(message.contains("is missing"), "{function} says: {message}");
         let before = variables.insert(name.clone(), value.clone());
@@ -84,35 +76,20 @@ pub async fn a_function_does_not_start_without_its_secrets_and_needs_no_others(s
     let all = stack.system.variables();
     let workspace = Workspace::find().unwrap();
     let functions = workspace.functions().unwrap().into_iter();
-    let functions: Vec<_> = functions
-        .map(|function| (needs(&workspace, &function, &all), function))
-        .collect();
+    let functions: Vec<_> = functions.map(|function| (needs(&workspace, &function, &all), function)).collect();
     let that_need = |name: &str| -> Vec<&str> {
-        let those = functions
-            .iter()
-            .filter(|(needs, _)| needs.contains_key(name));
+        let those = functions.iter().filter(|(needs, _)| needs.contains_key(name));
         those.map(|(_, function)| function.as_str()).collect()
     };
     let with_database = that_need("DATABASE_URL");
     let all = functions.iter().map(|(_, function)| function.as_str());
-    let without: Vec<_> = all
-        .filter(|function| !with_database.contains(function))
-        .collect();
-    assert_eq!(
-        without,
-        ["secret-get"],
-        "it runs before there is a database"
-    );
-    assert_eq!(
-        that_need("JWT_PRIVATE_KEY"),
-        ["auth-login", "auth-refresh", "auth-verify-otp"]
-    );
+    let without: Vec<_> = all.filter(|function| !with_database.contains(function)).collect();
+    assert_eq!(without, ["secret-get"], "it runs before there is a database");
+    assert_eq!(that_need("JWT_PRIVATE_KEY"), ["auth-login", "auth-refresh", "auth-verify-otp"]);
     let sender = Sender::new(stack).await;
     let endpoints = sender.endpoints().into_iter();
-    let mut with_token: Vec<_> = endpoints
-        .filter(|endpoint| endpoint.needs_token)
-        .map(|endpoint| endpoint.function)
-        .collect();
+    let mut with_token: Vec<_> =
+        endpoints.filter(|endpoint| endpoint.needs_token).map(|endpoint| endpoint.function).collect();
     with_token.sort_unstable();
     with_token.dedup(); // a function may have two operations
     assert_eq!(that_need("JWT_PUBLIC_KEYS"), with_token);
@@ -127,18 +104,10 @@ pub async fn a_function_does_not_start_without_its_secrets_and_needs_no_others(s
         "user-delete",
     ];
     assert_eq!(that_need("OTP_PEPPER"), with_numbers);
-    assert_eq!(
-        that_need("GEMINI_API_KEY"),
-        ["message-answer", "message-drain", "message-stream"]
-    );
+    assert_eq!(that_need("GEMINI_API_KEY"), ["message-answer", "message-drain", "message-stream"]);
     assert_eq!(that_need("STRIPE_WEBHOOK_SECRET"), ["stripe-webhook"]);
-    let with_stripe = [
-        "stripe-webhook",
-        "subscription-checkout",
-        "subscription-portal",
-        "subscription-sync",
-        "user-delete",
-    ];
+    let with_stripe =
+        ["stripe-webhook", "subscription-checkout", "subscription-portal", "subscription-sync", "user-delete"];
     assert_eq!(that_need("STRIPE_SECRET_KEY"), with_stripe);
 }
 
@@ -149,27 +118,15 @@ pub async fn a_malformed_variable_is_named_and_a_secret_in_it_is_not_shown(stack
     assert_eq!(start(&workspace, "message-send", &all), Start::Ready);
     for (function, name, value) in [
         ("message-send", "DATABASE_URL", "s3cret"),
-        (
-            "message-send",
-            "DATABASE_URL",
-            "postgres://user:s3cret@host:port/name",
-        ),
+        ("message-send", "DATABASE_URL", "postgres://user:s3cret@host:port/name"),
         ("message-send", "JWT_PUBLIC_KEYS", "{}"),
         ("message-send", "JWT_PUBLIC_KEYS", r#"{"keys":[]}"#),
-        (
-            "message-send",
-            "JWT_PUBLIC_KEYS",
-            r#"{"keys":[{"kid":"1","x":"short"}]}"#,
-        ),
+        ("message-send", "JWT_PUBLIC_KEYS", r#"{"keys":[{"kid":"1","x":"short"}]}"#),
         ("message-send", "BASIC_DAILY_MESSAGES", "many"),
         ("message-send", "BASIC_DAILY_MESSAGES", "99999999999"),
         ("message-send", "QUEUE", "kafka"),
         ("auth-verify-otp", "JWT_PRIVATE_KEY", "s3cret"),
-        (
-            "auth-verify-otp",
-            "JWT_PRIVATE_KEY",
-            r#"{"kid":"1","d":"s3cret"}"#,
-        ),
+        ("auth-verify-otp", "JWT_PRIVATE_KEY", r#"{"kid":"1","d":"s3cret"}"#),
         ("auth-verify-otp", "STATE", "memory"),
         ("auth-send-otp", "OTP_DELIVERY", "pigeon"),
         ("auth-send-otp", "OTP_CODES_PER_ADDRESS_HOUR", "-1"),
@@ -182,22 +139,14 @@ pub async fn a_malformed_variable_is_named_and_a_secret_in_it_is_not_shown(stack
         let Start::Failed(message) = start(&workspace, function, &variables) else {
             panic!("{function} starts with {name}={value}");
         };
-        assert!(
-            message.contains(name) && message.contains("is malformed"),
-            "{message}"
-        );
+        assert!(message.contains(name) && message.contains("is malformed"), "{message}");
         assert!(!message.contains("s3cret"), "{message}");
     }
 }
 
 pub async fn codes_are_shown_in_responses_at_the_stages_local_and_demo_only(stack: &Stack) {
     let workspace = Workspace::find().unwrap();
-    for (stage, is_good) in [
-        ("local", true),
-        ("demo", true),
-        ("staging", false),
-        ("production", false),
-    ] {
+    for (stage, is_good) in [("local", true), ("demo", true), ("staging", false), ("production", false)] {
         let mut variables = stack.system.variables();
         variables.insert("STAGE".into(), stage.into());
         for function in ["auth-signup", "auth-send-otp", "auth-forgot-password"] {

@@ -13,9 +13,7 @@ pub async fn a_subscriber_who_leaves_pays_no_more(stack: &Stack) {
     let customer = user.customer().await;
     user.call(Method::DELETE, "/user/me", 204).await;
 
-    let ended = stack
-        .get_stripe(&format!("/v1/subscriptions/{subscription}"))
-        .await;
+    let ended = stack.get_stripe(&format!("/v1/subscriptions/{subscription}")).await;
     assert_eq!(ended["status"], "canceled");
     let customer = stack.get_stripe(&format!("/v1/customers/{customer}")).await;
     assert_eq!(customer["deleted"], true);
@@ -30,9 +28,7 @@ pub async fn leaving_closes_the_payment_page_that_is_open(stack: &Stack) {
     let page = user.subscribe().await;
     user.call(Method::DELETE, "/user/me", 204).await;
     let id = page["session_id"].as_str().unwrap();
-    let session = stack
-        .get_stripe(&format!("/v1/checkout/sessions/{id}"))
-        .await;
+    let session = stack.get_stripe(&format!("/v1/checkout/sessions/{id}")).await;
     assert_eq!(session["status"], "expired");
     let pay = stack.stripe(Method::POST, &format!("/_pay/{id}"));
     assert_eq!(pay.send().await.unwrap().status(), 400);
@@ -59,17 +55,11 @@ pub async fn leaving_goes_on_where_it_broke_off(stack: &Stack) {
 pub async fn nobody_can_pay_for_an_account_that_is_gone(stack: &Stack) {
     for _ in 0..8 {
         let user = stack.user().await;
-        let subscribe = async || {
-            user.send(user.request(Method::POST, "/subscribe/pro"))
-                .await
-        };
+        let subscribe = async || user.send(user.request(Method::POST, "/subscribe/pro")).await;
         let leave = user.call(Method::DELETE, "/user/me", 204);
         let (first, second, _) = join!(subscribe(), subscribe(), leave);
         let responses = [first, second];
-        assert!(
-            responses.iter().all(|response| response.status != 500),
-            "{responses:?}"
-        );
+        assert!(responses.iter().all(|response| response.status != 500), "{responses:?}");
         for page in responses.iter().filter(|response| response.status == 200) {
             let id = page.body["session_id"].as_str().unwrap();
             let pay = stack.stripe(Method::POST, &format!("/_pay/{id}"));
@@ -85,8 +75,7 @@ pub async fn leaving_waits_for_a_payment_that_is_running(stack: &Stack) {
     let page = user.subscribe().await;
     let id = page["session_id"].as_str().unwrap();
     // Stripe does not close a page on which somebody is just paying.
-    let refused =
-        json!([{ "match": format!("POST /v1/checkout/sessions/{id}/expire"), "status": 400 }]);
+    let refused = json!([{ "match": format!("POST /v1/checkout/sessions/{id}/expire"), "status": 400 }]);
     stack.post_stripe("/_script", refused).await;
     user.call(Method::DELETE, "/user/me", 503).await;
     user.call(Method::GET, "/user/me", 200).await;

@@ -10,18 +10,13 @@ pub async fn an_open_page_is_given_again(stack: &Stack) {
     let user = stack.user().await;
     let page = user.subscribe().await;
     let id = page["session_id"].as_str().unwrap();
-    let session = stack
-        .get_stripe(&format!("/v1/checkout/sessions/{id}"))
-        .await;
+    let session = stack.get_stripe(&format!("/v1/checkout/sessions/{id}")).await;
     assert_eq!(session["mode"], "subscription");
     assert_eq!(session["client_reference_id"], json!(user.id));
     assert_eq!(session["metadata"]["user_id"], json!(user.id));
     assert_eq!(session["url"], page["url"]);
     let returned = format!("{}/returned", stack.stripe_url.as_deref().unwrap());
-    assert_eq!(
-        (&session["success_url"], &session["cancel_url"]),
-        (&json!(returned), &json!(returned))
-    );
+    assert_eq!((&session["success_url"], &session["cancel_url"]), (&json!(returned), &json!(returned)));
 
     assert_eq!(user.subscribe().await, page);
     assert_eq!(user.made().await, (1, 1));
@@ -32,9 +27,7 @@ pub async fn a_page_that_expired_is_replaced(stack: &Stack) {
     let user = stack.user().await;
     let page = user.subscribe().await;
     let id = page["session_id"].as_str().unwrap();
-    stack
-        .post_stripe(&format!("/v1/checkout/sessions/{id}/expire"), json!(null))
-        .await;
+    stack.post_stripe(&format!("/v1/checkout/sessions/{id}/expire"), json!(null)).await;
     let pages = join_all((0..2).map(|_| user.subscribe())).await;
     assert_eq!(pages[0], pages[1]);
     assert_ne!(pages[0], page);
@@ -54,9 +47,7 @@ pub async fn a_user_who_paid_without_an_event_is_not_sold_a_second_one(stack: &S
 
 pub async fn an_error_that_stripe_would_repeat_is_left_behind(stack: &Stack) {
     for call in ["POST /v1/customers", "POST /v1/checkout/sessions"] {
-        stack
-            .post_stripe("/_script", json!([{ "match": call, "status": 500 }]))
-            .await;
+        stack.post_stripe("/_script", json!([{ "match": call, "status": 500 }])).await;
         let user = stack.user().await;
         let page = user.subscribe().await;
         assert_eq!(user.subscribe().await, page, "{call}");
@@ -68,9 +59,7 @@ pub async fn a_key_that_was_used_for_something_else_is_left_behind(stack: &Stack
     // As after a change of the price or of a URL, in the middle of a checkout.
     let user = stack.user().await;
     let key = format!("checkout-{}-0", user.id);
-    let other = stack
-        .stripe(Method::POST, "/v1/customers")
-        .header("idempotency-key", &key);
+    let other = stack.stripe(Method::POST, "/v1/customers").header("idempotency-key", &key);
     stack.ask_stripe(other).await;
     let page = user.subscribe().await;
     assert_eq!(user.subscribe().await, page);
@@ -121,9 +110,7 @@ pub async fn a_subscriber_gets_the_portal_instead(stack: &Stack) {
 
     // Who does not pay has something to pay, not something to buy.
     let change = format!("/_subscriptions/{subscription}");
-    stack
-        .post_stripe(&change, json!({ "status": "unpaid" }))
-        .await;
+    stack.post_stripe(&change, json!({ "status": "unpaid" })).await;
     assert_eq!(user.status().await["plan"], "basic");
     user.call(Method::POST, "/subscribe/pro", 409).await;
     assert_eq!(user.made().await, (1, 1));
@@ -135,17 +122,11 @@ pub async fn a_user_who_has_not_paid_yet_gets_the_open_page_again(stack: &Stack)
     let page = user.subscribe().await;
     let customer = user.customer().await;
     let form = format!("customer={customer}&items[0][price]=price_pro");
-    let begun = stack
-        .ask_stripe(stack.stripe(Method::POST, "/v1/subscriptions").body(form))
-        .await;
+    let begun = stack.ask_stripe(stack.stripe(Method::POST, "/v1/subscriptions").body(form)).await;
     let change = format!("/_subscriptions/{}", begun["id"].as_str().unwrap());
-    stack
-        .post_stripe(&change, json!({ "status": "incomplete" }))
-        .await;
+    stack.post_stripe(&change, json!({ "status": "incomplete" })).await;
     assert_eq!(user.subscribe().await, page);
-    stack
-        .post_stripe(&change, json!({ "status": "active" }))
-        .await;
+    stack.post_stripe(&change, json!({ "status": "active" })).await;
     user.call(Method::POST, "/subscribe/pro", 409).await;
 }
 
@@ -155,9 +136,7 @@ pub async fn a_subscription_to_another_price_is_not_pro(stack: &Stack) {
     let page = user.subscribe().await;
     let customer = user.customer().await;
     let form = format!("customer={customer}&items[0][price]=price_other");
-    stack
-        .ask_stripe(stack.stripe(Method::POST, "/v1/subscriptions").body(form))
-        .await;
+    stack.ask_stripe(stack.stripe(Method::POST, "/v1/subscriptions").body(form)).await;
     assert_eq!(user.status().await["plan"], "basic");
     assert_eq!(user.subscribe().await, page, "Pro is still for sale");
     user.pay(&page).await;

@@ -10,10 +10,7 @@ use local::harness::{Stack, User};
 
 /// Reads the subscription from Stripe and from the database, in the same words.
 async fn compare(user: &User<'_>, subscription: &str, told: &str) {
-    let said = user
-        .api
-        .get_stripe(&format!("/v1/subscriptions/{subscription}"))
-        .await;
+    let said = user.api.get_stripe(&format!("/v1/subscriptions/{subscription}")).await;
     let sql = format!(
         "select jsonb_build_object(
             'id', stripe_subscription_id, 'status', status, 'ends', cancel_at_period_end,
@@ -61,8 +58,7 @@ pub async fn calls(stack: &Stack, part: &str) -> usize {
 async fn events(stack: &Stack, skip: usize) -> Vec<String> {
     let events = stack.get_stripe("/_events").await;
     let ids = events.as_array().unwrap().iter().skip(skip);
-    ids.map(|event| event["id"].as_str().unwrap().to_owned())
-        .collect()
+    ids.map(|event| event["id"].as_str().unwrap().to_owned()).collect()
 }
 
 async fn hold(stack: &Stack) -> usize {
@@ -78,19 +74,11 @@ pub async fn any_order_with_duplicates_and_any_one_missing_ends_in_stripes_state
     user.pay(&page).await;
     let subscription = user.subscription_of(&page).await;
     let change = format!("/_subscriptions/{subscription}");
-    stack
-        .post_stripe(&change, json!({ "cancel_at_period_end": true }))
-        .await;
-    stack
-        .post_stripe(&change, json!({ "status": "canceled" }))
-        .await;
+    stack.post_stripe(&change, json!({ "cancel_at_period_end": true })).await;
+    stack.post_stripe(&change, json!({ "status": "canceled" })).await;
     stack.post_stripe("/_release", json!({ "order": [] })).await;
     let mut events = events(stack, before).await;
-    assert_eq!(
-        events.len(),
-        5,
-        "created, paid, completed, updated, deleted"
-    );
+    assert_eq!(events.len(), 5, "created, paid, completed, updated, deleted");
     events.remove(2); // the page's own event says nothing that the others do not
 
     let missing_one = (0..events.len()).map(|missing| {
@@ -112,28 +100,16 @@ pub async fn any_order_with_duplicates_and_any_one_missing_ends_in_stripes_state
                 .await;
             for (index, event) in order.iter().enumerate() {
                 // Each comes again at once, and the first one after every other.
-                for event in
-                    [event, event, &order[0]]
-                        .into_iter()
-                        .take(if index == 0 { 2 } else { 3 })
-                {
-                    let sent = stack
-                        .post_stripe(&format!("/_events/{event}/send"), json!(null))
-                        .await;
+                for event in [event, event, &order[0]].into_iter().take(if index == 0 { 2 } else { 3 }) {
+                    let sent = stack.post_stripe(&format!("/_events/{event}/send"), json!(null)).await;
                     assert_eq!(sent["status"], 200);
                 }
             }
             if order.len() < 4 {
-                stack
-                    .system
-                    .run_schedule("subscription-sync")
-                    .await
-                    .unwrap();
+                stack.system.run_schedule("subscription-sync").await.unwrap();
             }
             compare(&user, &subscription, &order.join(", ")).await;
-            let handled: i64 = stack
-                .value("select count(handled_at) from stripe_events")
-                .await;
+            let handled: i64 = stack.value("select count(handled_at) from stripe_events").await;
             assert_eq!(usize::try_from(handled).unwrap(), order.len());
             runs += 1;
         }
@@ -158,15 +134,11 @@ pub async fn events_among_changes_end_in_stripes_state(stack: &Stack) {
         let subscription = user.subscription_of(&page).await;
         let mut delivered = BTreeSet::new();
         for (step, change) in changes.iter().enumerate() {
-            stack
-                .post_stripe(&format!("/_subscriptions/{subscription}"), change.clone())
-                .await;
+            stack.post_stripe(&format!("/_subscriptions/{subscription}"), change.clone()).await;
             let events = events(stack, before).await;
             let due = events.iter().rev().enumerate();
             for (_, event) in due.filter(|(index, _)| (index + step) % 8 < pattern) {
-                stack
-                    .post_stripe(&format!("/_events/{event}/send"), json!(null))
-                    .await;
+                stack.post_stripe(&format!("/_events/{event}/send"), json!(null)).await;
                 if !delivered.insert(event.clone()) {
                     continue; // it was handled before, so it says nothing new
                 }
@@ -175,11 +147,7 @@ pub async fn events_among_changes_end_in_stripes_state(stack: &Stack) {
         }
         assert_eq!(delivered.is_empty(), pattern == 0);
         stack.post_stripe("/_release", json!({ "order": [] })).await;
-        stack
-            .system
-            .run_schedule("subscription-sync")
-            .await
-            .unwrap();
+        stack.system.run_schedule("subscription-sync").await.unwrap();
         compare(&user, &subscription, "after the sync").await;
         assert_eq!(user.status().await["plan"], "basic");
     }
@@ -190,15 +158,9 @@ pub async fn a_slow_answer_does_not_replace_a_newer_one(stack: &Stack) {
     let subscription = user.become_pro().await;
     let before = hold(stack).await;
     let change = format!("/_subscriptions/{subscription}");
-    stack
-        .post_stripe(&change, json!({ "cancel_at_period_end": true }))
-        .await;
-    let send = async |event: String| {
-        stack
-            .post_stripe(&format!("/_events/{event}/send"), json!(null))
-            .await["status"]
-            .clone()
-    };
+    stack.post_stripe(&change, json!({ "cancel_at_period_end": true })).await;
+    let send =
+        async |event: String| stack.post_stripe(&format!("/_events/{event}/send"), json!(null)).await["status"].clone();
     let slow = json!([{ "match": "GET /v1/subscriptions", "delay_ms": 1_500 }]);
     stack.post_stripe("/_script", slow).await;
     let updated = events(stack, before).await[0].clone();
@@ -208,9 +170,7 @@ pub async fn a_slow_answer_does_not_replace_a_newer_one(stack: &Stack) {
         while calls(stack, "GET /v1/subscriptions").await == asked {
             sleep(Duration::from_millis(10)).await;
         }
-        stack
-            .post_stripe(&change, json!({ "status": "canceled" }))
-            .await;
+        stack.post_stripe(&change, json!({ "status": "canceled" })).await;
         let cancelled = events(stack, before).await.pop().unwrap();
         assert_eq!(send(cancelled).await, 200);
         compare(&user, &subscription, "the newer").await;
@@ -220,22 +180,13 @@ pub async fn a_slow_answer_does_not_replace_a_newer_one(stack: &Stack) {
     compare(&user, &subscription, "the older after the newer").await;
     assert_eq!(user.status().await["plan"], "basic");
     let sql = format!("select handled_at is not null from stripe_events where id = '{updated}'");
-    assert!(
-        stack.value::<bool>(&sql).await,
-        "it was overtaken, and is done"
-    );
+    assert!(stack.value::<bool>(&sql).await, "it was overtaken, and is done");
     stack.post_stripe("/_release", json!({ "order": [] })).await;
 }
 
 pub async fn a_sync_finds_out_what_no_event_said(stack: &Stack) {
     hold(stack).await;
-    let sync = async || {
-        stack
-            .system
-            .run_schedule("subscription-sync")
-            .await
-            .unwrap()
-    };
+    let sync = async || stack.system.run_schedule("subscription-sync").await.unwrap();
     let (paid, cancelled, waiting) = (stack.user().await, stack.user().await, stack.user().await);
     waiting.subscribe().await;
     let page = paid.subscribe().await;
@@ -246,12 +197,7 @@ pub async fn a_sync_finds_out_what_no_event_said(stack: &Stack) {
     assert_eq!(cancelled.status().await["plan"], "pro");
     assert_eq!(waiting.status().await["plan"], "basic");
 
-    stack
-        .post_stripe(
-            &format!("/_subscriptions/{subscription}"),
-            json!({ "status": "canceled" }),
-        )
-        .await;
+    stack.post_stripe(&format!("/_subscriptions/{subscription}"), json!({ "status": "canceled" })).await;
     assert_eq!(cancelled.status().await["plan"], "pro");
     let told = sync().await;
     assert_eq!(told["failed"], 0, "{told}");

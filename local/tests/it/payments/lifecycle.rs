@@ -23,9 +23,7 @@ async fn press(user: &User<'_>, verb: &str) {
         .filter_map(|rest| rest.split('"').next())
         .find(|action| action.ends_with(verb))
         .unwrap_or_else(|| panic!("there is no {verb} in {page}"));
-    user.api
-        .ask_stripe(user.api.stripe(Method::POST, action))
-        .await;
+    user.api.ask_stripe(user.api.stripe(Method::POST, action)).await;
 }
 
 pub async fn a_user_subscribes_cancels_falls_behind_and_subscribes_again(stack: &Stack) {
@@ -41,29 +39,19 @@ pub async fn a_user_subscribes_cancels_falls_behind_and_subscribes_again(stack: 
     let status = user.status().await;
     assert_eq!(status["plan"], "basic");
     assert_eq!(status["status"], json!(null));
-    assert_eq!(
-        (&status["usage"]["used"], &status["usage"]["limit"]),
-        (&json!(DAILY), &json!(DAILY))
-    );
+    assert_eq!((&status["usage"]["used"], &status["usage"]["limit"]), (&json!(DAILY), &json!(DAILY)));
 
     // Pays on the page, and posts at once.
     let page = user.subscribe().await;
     let client = &stack.client;
-    let html = client
-        .get(page["url"].as_str().unwrap())
-        .send()
-        .await
-        .unwrap();
+    let html = client.get(page["url"].as_str().unwrap()).send().await.unwrap();
     let html = html.text().await.unwrap();
     let id = page["session_id"].as_str().unwrap();
     assert!(html.contains(&format!("action=\"/_pay/{id}\"")), "{html}");
     user.pay(&page).await;
     assert_eq!(user.try_post(&room, "hello").await.status, 202);
     let status = user.status().await;
-    assert_eq!(
-        (&status["plan"], &status["status"]),
-        (&json!("pro"), &json!("active"))
-    );
+    assert_eq!((&status["plan"], &status["status"]), (&json!("pro"), &json!("active")));
     assert_eq!(status["usage"]["limit"], 1_000);
     let me = user.call(Method::GET, "/user/me", 200).await;
     assert_eq!(me["plan"], "pro");
@@ -72,10 +60,7 @@ pub async fn a_user_subscribes_cancels_falls_behind_and_subscribes_again(stack: 
     for (verb, ends) in [("cancel", true), ("resume", false), ("cancel", true)] {
         press(&user, verb).await;
         let status = user.status().await;
-        assert_eq!(
-            (&status["plan"], &status["cancel_at_period_end"]),
-            (&json!("pro"), &json!(ends))
-        );
+        assert_eq!((&status["plan"], &status["cancel_at_period_end"]), (&json!("pro"), &json!(ends)));
     }
     assert_eq!(user.try_post(&room, "hello").await.status, 202);
     let subscription = user.subscription_of(&page).await;
@@ -84,44 +69,21 @@ pub async fn a_user_subscribes_cancels_falls_behind_and_subscribes_again(stack: 
 
     // Does not pay: Pro for three days, and then Basic.
     let two_days_ago = now() - 2 * DAY;
-    stack
-        .post_stripe(
-            &change,
-            json!({ "status": "past_due", "unpaid_since": two_days_ago }),
-        )
-        .await;
+    stack.post_stripe(&change, json!({ "status": "past_due", "unpaid_since": two_days_ago })).await;
     let status = user.status().await;
-    assert_eq!(
-        (&status["plan"], &status["status"]),
-        (&json!("pro"), &json!("past_due"))
-    );
+    assert_eq!((&status["plan"], &status["status"]), (&json!("pro"), &json!("past_due")));
     assert_eq!(user.try_post(&room, "hello").await.status, 202);
-    stack
-        .post_stripe(
-            &change,
-            json!({ "status": "past_due", "unpaid_since": now() - 4 * DAY }),
-        )
-        .await;
+    stack.post_stripe(&change, json!({ "status": "past_due", "unpaid_since": now() - 4 * DAY })).await;
     let status = user.status().await;
-    assert_eq!(
-        (&status["plan"], &status["status"]),
-        (&json!("basic"), &json!("past_due"))
-    );
+    assert_eq!((&status["plan"], &status["status"]), (&json!("basic"), &json!("past_due")));
     assert_eq!(user.try_post(&room, "hello").await.status, 429);
 
     // Pays late: Pro again. Then the subscription ends, and a new one begins.
-    stack
-        .post_stripe(&change, json!({ "status": "active" }))
-        .await;
+    stack.post_stripe(&change, json!({ "status": "active" })).await;
     assert_eq!(user.status().await["plan"], "pro");
-    stack
-        .post_stripe(&change, json!({ "status": "canceled" }))
-        .await;
+    stack.post_stripe(&change, json!({ "status": "canceled" })).await;
     let status = user.status().await;
-    assert_eq!(
-        (&status["plan"], &status["status"]),
-        (&json!("basic"), &json!("canceled"))
-    );
+    assert_eq!((&status["plan"], &status["status"]), (&json!("basic"), &json!("canceled")));
     assert_eq!(user.try_post(&room, "hello").await.status, 429);
     let again = user.subscribe().await;
     assert_ne!(again["session_id"], page["session_id"]);
@@ -134,55 +96,27 @@ pub async fn the_best_of_several_subscriptions_counts(stack: &Stack) {
     let user = stack.user().await;
     let first = user.become_pro().await;
     let customer = user.customer().await;
-    let another = [
-        ("customer", customer.as_str()),
-        ("items[0][price]", "price_pro"),
-    ];
+    let another = [("customer", customer.as_str()), ("items[0][price]", "price_pro")];
     let request = stack.stripe(Method::POST, "/v1/subscriptions");
-    let encoded = another
-        .map(|(name, value)| format!("{name}={value}"))
-        .join("&");
+    let encoded = another.map(|(name, value)| format!("{name}={value}")).join("&");
     let second = stack.ask_stripe(request.body(encoded)).await;
 
-    stack
-        .post_stripe(
-            &format!("/_subscriptions/{first}"),
-            json!({ "status": "canceled" }),
-        )
-        .await;
+    stack.post_stripe(&format!("/_subscriptions/{first}"), json!({ "status": "canceled" })).await;
     let status = user.becomes("pro").await;
     assert_eq!(status["status"], "active");
     let second = second["id"].as_str().unwrap();
-    stack
-        .post_stripe(
-            &format!("/_subscriptions/{second}"),
-            json!({ "status": "unpaid" }),
-        )
-        .await;
+    stack.post_stripe(&format!("/_subscriptions/{second}"), json!({ "status": "unpaid" })).await;
     let status = user.status().await;
-    assert_eq!(
-        (&status["plan"], &status["status"]),
-        (&json!("basic"), &json!("unpaid"))
-    );
+    assert_eq!((&status["plan"], &status["status"]), (&json!("basic"), &json!("unpaid")));
 }
 
 pub async fn a_late_payer_keeps_the_first_day_of_being_late(stack: &Stack) {
     let user = stack.user().await;
     let change = format!("/_subscriptions/{}", user.become_pro().await);
-    stack
-        .post_stripe(
-            &change,
-            json!({ "status": "past_due", "unpaid_since": now() - 4 * DAY }),
-        )
-        .await;
+    stack.post_stripe(&change, json!({ "status": "past_due", "unpaid_since": now() - 4 * DAY })).await;
     assert_eq!(user.status().await["plan"], "basic");
 
     // The next invoice is not paid either, which is no reason for another grace.
-    stack
-        .post_stripe(
-            &change,
-            json!({ "status": "past_due", "unpaid_since": now() }),
-        )
-        .await;
+    stack.post_stripe(&change, json!({ "status": "past_due", "unpaid_since": now() })).await;
     assert_eq!(user.status().await["plan"], "basic");
 }

@@ -24,10 +24,7 @@ fn event(id: &str) -> String {
 /// Counts the events on record under an id, and those of them that are handled.
 async fn kept(stack: &Stack, id: &str) -> (i64, i64) {
     let count = |what: &str| format!("select count({what}) from stripe_events where id = '{id}'");
-    (
-        stack.value(&count("*")).await,
-        stack.value(&count("handled_at")).await,
-    )
+    (stack.value(&count("*")).await, stack.value(&count("handled_at")).await)
 }
 
 /// Fault 22.
@@ -38,11 +35,9 @@ pub async fn while_a_secret_rolls_either_one_will_do(stack: &Stack) {
         let time = now();
         let right = sign(secret, time, body.as_bytes());
         let wrong = sign("whsec_gone", time, body.as_bytes());
-        for signatures in [
-            format!("v1={right}"),
-            format!("v1={wrong},v1={right}"),
-            format!("v1={right},v1={wrong},v0=ab"),
-        ] {
+        for signatures in
+            [format!("v1={right}"), format!("v1={wrong},v1={right}"), format!("v1={right},v1={wrong},v0=ab")]
+        {
             let header = format!("t={time},{signatures}");
             let response = deliver(stack, Some(&header), body.as_bytes()).await;
             assert_eq!(response.status, 200, "{header}: {}", response.body);
@@ -70,10 +65,7 @@ pub async fn a_forged_event_is_refused_and_leaves_no_trace(stack: &Stack) {
         Some(format!("t={time},v1=")),
         Some(format!("t={time},v1={}", sign("whsec_wrong", time, bytes))),
         Some(format!("t={time},v1={}", sign("", time, bytes))),
-        Some(format!(
-            "t={time},v1={}",
-            sign(&SECRETS.join(", "), time, bytes)
-        )),
+        Some(format!("t={time},v1={}", sign(&SECRETS.join(", "), time, bytes))),
         Some(format!("t={time},v1={}", sign(secret, time, b""))),
         Some(format!("t={old},v1={}", sign(secret, old, bytes))),
         Some(format!("t=0,v1={}", sign(secret, 0, bytes))),
@@ -83,11 +75,7 @@ pub async fn a_forged_event_is_refused_and_leaves_no_trace(stack: &Stack) {
         assert_eq!(response.status, 400, "{header:?}: {}", response.body);
     }
     // Tampered with on the way, if only by a space.
-    for tampered in [
-        body.replace("evt_forged", "evt_tampered"),
-        format!("{body} "),
-        String::new(),
-    ] {
+    for tampered in [body.replace("evt_forged", "evt_tampered"), format!("{body} "), String::new()] {
         let header = format!("t={time},v1={right}");
         let response = deliver(stack, Some(&header), tampered.as_bytes()).await;
         assert_eq!(response.status, 400, "{tampered}: {}", response.body);
@@ -120,15 +108,10 @@ pub async fn an_event_of_any_version_and_type_is_accepted_and_kept(stack: &Stack
 }
 
 /// Fault 55.
-pub async fn an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_asked(
-    stack: &Stack,
-) {
+pub async fn an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_asked(stack: &Stack) {
     let asked = calls(stack, "GET /v1/").await;
     let object = json!({ "id": "sub_1", "customer": "cus_of_another_account", "status": "active" });
-    for (id, more) in [
-        ("evt_unknown", json!(null)),
-        ("evt_connect", json!("acct_1")),
-    ] {
+    for (id, more) in [("evt_unknown", json!(null)), ("evt_connect", json!("acct_1"))] {
         let event = json!({ "id": id, "type": "customer.subscription.updated", "account": more,
             "data": { "object": object } });
         for _ in 0..2 {
@@ -150,15 +133,13 @@ pub async fn an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_a
 }
 
 pub async fn a_nul_in_an_event_is_refused(stack: &Stack) {
-    for event in [
-        json!({ "id": "evt_\u{0}", "type": "invoice.paid" }),
-        json!({ "id": "evt_nul", "type": "invoice.paid\u{0}" }),
-    ] {
+    for event in
+        [json!({ "id": "evt_\u{0}", "type": "invoice.paid" }), json!({ "id": "evt_nul", "type": "invoice.paid\u{0}" })]
+    {
         deliver_signed(stack, &event.to_string(), 400).await;
     }
     let object = json!({ "customer": "\u{0}" });
-    let event =
-        json!({ "id": "evt_nul_customer", "type": "invoice.paid", "data": { "object": object } });
+    let event = json!({ "id": "evt_nul_customer", "type": "invoice.paid", "data": { "object": object } });
     deliver_signed(stack, &event.to_string(), 200).await;
 }
 
@@ -166,12 +147,10 @@ pub async fn an_event_is_kept_without_its_content_and_goes_with_the_account(stac
     let user = stack.user().await;
     user.become_pro().await;
     let object = json!({ "customer": user.customer().await, "customer_email": "ada@example.com" });
-    let event =
-        json!({ "id": "evt_private", "type": "invoice.paid", "data": { "object": object } });
+    let event = json!({ "id": "evt_private", "type": "invoice.paid", "data": { "object": object } });
     deliver_signed(stack, &event.to_string(), 200).await;
     assert_eq!(kept(stack, "evt_private").await, (1, 1));
-    let named =
-        "select count(*) from stripe_events where stripe_events::text like '%ada@example.com%'";
+    let named = "select count(*) from stripe_events where stripe_events::text like '%ada@example.com%'";
     assert_eq!(stack.value::<i64>(named).await, 0);
     user.call(Method::DELETE, "/user/me", 204).await;
     assert_eq!(kept(stack, "evt_private").await, (0, 0));
@@ -183,10 +162,7 @@ pub async fn an_event_that_comes_twenty_times_at_once_has_one_effect(stack: &Sta
     user.become_pro().await;
     let customer = user.customer().await;
     // Newer versions may expand the customer.
-    for (id, customer) in [
-        ("evt_many", json!(customer)),
-        ("evt_much", json!({ "id": customer })),
-    ] {
+    for (id, customer) in [("evt_many", json!(customer)), ("evt_much", json!({ "id": customer }))] {
         let object = json!({ "id": "sub_1", "customer": customer, "status": "canceled" });
         let event = json!({ "id": id, "type": "customer.subscription.deleted", "data": { "object": object } });
         let body = event.to_string();
@@ -198,16 +174,12 @@ pub async fn an_event_that_comes_twenty_times_at_once_has_one_effect(stack: &Sta
     }
     // What the event says about the subscription is not believed.
     let status = user.status().await;
-    assert_eq!(
-        (&status["plan"], &status["status"]),
-        (&json!("pro"), &json!("active"))
-    );
+    assert_eq!((&status["plan"], &status["status"]), (&json!("pro"), &json!("active")));
 }
 
 pub async fn a_body_that_came_in_base64_is_verified_as_it_was_signed(stack: &Stack) {
     let body = json!({ "id": "evt_base64", "type": "Überweisung", "data": {} }).to_string();
-    let mut event: Value =
-        serde_json::from_str(include_str!("../../../../events/stripe-webhook.json")).unwrap();
+    let mut event: Value = serde_json::from_str(include_str!("../../../../events/stripe-webhook.json")).unwrap();
     event["headers"]["stripe-signature"] = header(SECRETS[0], body.as_bytes()).into();
     event["body"] = BASE64_STANDARD.encode(&body).into();
     event["isBase64Encoded"] = true.into();

@@ -81,12 +81,7 @@ impl Stream {
         for (name, value) in expected {
             assert_eq!(headers[name], value, "{name}");
         }
-        Self {
-            response,
-            rest: Vec::new(),
-            limit: usize::MAX,
-            heartbeats: 0,
-        }
+        Self { response, rest: Vec::new(), limit: usize::MAX, heartbeats: 0 }
     }
 
     /// Waits for the next event.
@@ -181,8 +176,7 @@ impl Client {
     /// The type of the last event.
     pub fn last(&self) -> &str {
         let last = self.events.last();
-        last.and_then(|event| event["type"].as_str())
-            .unwrap_or_default()
+        last.and_then(|event| event["type"].as_str()).unwrap_or_default()
     }
 
     /// Whether the message is over for this client.
@@ -192,10 +186,7 @@ impl Client {
 
     /// A client that has nothing yet of a message whose id it knows.
     pub fn of(message: &str) -> Self {
-        Self {
-            position: format!("{}.0.0", id(message)),
-            ..Self::default()
-        }
+        Self { position: format!("{}.0.0", id(message)), ..Self::default() }
     }
 
     /// The path of the message.

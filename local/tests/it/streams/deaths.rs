@@ -27,9 +27,7 @@ async fn is_answered(user: &User<'_>, room: &str, client: &Client) {
 }
 
 /// Fault 59.
-pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes_again(
-    stack: &Stack,
-) {
+pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes_again(stack: &Stack) {
     let stack = stack.another(&[]).await;
     stack.system.hide_logs();
     let user = stack.user().await;
@@ -39,9 +37,7 @@ pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes
 
     // Before the first word.
     let room = user.room().await;
-    stack
-        .script(&json!([{ "match": "no word", "delay_ms": 60_000 }]))
-        .await;
+    stack.script(&json!([{ "match": "no word", "delay_ms": 60_000 }])).await;
     let mut stream = open(post(&user, &room, "no word", None)).await;
     let mut client = Client::default();
     client.take(stream.next().await.unwrap());
@@ -50,10 +46,7 @@ pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes
     assert_eq!(client.read(&mut stream).await, Ended::Early);
     client.follow(&user, &room).await;
     is_answered(&user, &room, &client).await;
-    assert_eq!(
-        (client.text.as_str(), client.restarts),
-        ("echo: no word", 0)
-    );
+    assert_eq!((client.text.as_str(), client.restarts), ("echo: no word", 0));
 
     // In the middle of a reply, and two of its client's tabs come again at once.
     let room = user.room().await;
@@ -96,9 +89,7 @@ pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes
 }
 
 /// Fault 59.
-pub async fn whoever_dies_or_leaves_at_random_the_text_assembled_is_the_reply_stored(
-    stack: &Stack,
-) {
+pub async fn whoever_dies_or_leaves_at_random_the_text_assembled_is_the_reply_stored(stack: &Stack) {
     let stack = stack.another(&[]).await;
     stack.system.hide_logs();
     let users = join_all((0..CLIENTS).map(|_| stack.user())).await;
@@ -111,10 +102,7 @@ pub async fn whoever_dies_or_leaves_at_random_the_text_assembled_is_the_reply_st
     let (replies, restarts) = (CLIENTS * MESSAGES, restarts.iter().sum::<usize>());
     let deaths = deaths.get();
     println!("{replies} replies, {restarts} begun anew, {deaths} deaths");
-    assert!(
-        restarts > 0 && deaths > 0,
-        "nobody died of whom a reply was taken over"
-    );
+    assert!(restarts > 0 && deaths > 0, "nobody died of whom a reply was taken over");
 }
 
 /// Kills one process after another, and counts them.
@@ -149,11 +137,7 @@ async fn converse(stack: &Stack, user: &User<'_>) -> usize {
                 client.get(user, &room).await
             };
             let leaves = fastrand::u32(..3) == 0;
-            let limit = if leaves {
-                fastrand::usize(..4_000)
-            } else {
-                usize::MAX
-            };
+            let limit = if leaves { fastrand::usize(..4_000) } else { usize::MAX };
             client.hear(response, limit).await;
         }
         is_answered(user, &room, &client).await;

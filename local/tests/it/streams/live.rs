@@ -28,10 +28,7 @@ pub async fn words_come_as_the_model_writes_them_and_the_end_is_what_is_stored(s
     client.read_some(&mut stream).await;
     let path = client.message(&room);
     let meanwhile = user.get(&path).await.expect(200);
-    assert_eq!(
-        meanwhile["status"], "answering",
-        "words come before the end"
-    );
+    assert_eq!(meanwhile["status"], "answering", "words come before the end");
 
     let (rest, ended) = stream.rest().await;
     for event in rest {
@@ -41,17 +38,9 @@ pub async fn words_come_as_the_model_writes_them_and_the_end_is_what_is_stored(s
     let stored = user.get(&path).await.expect(200);
     assert_eq!(stored["reply"]["content"], TEXT);
     assert_eq!(client.text, TEXT);
-    let kinds: Vec<_> = client
-        .events
-        .iter()
-        .map(|event| event["type"].clone())
-        .collect();
+    let kinds: Vec<_> = client.events.iter().map(|event| event["type"].clone()).collect();
     let deltas = vec![json!("text-delta"); kinds.len() - 4];
-    let expected = [
-        vec![json!("start"), json!("text-start")],
-        deltas,
-        vec![json!("text-end"), json!("finish")],
-    ];
+    let expected = [vec![json!("start"), json!("text-start")], deltas, vec![json!("text-end"), json!("finish")]];
     assert_eq!(kinds, expected.concat());
     assert!(kinds.len() > 9, "a piece is an event");
     assert_eq!(client.events.last().unwrap()["finishReason"], "stop");
@@ -71,8 +60,7 @@ async fn unfinished(stack: &Stack, user: &User<'_>, prompt: &str) -> (String, St
 }
 
 async fn stop(user: &User<'_>, message: &str) {
-    user.call(reqwest::Method::POST, &format!("{message}/stop"), 200)
-        .await;
+    user.call(reqwest::Method::POST, &format!("{message}/stop"), 200).await;
 }
 
 pub async fn who_polls_sees_the_draft_of_a_reply_that_is_being_written(stack: &Stack) {
@@ -80,10 +68,7 @@ pub async fn who_polls_sees_the_draft_of_a_reply_that_is_being_written(stack: &S
     let prompt = format!("draft {}", user.id);
     let (room, stream, client) = unfinished(stack, &user, &prompt).await;
     let message = client.message(&room);
-    until("the draft is stored", async || {
-        user.get(&message).await.expect(200)["draft"] == *client.text
-    })
-    .await;
+    until("the draft is stored", async || user.get(&message).await.expect(200)["draft"] == *client.text).await;
     stop(&user, &message).await;
     assert_eq!(stream.rest().await.1, Ended::Done);
 }
@@ -106,9 +91,7 @@ pub async fn a_client_that_leaves_anywhere_in_a_reply_goes_on_where_it_left(stac
     let readers = users.iter().enumerate().map(async |(reader, user)| {
         let room = user.room().await;
         let prompt = format!("leave {}", user.id);
-        stack
-            .script(&json!([{ "match": prompt, "text": TEXT }]))
-            .await;
+        stack.script(&json!([{ "match": prompt, "text": TEXT }])).await;
         let message = user.post(&room, &prompt).await;
         assert_eq!(user.reply(&message).await, TEXT);
 
@@ -161,10 +144,7 @@ pub async fn a_client_that_is_gone_at_once_finds_its_message_answered(stack: &St
     stack.script(&slow).await;
     drop(open(post(&user, &room, &prompt, None)).await);
 
-    let sql = format!(
-        "select id::text from messages where user_id = '{}'",
-        user.id
-    );
+    let sql = format!("select id::text from messages where user_id = '{}'", user.id);
     let message = format!("{room}/message/{}", stack.value::<String>(&sql).await);
     assert_eq!(user.reply(&message).await, TEXT);
     assert_eq!(stack.calls(&prompt).await.len(), 1);
@@ -179,12 +159,7 @@ pub async fn a_post_that_is_repeated_is_one_message_and_both_get_its_whole_reply
     stack.script(&slow).await;
     let read = async || {
         let mut client = Client::default();
-        client
-            .hear(
-                post(&user, &room, &prompt, Some("key")).send().await,
-                usize::MAX,
-            )
-            .await;
+        client.hear(post(&user, &room, &prompt, Some("key")).send().await, usize::MAX).await;
         client.follow(&user, &room).await;
         client.text
     };
@@ -244,10 +219,7 @@ pub async fn a_stream_answers_the_messages_before_its_own_in_order(stack: &Stack
     assert_eq!(client.read(&mut stream).await, Ended::Done);
     assert_eq!(client.text, "echo: in order 3");
     for (message, number) in before.iter().zip(1..) {
-        assert_eq!(
-            user.reply(message).await,
-            format!("echo: in order {number}")
-        );
+        assert_eq!(user.reply(message).await, format!("echo: in order {number}"));
     }
     let calls = stack.calls("in order").await;
     let lengths: Vec<_> = calls.iter().map(Vec::len).collect();
@@ -259,9 +231,7 @@ pub async fn a_message_that_fails_says_why_and_ends(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
     let prompt = format!("refused {}", user.id);
-    stack
-        .script(&json!([{ "match": prompt, "block": "SAFETY" }]))
-        .await;
+    stack.script(&json!([{ "match": prompt, "block": "SAFETY" }])).await;
     let mut client = Client::default();
     let mut stream = open(post(&user, &room, &prompt, None)).await;
     assert_eq!(client.read(&mut stream).await, Ended::Done);
@@ -286,22 +256,13 @@ pub async fn a_fourth_stream_at_once_is_refused_and_stores_nothing(stack: &Stack
     let refused = user.send(post(&user, &room, &prompt, None)).await;
     assert_eq!(refused.problem(), (429, "over-limit"), "{}", refused.body);
     let (other, _, client) = &open_ones[0];
-    let refused = user
-        .send(user.request(reqwest::Method::GET, &format!("{other}/stream")))
-        .await;
+    let refused = user.send(user.request(reqwest::Method::GET, &format!("{other}/stream"))).await;
     assert_eq!(refused.status, 429);
     assert_eq!(user.used().await, 3);
 
     stop(&user, &client.message(other)).await;
-    until("a slot is free", async || {
-        post(&user, &room, &prompt, Some("key"))
-            .send()
-            .await
-            .unwrap()
-            .status()
-            == 200
-    })
-    .await;
+    until("a slot is free", async || post(&user, &room, &prompt, Some("key")).send().await.unwrap().status() == 200)
+        .await;
     for (room, stream, client) in open_ones {
         stop(&user, &client.message(&room)).await;
         assert_eq!(stream.rest().await.1, Ended::Done);
@@ -314,29 +275,14 @@ pub async fn a_stream_is_refused_before_it_begins_as_any_request_is(stack: &Stac
     let room = user.room().await;
     let get = |user: &User<'_>| user.request(reqwest::Method::GET, &format!("{room}/stream"));
     assert_eq!(user.send(get(&user)).await.status, 204, "nothing goes on");
-    assert_eq!(
-        stranger.send(get(&stranger)).await.problem(),
-        (404, "not-found")
-    );
-    assert_eq!(
-        stranger
-            .send(post(&stranger, &room, "hi", None))
-            .await
-            .status,
-        404
-    );
-    assert_eq!(
-        user.send(post(&user, &room, "", None)).await.problem(),
-        (422, "invalid")
-    );
+    assert_eq!(stranger.send(get(&stranger)).await.problem(), (404, "not-found"));
+    assert_eq!(stranger.send(post(&stranger, &room, "hi", None)).await.status, 404);
+    assert_eq!(user.send(post(&user, &room, "", None)).await.problem(), (422, "invalid"));
     let wrong = get(&user).header("last-event-id", "7");
     assert_eq!(user.send(wrong).await.problem(), (400, "malformed"));
 
     // Nothing of it keeps a slot.
-    let taken = format!(
-        "streams where user_id in ('{}', '{}')",
-        user.id, stranger.id
-    );
+    let taken = format!("streams where user_id in ('{}', '{}')", user.id, stranger.id);
     assert_eq!(stack.count(&taken).await, 0);
     // The position of another room's message says nothing about this one.
     let elsewhere = user.room().await;

@@ -13,8 +13,7 @@ use super::{
 use crate::stops::{kill, without_workers};
 
 async fn stop(user: &User<'_>, message: &str) -> Value {
-    user.call(Method::POST, &format!("{message}/stop"), 200)
-        .await
+    user.call(Method::POST, &format!("{message}/stop"), 200).await
 }
 
 /// A reply of which the model has written the first piece, and that does not go on by itself.
@@ -83,10 +82,7 @@ pub async fn a_queued_reply_that_is_stopped_ends_with_its_draft(stack: &Stack) {
     let hang = json!([{ "match": prompt, "text": TEXT, "pieces": 2, "hang": true }]);
     stack.script(&hang).await;
     let message = user.post(&room, &prompt).await;
-    until("there is a draft", async || {
-        user.get(&message).await.expect(200)["draft"].is_string()
-    })
-    .await;
+    until("there is a draft", async || user.get(&message).await.expect(200)["draft"].is_string()).await;
     stop(&user, &message).await;
     let mut client = Client::of(&message);
     client.follow(&user, &room).await;
@@ -99,9 +95,7 @@ pub async fn a_reply_without_a_word_yet_fails_and_counts(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
     let prompt = format!("no word {}", user.id);
-    stack
-        .script(&json!([{ "match": prompt, "delay_ms": 60_000 }]))
-        .await;
+    stack.script(&json!([{ "match": prompt, "delay_ms": 60_000 }])).await;
     let mut stream = open(post(&user, &room, &prompt, None)).await;
     let mut client = Client::default();
     client.take(stream.next().await.unwrap());
@@ -123,10 +117,7 @@ pub async fn a_stop_while_the_worker_is_dead_ends_with_its_draft_and_no_second_c
     let room = user.room().await;
     let (stream, mut client) = begun(&stack, &user, &room, "takeover").await;
     let message = client.message(&room);
-    until("the draft is stored", async || {
-        user.get(&message).await.expect(200)["draft"] == *client.text
-    })
-    .await;
+    until("the draft is stored", async || user.get(&message).await.expect(200)["draft"] == *client.text).await;
     kill(&stack, "message-stream").await;
     assert_eq!(stream.rest().await.1, Ended::Early);
     assert_eq!(stop(&user, &message).await["status"], "answering");

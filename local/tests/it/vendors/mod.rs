@@ -20,20 +20,14 @@ async fn pass(file: &str, variables: impl IntoIterator<Item = (String, String)>)
     let workspace = Workspace::find().unwrap();
     let tools = Tools::install_vendors(&workspace.target).await.unwrap();
     let path = workspace.root.join("local/python/vendors").join(file);
-    let cases = fs::read_to_string(&path)
-        .unwrap()
-        .matches("    def test_")
-        .count();
+    let cases = fs::read_to_string(&path).unwrap().matches("    def test_").count();
     let mut python = Command::new(tools.program("python"));
     let python = python.arg("-B").arg(&path).arg("-v");
     let python = python.envs(variables).kill_on_drop(true);
     let Output { status, stderr, .. } = python.output().await.unwrap();
     let report = String::from_utf8_lossy(&stderr);
     let all_ran = cases > 0 && report.contains(&format!("\nRan {cases} test"));
-    assert!(
-        status.success() && all_ran && !report.contains("skipped"),
-        "{file}, {cases} cases, {status}:\n{report}"
-    );
+    assert!(status.success() && all_ran && !report.contains("skipped"), "{file}, {cases} cases, {status}:\n{report}");
 }
 
 /// Serves a webhook that keeps what it gets, each a signature and a body, and gives it to `GET`.

@@ -219,10 +219,7 @@ pub(super) struct Settled {
 impl Claim {
     pub async fn attempt(
         database: &Database,
-        WakeUp {
-            user_id: user,
-            chatroom_id: chatroom,
-        }: WakeUp,
+        WakeUp { user_id: user, chatroom_id: chatroom }: WakeUp,
         settings: &Settings,
     ) -> Result<Self> {
         let claimed = database
@@ -256,9 +253,7 @@ impl Claim {
             message,
             created_at: row.get("created_at"),
             prompt: row.get("content"),
-            history: turns
-                .map(|(prompt, reply)| Turn { prompt, reply })
-                .collect(),
+            history: turns.map(|(prompt, reply)| Turn { prompt, reply }).collect(),
             asked: row.get("asked"),
             lost: row.get("lost"),
             troubles: row.get("troubles"),
@@ -278,32 +273,16 @@ impl Lease {
 
     /// Chooses the model to ask: the fallback, once the usual one was overloaded twice.
     pub(super) fn model(&self) -> Model {
-        if self.deferred_for(Trouble::Overload) < 2 {
-            Model::Usual
-        } else {
-            Model::Fallback
-        }
+        if self.deferred_for(Trouble::Overload) < 2 { Model::Usual } else { Model::Fallback }
     }
 
     /// Prolongs the lease from now on, stores the reply as far as it is there, and returns whether it is to stop.
     /// `None` means that the room is no longer ours.
-    pub(super) async fn checkpoint(
-        &self,
-        database: &Database,
-        lease: Duration,
-        draft: &str,
-    ) -> Result<Option<bool>> {
+    pub(super) async fn checkpoint(&self, database: &Database, lease: Duration, draft: &str) -> Result<Option<bool>> {
         let row = database
             .query_opt(
                 CHECKPOINT,
-                &[
-                    &self.user,
-                    &self.chatroom,
-                    &self.epoch,
-                    &self.message,
-                    &lease.as_secs_f64(),
-                    &draft,
-                ],
+                &[&self.user, &self.chatroom, &self.epoch, &self.message, &lease.as_secs_f64(), &draft],
             )
             .await?;
         Ok(row.map(|row| row.get("stopped")))
@@ -349,31 +328,13 @@ impl Lease {
 
     /// Stores why there is no reply and gives the lease back. A free message does not count against the day. Does
     /// nothing when the room is no longer ours.
-    pub(super) async fn settle_failed(
-        &self,
-        database: &Database,
-        reason: &str,
-        free: bool,
-    ) -> Result<Option<Settled>> {
+    pub(super) async fn settle_failed(&self, database: &Database, reason: &str, free: bool) -> Result<Option<Settled>> {
         let row = database
-            .query_opt(
-                SETTLE_FAILED,
-                &[
-                    &self.user,
-                    &self.chatroom,
-                    &self.epoch,
-                    &self.message,
-                    &reason,
-                    &free,
-                ],
-            )
+            .query_opt(SETTLE_FAILED, &[&self.user, &self.chatroom, &self.epoch, &self.message, &reason, &free])
             .await?;
         let settled = |row: Row| Settled {
             more_wait: row.get("more_wait"),
-            message: Message {
-                failure: Some(Failure::from(reason.to_owned())),
-                ..self.message(Status::Failed)
-            },
+            message: Message { failure: Some(Failure::from(reason.to_owned())), ..self.message(Status::Failed) },
         };
         Ok(row.map(settled))
     }
@@ -388,24 +349,10 @@ impl Lease {
     ) -> Result<Option<Duration>> {
         let seconds = delay.as_secs_f64();
         let row = database
-            .query_opt(
-                DEFER,
-                &[
-                    &self.user,
-                    &self.chatroom,
-                    &self.epoch,
-                    &self.message,
-                    &seconds,
-                    &trouble.as_str(),
-                ],
-            )
+            .query_opt(DEFER, &[&self.user, &self.chatroom, &self.epoch, &self.message, &seconds, &trouble.as_str()])
             .await?;
         let left = |row: Row| {
-            if row.get("stopped") {
-                Duration::ZERO
-            } else {
-                delay
-            }
+            if row.get("stopped") { Duration::ZERO } else { delay }
         };
         Ok(row.map(left))
     }
@@ -413,10 +360,7 @@ impl Lease {
     /// Lets the next sweep wake the room, whose wake-up could not be sent.
     pub(super) async fn leave_to_the_sweep(&self, database: &Database) -> Result<()> {
         let parameters: [&dyn Parameter; 2] = [&self.user, &self.chatroom];
-        database
-            .query(LEAVE_TO_THE_SWEEP, &parameters)
-            .await
-            .map(drop)
+        database.query(LEAVE_TO_THE_SWEEP, &parameters).await.map(drop)
     }
 
     fn message(&self, status: Status) -> Message {

@@ -5,24 +5,15 @@ use futures_util::future::join_all;
 use super::*;
 use crate::{auth::Caller, testing};
 
-const SETTINGS: Settings = Settings {
-    lease: Duration::from_secs(20),
-    deadline: Duration::from_mins(15),
-    history_tokens: 1_000_000,
-};
+const SETTINGS: Settings =
+    Settings { lease: Duration::from_secs(20), deadline: Duration::from_mins(15), history_tokens: 1_000_000 };
 
 fn wake_up(owner: Caller, room: ChatroomId) -> WakeUp {
-    WakeUp {
-        user_id: owner.user,
-        chatroom_id: room,
-    }
+    WakeUp { user_id: owner.user, chatroom_id: room }
 }
 
 async fn claim(database: &Database, owner: Caller, room: ChatroomId) -> Option<Lease> {
-    match Claim::attempt(database, wake_up(owner, room), &SETTINGS)
-        .await
-        .unwrap()
-    {
+    match Claim::attempt(database, wake_up(owner, room), &SETTINGS).await.unwrap() {
         Claim::Held(lease) => Some(*lease),
         Claim::Nothing | Claim::Outdated => None,
     }
@@ -30,14 +21,8 @@ async fn claim(database: &Database, owner: Caller, room: ChatroomId) -> Option<L
 
 /// Stores a reply.
 async fn settle(lease: &Lease, database: &Database, reply: &str) -> Option<Settled> {
-    let finish = Finish {
-        reason: "STOP".into(),
-        ..Finish::default()
-    };
-    lease
-        .settle_answered(database, reply.into(), finish)
-        .await
-        .unwrap()
+    let finish = Finish { reason: "STOP".into(), ..Finish::default() };
+    lease.settle_answered(database, reply.into(), finish).await.unwrap()
 }
 
 async fn fail(lease: &Lease, database: &Database, free: bool) -> Option<Settled> {
@@ -45,10 +30,7 @@ async fn fail(lease: &Lease, database: &Database, free: bool) -> Option<Settled>
 }
 
 async fn checkpoint(lease: &Lease, database: &Database, draft: &str) -> Option<bool> {
-    lease
-        .checkpoint(database, SETTINGS.lease, draft)
-        .await
-        .unwrap()
+    lease.checkpoint(database, SETTINGS.lease, draft).await.unwrap()
 }
 
 async fn count(database: &Database, sql: &str) -> i64 {
@@ -78,20 +60,10 @@ async fn sixteen_workers_on_one_room_answer_each_message_once_and_in_order() {
             let Some(lease) = claim(&database, owner, room).await else {
                 continue;
             };
-            let prompts: Vec<_> = lease
-                .history
-                .iter()
-                .map(|turn| turn.prompt.clone())
-                .collect();
-            let expected: Vec<_> = (0..lease.history.len())
-                .map(|number| number.to_string())
-                .collect();
+            let prompts: Vec<_> = lease.history.iter().map(|turn| turn.prompt.clone()).collect();
+            let expected: Vec<_> = (0..lease.history.len()).map(|number| number.to_string()).collect();
             assert_eq!(prompts, expected, "the history is complete and in order");
-            assert_eq!(
-                lease.prompt,
-                lease.history.len().to_string(),
-                "it is the oldest one's turn"
-            );
+            assert_eq!(lease.prompt, lease.history.len().to_string(), "it is the oldest one's turn");
             settle(&lease, &database, &lease.prompt).await;
             settled.push(lease.message);
         }
@@ -100,26 +72,15 @@ async fn sixteen_workers_on_one_room_answer_each_message_once_and_in_order() {
     let settled = join_all((0..16).map(|_| work())).await.concat();
 
     assert_eq!(settled.len(), MESSAGES, "no message was held twice");
-    assert_eq!(
-        count(
-            &database,
-            "select count(*) from messages where reply = content"
-        )
-        .await,
-        60
-    );
-    assert_eq!(
-        count(&database, "select max(asked)::int8 from messages").await,
-        1
-    );
+    assert_eq!(count(&database, "select count(*) from messages where reply = content").await, 60);
+    assert_eq!(count(&database, "select max(asked)::int8 from messages").await, 1);
 }
 
 #[tokio::test]
 async fn a_claim_that_waited_for_its_room_sees_what_became_of_the_message_meanwhile() {
-    for change in [
-        "status = 'failed', failure = 'SAFETY', settled_at = now()",
-        "not_before = now() + interval '1 minute'",
-    ] {
+    for change in
+        ["status = 'failed', failure = 'SAFETY', settled_at = now()", "not_before = now() + interval '1 minute'"]
+    {
         let database = testing::database().await;
         let owner = testing::user(&database).await;
         let room = testing::chatroom(&database, owner).await;
@@ -155,33 +116,13 @@ async fn a_worker_that_lost_its_room_changes_nothing() {
     assert_eq!(checkpoint(&stalled, &database, "late").await, None);
     assert!(settle(&stalled, &database, "late").await.is_none());
     assert!(fail(&stalled, &database, true).await.is_none());
-    stalled
-        .defer(&database, Duration::from_mins(1), Trouble::Other)
-        .await
-        .unwrap();
-    assert_eq!(
-        count(
-            &database,
-            "select count(*) from messages where status = 'answering'"
-        )
-        .await,
-        1
-    );
-    assert_eq!(
-        count(&database, "select sum(used)::int8 from daily_usage").await,
-        1
-    );
+    stalled.defer(&database, Duration::from_mins(1), Trouble::Other).await.unwrap();
+    assert_eq!(count(&database, "select count(*) from messages where status = 'answering'").await, 1);
+    assert_eq!(count(&database, "select sum(used)::int8 from daily_usage").await, 1);
 
     assert_eq!(checkpoint(&current, &database, "in").await, Some(false));
     settle(&current, &database, "in time").await;
-    assert_eq!(
-        count(
-            &database,
-            "select count(*) from messages where reply = 'in time'"
-        )
-        .await,
-        1
-    );
+    assert_eq!(count(&database, "select count(*) from messages where reply = 'in time'").await, 1);
 }
 
 #[tokio::test]
@@ -194,18 +135,8 @@ async fn a_failed_message_gives_its_quota_back_once() {
     for _ in 0..2 {
         fail(&lease, &database, true).await;
     }
-    assert_eq!(
-        count(&database, "select sum(used)::int8 from daily_usage").await,
-        0
-    );
-    assert_eq!(
-        count(
-            &database,
-            "select count(*) from messages where failure = 'REASON'"
-        )
-        .await,
-        1
-    );
+    assert_eq!(count(&database, "select sum(used)::int8 from daily_usage").await, 0);
+    assert_eq!(count(&database, "select count(*) from messages where failure = 'REASON'").await, 1);
 }
 
 #[tokio::test]
@@ -264,19 +195,10 @@ async fn a_deferred_message_holds_back_the_later_ones() {
     let first = testing::message(&database, owner, room, "first").await;
     testing::message(&database, owner, room, "second").await;
     let lease = claim(&database, owner, room).await.unwrap();
-    lease
-        .defer(&database, Duration::from_mins(1), Trouble::Other)
-        .await
-        .unwrap();
+    lease.defer(&database, Duration::from_mins(1), Trouble::Other).await.unwrap();
     assert!(claim(&database, owner, room).await.is_none());
 
-    database
-        .query(
-            "update messages set not_before = now() where not_before is not null",
-            &[],
-        )
-        .await
-        .unwrap();
+    database.query("update messages set not_before = now() where not_before is not null", &[]).await.unwrap();
     let again = claim(&database, owner, room).await.unwrap();
     assert_eq!((again.message, again.asked), (first, 2));
 }
@@ -294,20 +216,11 @@ async fn history_keeps_whole_turns_within_its_budget_newest_first() {
         settle(&lease, &database, "reply").await;
     }
     // The short turn is three estimated tokens, the long one more than a hundred.
-    let settings = Settings {
-        history_tokens: 50,
-        ..SETTINGS
-    };
-    let Claim::Held(lease) = Claim::attempt(&database, wake_up(owner, room), &settings)
-        .await
-        .unwrap()
-    else {
+    let settings = Settings { history_tokens: 50, ..SETTINGS };
+    let Claim::Held(lease) = Claim::attempt(&database, wake_up(owner, room), &settings).await.unwrap() else {
         panic!("there is a message to answer");
     };
-    let turn = Turn {
-        prompt: "short".into(),
-        reply: "reply".into(),
-    };
+    let turn = Turn { prompt: "short".into(), reply: "reply".into() };
     assert_eq!(lease.history, [turn]);
 }
 
@@ -358,8 +271,7 @@ async fn a_checkpoint_keeps_the_draft_and_the_lease_until_the_message_is_settled
 
     settle(&lease, &database, "Hello").await.unwrap();
     assert_eq!(checkpoint(&lease, &database, "Hello").await, None);
-    let free =
-        "select count(*) from messages, chatrooms where draft is null and answering_until is null";
+    let free = "select count(*) from messages, chatrooms where draft is null and answering_until is null";
     assert_eq!(count(&database, free).await, 1);
 }
 
@@ -381,15 +293,9 @@ async fn a_stop_reaches_the_worker_or_after_its_death_the_next_with_the_draft() 
 
     database.query(DIE, &[]).await.unwrap();
     let next = claim(&database, owner, room).await.unwrap();
-    assert_eq!(
-        (next.stopped, next.draft.as_str(), next.lost),
-        (true, "Hell", 1)
-    );
+    assert_eq!((next.stopped, next.draft.as_str(), next.lost), (true, "Hell", 1));
     // Deferred, it does not wait.
-    let delay = next
-        .defer(&database, Duration::from_mins(1), Trouble::Other)
-        .await
-        .unwrap();
+    let delay = next.defer(&database, Duration::from_mins(1), Trouble::Other).await.unwrap();
     assert_eq!(delay, Some(Duration::ZERO));
     let again = claim(&database, owner, room).await.unwrap();
     assert_eq!((again.draft.as_str(), again.lost), ("Hell", 1));
@@ -403,10 +309,7 @@ async fn a_message_without_a_stop_begins_anew_with_every_claim_and_counts_dead_w
     testing::message(&database, owner, room, "hello").await;
     for lost in 0..3 {
         let lease = claim(&database, owner, room).await.unwrap();
-        assert_eq!(
-            (lease.stopped, lease.draft.as_str(), lease.lost),
-            (false, "", lost)
-        );
+        assert_eq!((lease.stopped, lease.draft.as_str(), lease.lost), (false, "", lost));
         checkpoint(&lease, &database, "Hel").await;
         database.query(DIE, &[]).await.unwrap();
     }
@@ -414,9 +317,6 @@ async fn a_message_without_a_stop_begins_anew_with_every_claim_and_counts_dead_w
         let lease = claim(&database, owner, room).await.unwrap();
         assert_eq!((lease.draft.as_str(), lease.lost), ("", 3));
         checkpoint(&lease, &database, "Hel").await;
-        lease
-            .defer(&database, Duration::ZERO, Trouble::Other)
-            .await
-            .unwrap();
+        lease.defer(&database, Duration::ZERO, Trouble::Other).await.unwrap();
     }
 }

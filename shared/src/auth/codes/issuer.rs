@@ -120,11 +120,7 @@ impl CodeIssuer {
 
         let pepper = &self.attempts.pepper;
         let (challenge, code) = (Challenge::new()?, random_code()?);
-        let addressee = Addressee {
-            purpose,
-            mobile,
-            challenge: &challenge,
-        };
+        let addressee = Addressee { purpose, mobile, challenge: &challenge };
         let sent = Sent {
             whose: addressee.hash(pepper),
             seal: addressee.seal(pepper, code.expose_secret()),
@@ -133,9 +129,7 @@ impl CodeIssuer {
         };
         let sent = serde_json::to_string(&sent).map_err(Error::internal)?;
         let store = &self.attempts.store;
-        store
-            .put_if_absent(&challenge.key(), &sent, self.lifetime)
-            .await?;
+        store.put_if_absent(&challenge.key(), &sent, self.lifetime).await?;
         Ok(Issued { challenge, code })
     }
 
@@ -147,12 +141,7 @@ impl CodeIssuer {
         let counted = self.attempts.count(&caps).await;
         if let Err(Error::OverLimit(over)) = &counted {
             // The alarm counts lines with this metric.
-            warn!(
-                metric = "codes_capped",
-                policy = over.policy,
-                country,
-                "codes are refused"
-            );
+            warn!(metric = "codes_capped", policy = over.policy, country, "codes are refused");
         }
         counted
     }

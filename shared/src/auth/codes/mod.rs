@@ -115,9 +115,7 @@ impl TryFrom<SecretString> for Guess {
     fn try_from(text: SecretString) -> Result<Self, &'static str> {
         let digits = text.expose_secret().as_bytes();
         let well_formed = digits.len() == 6 && digits.iter().all(u8::is_ascii_digit);
-        well_formed
-            .then_some(Self(text))
-            .ok_or("must be the six digits that were sent")
+        well_formed.then_some(Self(text)).ok_or("must be the six digits that were sent")
     }
 }
 
@@ -144,21 +142,10 @@ struct Addressee<'a> {
 
 impl Addressee<'_> {
     fn hash(&self, pepper: &Pepper) -> String {
-        pepper.tag(
-            "challenge",
-            &[self.purpose.name(), self.mobile.as_str(), &self.challenge.0],
-        )
+        pepper.tag("challenge", &[self.purpose.name(), self.mobile.as_str(), &self.challenge.0])
     }
 
     fn seal(&self, pepper: &Pepper, code: &str) -> String {
-        pepper.tag(
-            "code",
-            &[
-                self.purpose.name(),
-                self.mobile.as_str(),
-                &self.challenge.0,
-                code,
-            ],
-        )
+        pepper.tag("code", &[self.purpose.name(), self.mobile.as_str(), &self.challenge.0, code])
     }
 }

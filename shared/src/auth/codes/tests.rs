@@ -31,12 +31,7 @@ impl Codes {
             store: StateStore::open(choice).expect("run the tests with `cargo local test`"),
             pepper: "pepper".into(),
         };
-        let unlimited = |policy| Limit {
-            policy,
-            detail: "",
-            times: 1_000_000,
-            window: HOUR,
-        };
+        let unlimited = |policy| Limit { policy, detail: "", times: 1_000_000, window: HOUR };
         Self {
             issuer: CodeIssuer {
                 attempts: attempts(),
@@ -47,17 +42,12 @@ impl Codes {
                 per_country: unlimited("no-country"),
                 in_all: unlimited("no-cap"),
             },
-            verifier: CodeVerifier {
-                attempts: attempts(),
-                per_address: unlimited("no-guesses"),
-            },
+            verifier: CodeVerifier { attempts: attempts(), per_address: unlimited("no-guesses") },
         }
     }
 
     async fn ask(&self, mobile: &Mobile, address: &str) -> Result<Issued> {
-        self.issuer
-            .issue(Purpose::SignIn, mobile, address, None)
-            .await
+        self.issuer.issue(Purpose::SignIn, mobile, address, None).await
     }
 
     /// How many of some guesses at once get in.
@@ -65,13 +55,7 @@ impl Codes {
         let guess = &guess(code);
         let takes = (0..at_once).map(|_| {
             let verifier = &self.verifier;
-            verifier.take(
-                Purpose::SignIn,
-                mobile,
-                &issued.challenge,
-                guess,
-                "unlimited",
-            )
+            verifier.take(Purpose::SignIn, mobile, &issued.challenge, guess, "unlimited")
         });
         let takes = join_all(takes).await;
         takes.iter().filter(|take| take.is_ok()).count()
@@ -161,10 +145,7 @@ async fn play(codes: &Codes, steps: &[Step]) -> usize {
                 continue;
             }
             Step::Wait => {
-                model
-                    .codes
-                    .iter_mut()
-                    .for_each(|(_, guesses)| *guesses = None);
+                model.codes.iter_mut().for_each(|(_, guesses)| *guesses = None);
                 sleep(PAST_SHORT).await;
                 continue;
             }
@@ -177,11 +158,7 @@ async fn play(codes: &Codes, steps: &[Step]) -> usize {
         };
         let allowed = (0..at_once).filter(|_| model.guess(code, right)).count();
         let text = issued[code].code.expose_secret();
-        let text = if right {
-            text.to_owned()
-        } else {
-            other_than(text)
-        };
+        let text = if right { text.to_owned() } else { other_than(text) };
         let signed_in = codes.guess(&mobile, &issued[code], &text, at_once).await;
         // On a slow machine a code may expire before its time in the model, never after.
         assert!(signed_in <= allowed, "step {number} of {steps:?}");
@@ -225,34 +202,18 @@ async fn of_a_hundred_right_guesses_at_once_one_takes_the_code() {
 async fn a_code_for_one_purpose_number_or_challenge_is_worth_nothing_for_another() {
     let Codes { issuer, verifier } = Codes::new(Choice::Redis, LIFETIME);
     let (mine, other) = (new_mobile(), new_mobile());
-    let reset = issuer
-        .issue(Purpose::ResetPassword, &mine, HOME, None)
-        .await
-        .unwrap();
-    let another = issuer
-        .issue(Purpose::ResetPassword, &mine, HOME, None)
-        .await
-        .unwrap();
+    let reset = issuer.issue(Purpose::ResetPassword, &mine, HOME, None).await.unwrap();
+    let another = issuer.issue(Purpose::ResetPassword, &mine, HOME, None).await.unwrap();
     let guess = guess(reset.code.expose_secret());
     for (purpose, mobile, challenge) in [
         (Purpose::SignIn, &mine, &reset.challenge),
         (Purpose::ResetPassword, &other, &reset.challenge),
         (Purpose::ResetPassword, &mine, &another.challenge),
     ] {
-        let taken = verifier
-            .take(purpose, mobile, challenge, &guess, HOME)
-            .await;
+        let taken = verifier.take(purpose, mobile, challenge, &guess, HOME).await;
         assert!(matches!(taken, Err(Error::WrongCode)), "{taken:?}");
     }
-    let taken = verifier
-        .take(
-            Purpose::ResetPassword,
-            &mine,
-            &reset.challenge,
-            &guess,
-            AWAY,
-        )
-        .await;
+    let taken = verifier.take(Purpose::ResetPassword, &mine, &reset.challenge, &guess, AWAY).await;
     taken.unwrap();
 }
 
@@ -264,18 +225,10 @@ async fn the_account_that_a_code_opens_is_that_of_whoever_asked_for_it() {
         let name = Name::try_from(name.to_owned()).ok();
         Some(NewAccount { name, email: None })
     };
-    let mine = issuer
-        .issue(Purpose::SignIn, &mobile, HOME, named("Ada"))
-        .await
-        .unwrap();
-    issuer
-        .issue(Purpose::SignIn, &mobile, AWAY, named("Mallory"))
-        .await
-        .unwrap();
+    let mine = issuer.issue(Purpose::SignIn, &mobile, HOME, named("Ada")).await.unwrap();
+    issuer.issue(Purpose::SignIn, &mobile, AWAY, named("Mallory")).await.unwrap();
     let guess = guess(mine.code.expose_secret());
-    let account = verifier
-        .take(Purpose::SignIn, &mobile, &mine.challenge, &guess, HOME)
-        .await;
+    let account = verifier.take(Purpose::SignIn, &mobile, &mine.challenge, &guess, HOME).await;
     let name = account.unwrap().unwrap().name.unwrap();
     assert_eq!(name.as_str(), "Ada");
 }
@@ -324,9 +277,7 @@ async fn strangers_behind_many_addresses_get_twenty_codes_and_thirty_guesses_an_
             let wrong = guess(&other_than(sent.code.expose_secret()));
             for _ in 0..5 {
                 let verifier = &codes.verifier;
-                let taken = verifier
-                    .take(Purpose::SignIn, &mobile, &sent.challenge, &wrong, AWAY)
-                    .await;
+                let taken = verifier.take(Purpose::SignIn, &mobile, &sent.challenge, &wrong, AWAY).await;
                 compared += u32::from(matches!(taken, Err(Error::WrongCode)));
             }
         }
@@ -343,8 +294,5 @@ fn codes_are_six_digits_and_spread_evenly() {
         assert!(Guess::try_from(code).is_ok());
     }
     // Ten standard deviations from the expected thousand.
-    assert!(
-        tens.iter().all(|count| (700..1_300).contains(count)),
-        "{tens:?}"
-    );
+    assert!(tens.iter().all(|count| (700..1_300).contains(count)), "{tens:?}");
 }

@@ -50,13 +50,7 @@ impl CodeVerifier {
     /// When a variable is missing or malformed.
     pub fn from_env() -> Result<Self, ConfigError> {
         let times = config::or_default("OTP_GUESSES_PER_ADDRESS_HOUR", PER_ADDRESS.times)?;
-        Ok(Self {
-            attempts: Attempts::from_env()?,
-            per_address: Limit {
-                times,
-                ..PER_ADDRESS
-            },
-        })
+        Ok(Self { attempts: Attempts::from_env()?, per_address: Limit { times, ..PER_ADDRESS } })
     }
 
     /// Takes the code that was sent to `mobile` with `challenge`, if `guess` is it. Of many right guesses, one takes
@@ -81,11 +75,7 @@ impl CodeVerifier {
         counted?;
         let stored = stored?.ok_or(Error::WrongCode)?;
         let sent: Sent = serde_json::from_str(&stored).map_err(Error::internal)?;
-        let addressee = Addressee {
-            purpose,
-            mobile,
-            challenge,
-        };
+        let addressee = Addressee { purpose, mobile, challenge };
         if !equal(&addressee.hash(pepper), &sent.whose) {
             return Err(Error::WrongCode);
         }
@@ -94,31 +84,17 @@ impl CodeVerifier {
         if !equal(&addressee.seal(pepper, guess.0.expose_secret()), &sent.seal) {
             return Err(Error::WrongCode);
         }
-        let (taken, ()) = tokio::join!(
-            store.remove_if(&key, &stored),
-            self.attempts.give_back(&from_here)
-        );
-        if taken? {
-            Ok(sent.account)
-        } else {
-            Err(Error::WrongCode)
-        }
+        let (taken, ()) = tokio::join!(store.remove_if(&key, &stored), self.attempts.give_back(&from_here));
+        if taken? { Ok(sent.account) } else { Err(Error::WrongCode) }
     }
 
     async fn count_guess(&self, addressee: Addressee<'_>, sent: &Sent) -> Result<()> {
         let number = addressee.mobile.as_str();
-        match self
-            .attempts
-            .count(&[(&PER_CODE, &[&addressee.challenge.0])])
-            .await
-        {
+        match self.attempts.count(&[(&PER_CODE, &[&addressee.challenge.0])]).await {
             Err(Error::OverLimit(_)) => return Err(Error::WrongCode),
             counted => counted?,
         }
-        let guesses = [
-            (&PER_NUMBER_AND_ADDRESS, &[number, &sent.asked_from] as &[_]),
-            (&PER_NUMBER, &[number]),
-        ];
+        let guesses = [(&PER_NUMBER_AND_ADDRESS, &[number, &sent.asked_from] as &[_]), (&PER_NUMBER, &[number])];
         self.attempts.count(&guesses).await
     }
 }

@@ -43,16 +43,14 @@ impl Delivery {
         let stage = Stage::from_env()?;
         let choices = [("response", Choice::Response), ("sns", Choice::Sns)];
         let choice = config::choice(NAME, &choices)?;
-        Ok(Self(
-            match choice.ok_or_else(|| ConfigError::missing(NAME))? {
-                Choice::Response if !matches!(stage, Stage::Local | Stage::Demo) => {
-                    let problem = "response shows every code to whoever asks, for the stages local and demo; use sns";
-                    return Err(ConfigError::malformed(NAME, problem));
-                }
-                Choice::Response => Channel::Response,
-                Choice::Sns => Channel::Sms(sns::Sns::from_env()?),
-            },
-        ))
+        Ok(Self(match choice.ok_or_else(|| ConfigError::missing(NAME))? {
+            Choice::Response if !matches!(stage, Stage::Local | Stage::Demo) => {
+                let problem = "response shows every code to whoever asks, for the stages local and demo; use sns";
+                return Err(ConfigError::malformed(NAME, problem));
+            }
+            Choice::Response => Channel::Response,
+            Choice::Sns => Channel::Sms(sns::Sns::from_env()?),
+        }))
     }
 
     /// Delivers `code` to a recipient, if there is one, and says whether it may be shown in the response. An SMS that

@@ -19,8 +19,7 @@ const ATTEMPT: Duration = Duration::from_millis(700);
 /// Stands in `OTP_TEXT` where the code belongs.
 const PLACE: &str = "{code}";
 
-const TEXT: &str =
-    "Your code is {code}. It works for 5 minutes. Nobody from us will ever ask you for it.";
+const TEXT: &str = "Your code is {code}. It works for 5 minutes. Nobody from us will ever ask you for it.";
 
 pub(super) struct Sns {
     aws: Aws,
@@ -34,10 +33,7 @@ impl Sns {
     pub fn from_env() -> Result<Self, ConfigError> {
         let text = config::or_default("OTP_TEXT", TEXT.to_owned())?;
         if !text.contains(PLACE) {
-            return Err(ConfigError::malformed(
-                "OTP_TEXT",
-                "it has no place for the {code}",
-            ));
+            return Err(ConfigError::malformed("OTP_TEXT", "it has no place for the {code}"));
         }
         // A message that matters, rather than an advertisement.
         let mut attributes = vec![("AWS.SNS.SMS.SMSType", "String", "Transactional".to_owned())];
@@ -47,17 +43,11 @@ impl Sns {
             ("OTP_ENTITY_ID", "AWS.MM.SMS.EntityId"),
             ("OTP_TEMPLATE_ID", "AWS.MM.SMS.TemplateId"),
         ] {
-            attributes
-                .extend(config::optional(variable)?.map(|value| (attribute, "String", value)));
+            attributes.extend(config::optional(variable)?.map(|value| (attribute, "String", value)));
         }
         let price = config::optional::<f64>("OTP_MAX_PRICE")?;
         attributes.extend(price.map(|price| ("AWS.SNS.SMS.MaxPrice", "Number", price.to_string())));
-        Ok(Self {
-            aws: Aws::from_env()?,
-            text,
-            attributes,
-            client: OnceLock::new(),
-        })
+        Ok(Self { aws: Aws::from_env()?, text, attributes, client: OnceLock::new() })
     }
 
     /// Sends `code`. A number that can get no SMS, or wants none, is no error: another attempt would not help.
@@ -68,10 +58,7 @@ impl Sns {
             .phone_number(mobile.as_str())
             .message(self.text.replace(PLACE, code.expose_secret()));
         for (name, kind, value) in &self.attributes {
-            let value = MessageAttributeValue::builder()
-                .data_type(*kind)
-                .string_value(value)
-                .build();
+            let value = MessageAttributeValue::builder().data_type(*kind).string_value(value).build();
             request = request.message_attributes(*name, value.map_err(Error::internal)?);
         }
         match request.send().await.map_err(aws_sdk_sns::Error::from) {
@@ -90,9 +77,7 @@ impl Sns {
 
     fn client(&self) -> &Client {
         self.client.get_or_init(|| {
-            let timeouts = TimeoutConfig::builder()
-                .operation_attempt_timeout(ATTEMPT)
-                .build();
+            let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build();
             let mut config = Config::builder()
                 .region(self.aws.region.clone())
                 .credentials_provider(self.aws.credentials.clone())

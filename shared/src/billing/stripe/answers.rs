@@ -106,23 +106,15 @@ fn instant(seconds: i64) -> Option<OffsetDateTime> {
 impl From<Session> for CheckoutSession {
     fn from(session: Session) -> Self {
         let is_open = session.status.as_deref() == Some("open");
-        Self {
-            id: session.id,
-            url: session.url.filter(|_| is_open),
-        }
+        Self { id: session.id, url: session.url.filter(|_| is_open) }
     }
 }
 
 impl Listed {
     /// Tells whether it is to one of these prices.
     pub fn is_for(&self, prices: &ProPrices) -> bool {
-        let paid = self
-            .items
-            .data
-            .iter()
-            .filter_map(|item| item.price.as_ref());
-        paid.filter_map(|price| price.id.as_deref())
-            .any(|price| prices.contain(price))
+        let paid = self.items.data.iter().filter_map(|item| item.price.as_ref());
+        paid.filter_map(|price| price.id.as_deref()).any(|price| prices.contain(price))
     }
 
     /// Ranks it: paid above unpaid, unpaid above ended, and among equals the newest highest.
@@ -145,9 +137,7 @@ impl Listed {
     /// billing.
     fn ends_with_period(&self) -> bool {
         self.cancel_at_period_end
-            || self.cancel_at.is_some_and(|cancelled| {
-                self.current_period_end().is_none_or(|end| cancelled <= end)
-            })
+            || self.cancel_at.is_some_and(|cancelled| self.current_period_end().is_none_or(|end| cancelled <= end))
     }
 }
 
@@ -156,14 +146,11 @@ impl From<Listed> for Subscription {
         // A subscription is past due when its newest finalised invoice is not paid
         // (https://docs.stripe.com/billing/subscriptions/overview#subscription-statuses).
         let unpaid = listed.latest_invoice.as_ref();
-        let finalized_at =
-            unpaid.and_then(|invoice| invoice.status_transitions.as_ref()?.finalized_at);
+        let finalized_at = unpaid.and_then(|invoice| invoice.status_transitions.as_ref()?.finalized_at);
         Self {
             current_period_end: listed.current_period_end().and_then(instant),
             cancel_at_period_end: listed.ends_with_period(),
-            past_due_since: finalized_at
-                .filter(|_| listed.status == "past_due")
-                .and_then(instant),
+            past_due_since: finalized_at.filter(|_| listed.status == "past_due").and_then(instant),
             id: listed.id,
             status: listed.status,
         }
@@ -190,15 +177,8 @@ mod tests {
 
     #[test]
     fn the_best_one_is_one_that_is_paid_and_among_those_the_newest() {
-        let statuses = [
-            "canceled",
-            "active",
-            "past_due",
-            "trialing",
-            "unpaid",
-            "incomplete_expired",
-            "a word of tomorrow",
-        ];
+        let statuses =
+            ["canceled", "active", "past_due", "trialing", "unpaid", "incomplete_expired", "a word of tomorrow"];
         let mut all: Vec<_> = (1..)
             .zip(statuses)
             .map(|(created, status)| listed(status, created, r#""cancel_at_period_end": false"#))
@@ -207,15 +187,7 @@ mod tests {
         let best_last: Vec<_> = all.iter().map(|one| one.status.as_str()).collect();
         assert_eq!(
             best_last,
-            [
-                "canceled",
-                "incomplete_expired",
-                "unpaid",
-                "a word of tomorrow",
-                "past_due",
-                "active",
-                "trialing"
-            ]
+            ["canceled", "incomplete_expired", "unpaid", "a word of tomorrow", "past_due", "active", "trialing"]
         );
     }
 
@@ -226,14 +198,8 @@ mod tests {
             (r#"[{"price": {"id": "price_other"}}, {}]"#, false),
             (r#"[{"price": {}}, {"price": null}]"#, false),
             ("[]", false),
-            (
-                r#"[{"price": {"id": "price_other"}}, {"price": {"id": "price_pro"}}]"#,
-                true,
-            ),
-            (
-                r#"[{"price": {"id": "price_old", "object": "price"}}]"#,
-                true,
-            ),
+            (r#"[{"price": {"id": "price_other"}}, {"price": {"id": "price_pro"}}]"#, true),
+            (r#"[{"price": {"id": "price_old", "object": "price"}}]"#, true),
         ] {
             let text = format!(
                 r#"{{"id": "sub_1", "status": "active", "created": 1, "cancel_at_period_end": false,
@@ -276,10 +242,7 @@ mod tests {
         let text = r#"{"error": {"type": "new_error", "code": "new_code", "message": "No such thing",
             "payment_intent": {"object": "of another version"}, "source": 7}}"#;
         let refusal: Refusal = json::from_str(text).unwrap();
-        assert_eq!(
-            refusal.error.to_string(),
-            "new_error, new_code: No such thing"
-        );
+        assert_eq!(refusal.error.to_string(), "new_error, new_code: No such thing");
         let bare: Refusal = json::from_str(r#"{"error": {"type": "api_error"}}"#).unwrap();
         assert_eq!(bare.error.type_, ApiErrorsType::ApiError);
         assert_eq!(bare.error.code, None);

@@ -42,17 +42,8 @@ impl Http {
         let key = format!("Bearer {}", key.expose_secret());
         let mut key = HeaderValue::from_str(&key).map_err(misconfigured)?;
         key.set_sensitive(true);
-        let client = tls::http()
-            .map_err(misconfigured)?
-            .user_agent(USER_AGENT)
-            .build()
-            .map_err(misconfigured)?;
-        Ok(Self {
-            client,
-            url: url.trim_end_matches('/').to_owned(),
-            key,
-            timeout,
-        })
+        let client = tls::http().map_err(misconfigured)?.user_agent(USER_AGENT).build().map_err(misconfigured)?;
+        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), key, timeout })
     }
 
     fn request(&self, request: stripe_client_core::RequestBuilder) -> RequestBuilder {
@@ -65,13 +56,9 @@ impl Http {
             StripeMethod::Post => self.client.post(url),
             StripeMethod::Delete => self.client.delete(url),
         };
-        let builder = builder
-            .header("authorization", self.key.clone())
-            .header("stripe-version", VERSION.as_str());
+        let builder = builder.header("authorization", self.key.clone()).header("stripe-version", VERSION.as_str());
         match request.body {
-            Some(form) => builder
-                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(form),
+            Some(form) => builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form),
             None => builder,
         }
     }
@@ -150,8 +137,7 @@ async fn read(response: reqwest::Result<Response>) -> Result<Bytes, Failure> {
         return Ok(body);
     }
     let text = std::str::from_utf8(&body).map_err(Failure::deserialize_err)?;
-    let refusal: Refusal =
-        from_str(text).map_err(|_| Failure::Unreadable(format!("an error with {status}")))?;
+    let refusal: Refusal = from_str(text).map_err(|_| Failure::Unreadable(format!("an error with {status}")))?;
     Err(Failure::Refused(refusal.error, status.as_u16()))
 }
 

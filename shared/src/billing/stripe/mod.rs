@@ -60,11 +60,7 @@ impl Payments {
     /// When a variable is missing or malformed.
     pub fn from_env() -> Result<Self, ConfigError> {
         let url = config::or_default("STRIPE_URL", "https://api.stripe.com".to_owned())?;
-        Ok(Self {
-            key: config::secret("STRIPE_SECRET_KEY")?,
-            url,
-            client: OnceLock::new(),
-        })
+        Ok(Self { key: config::secret("STRIPE_SECRET_KEY")?, url, client: OnceLock::new() })
     }
 
     /// Makes a customer for `user`.
@@ -139,10 +135,7 @@ impl Payments {
         };
         // Stripe refuses to close one that is not open.
         if CheckoutSession::from(session).url.is_some() {
-            match self
-                .send::<Named>(ExpireCheckoutSession::new(id).build())
-                .await
-            {
+            match self.send::<Named>(ExpireCheckoutSession::new(id).build()).await {
                 // It was open a moment ago: a payment is running on it, which will soon have succeeded or failed.
                 Err(error @ Failure::Refused(_, 400)) => {
                     return Err(Error::Unavailable(error.into()));
@@ -160,11 +153,7 @@ impl Payments {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn subscription(
-        &self,
-        customer: &CustomerId,
-        prices: &ProPrices,
-    ) -> Result<Option<Subscription>, Error> {
+    pub async fn subscription(&self, customer: &CustomerId, prices: &ProPrices) -> Result<Option<Subscription>, Error> {
         let request = ListSubscription::new()
             .customer(&customer.0)
             .status(ListSubscriptionStatus::All)
@@ -184,9 +173,7 @@ impl Payments {
     /// # Errors
     /// See [`Error`].
     pub async fn portal(&self, customer: &CustomerId, return_url: &str) -> Result<String, Error> {
-        let request = CreateBillingPortalSession::new()
-            .customer(&customer.0)
-            .return_url(return_url);
+        let request = CreateBillingPortalSession::new().customer(&customer.0).return_url(return_url);
         match self.send::<Link>(request.build()).await {
             Ok(portal) => Ok(portal.url),
             Err(error) => Err(self.unless_gone(customer, error).await),
@@ -222,20 +209,14 @@ impl Payments {
     }
 
     /// Makes something once for each key.
-    async fn create<T: Deserialize>(
-        &self,
-        key: &str,
-        request: &impl StripeRequest,
-    ) -> Result<T, Failure> {
+    async fn create<T: Deserialize>(&self, key: &str, request: &impl StripeRequest) -> Result<T, Failure> {
         let key = IdempotencyKey::new(key).map_err(|error| Failure::Misconfigured(error.into()))?;
         let mut tries = 1;
         loop {
             let request = request.build().customize();
             let request = request.request_strategy(RequestStrategy::Idempotent(key.clone()));
             match request.send(self.client()?).await {
-                Err(Failure::Refused(error, _))
-                    if is_in_use(&error) && tries < KEY_IN_USE_TRIES =>
-                {
+                Err(Failure::Refused(error, _)) if is_in_use(&error) && tries < KEY_IN_USE_TRIES => {
                     tries += 1;
                     sleep(KEY_IN_USE_DELAY).await;
                 }
@@ -282,9 +263,9 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match &failure {
             // A response that cannot be read most likely comes from something between us and Stripe.
-            Failure::Refused(_, 409 | 429 | 500..)
-            | Failure::Unanswered(_)
-            | Failure::Unreadable(_) => Self::Unavailable(failure.into()),
+            Failure::Refused(_, 409 | 429 | 500..) | Failure::Unanswered(_) | Failure::Unreadable(_) => {
+                Self::Unavailable(failure.into())
+            }
             Failure::Refused(..) | Failure::Misconfigured(_) => Self::Refused(failure.into()),
         }
     }

@@ -82,10 +82,7 @@ struct Usage {
 }
 
 /// Reads a stream to its end and appends the reply to `draft`.
-pub(super) async fn read<B: Buf>(
-    bytes: impl Stream<Item = Result<B, reqwest::Error>>,
-    draft: &Draft,
-) -> Outcome {
+pub(super) async fn read<B: Buf>(bytes: impl Stream<Item = Result<B, reqwest::Error>>, draft: &Draft) -> Outcome {
     let bytes = bytes.map_err(|error| io::Error::other(error.without_url()));
     let bytes = StreamReader::new(Box::pin(bytes));
     let mut lines = FramedRead::new(bytes, LinesCodec::new_with_max_length(LONGEST_LINE));
@@ -189,9 +186,7 @@ impl<'a> Reading<'a> {
     /// Decides what a stream that ended means.
     fn conclude(mut self) -> Outcome {
         // Gemini frames an array's elements as events, and an error may come as such an element.
-        let stray = self
-            .stray
-            .trim_matches(|c: char| c.is_whitespace() || "[],".contains(c));
+        let stray = self.stray.trim_matches(|c: char| c.is_whitespace() || "[],".contains(c));
         if let Ok(ErrorBody { error: Some(error) }) = serde_json::from_str(stray) {
             return error.outcome(None);
         }

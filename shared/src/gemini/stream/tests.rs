@@ -15,33 +15,21 @@ fn outcome_of(events: &[&str]) -> (Outcome, String) {
 
 fn outcome_of_chunks(chunks: impl IntoIterator<Item: AsRef<[u8]>>) -> (Outcome, String) {
     let draft = Draft::default();
-    let chunks = chunks
-        .into_iter()
-        .map(|chunk| Ok(Bytes::copy_from_slice(chunk.as_ref())));
-    let outcome = read(stream::iter(chunks), &draft)
-        .now_or_never()
-        .map_or_else(|| panic!("never waits"), identity);
+    let chunks = chunks.into_iter().map(|chunk| Ok(Bytes::copy_from_slice(chunk.as_ref())));
+    let outcome = read(stream::iter(chunks), &draft).now_or_never().map_or_else(|| panic!("never waits"), identity);
     (outcome, draft.borrow().clone())
 }
 
-const HELLO: &str =
-    r#"{"candidates":[{"content":{"parts":[{"text":"Hel"},{"text":"hm","thought":true}]}}]}"#;
+const HELLO: &str = r#"{"candidates":[{"content":{"parts":[{"text":"Hel"},{"text":"hm","thought":true}]}}]}"#;
 const STOP: &str = r#"{"candidates":[{"content":{"parts":[{"text":"lo"}]},"finishReason":"STOP"}],
     "usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2,"thoughtsTokenCount":5},"modelVersion":"g-1"}"#;
 
 #[test]
 fn pieces_make_a_reply_without_the_thoughts() {
     let (outcome, draft) = outcome_of(&[HELLO, &STOP.replace('\n', "")]);
-    let finish = Finish {
-        reason: "STOP".into(),
-        model: Some("g-1".into()),
-        prompt_tokens: Some(3),
-        reply_tokens: Some(7),
-    };
-    assert_eq!(
-        (outcome, draft.as_str()),
-        (Outcome::Finished(finish), "Hello")
-    );
+    let finish =
+        Finish { reason: "STOP".into(), model: Some("g-1".into()), prompt_tokens: Some(3), reply_tokens: Some(7) };
+    assert_eq!((outcome, draft.as_str()), (Outcome::Finished(finish), "Hello"));
 }
 
 #[test]
@@ -53,33 +41,18 @@ fn a_stream_without_a_finish_reason_is_no_reply() {
 #[test]
 fn an_error_in_the_stream_decides() {
     let error = r#"{"error":{"code":503,"message":"overloaded","status":"UNAVAILABLE"}}"#;
-    assert!(matches!(
-        outcome_of(&[HELLO, error]).0,
-        Outcome::Deferred { .. }
-    ));
+    assert!(matches!(outcome_of(&[HELLO, error]).0, Outcome::Deferred { .. }));
     let error = r#"{"error":{"code":400,"message":"bad","status":"INVALID_ARGUMENT"}}"#;
-    assert!(matches!(
-        outcome_of(&[HELLO, error]).0,
-        Outcome::Rejected(_)
-    ));
+    assert!(matches!(outcome_of(&[HELLO, error]).0, Outcome::Rejected(_)));
 }
 
 #[test]
 fn refusals_keep_their_reason() {
     for (event, reason) in [
-        (
-            r#"{"promptFeedback":{"blockReason":"JAILBREAK"}}"#,
-            "JAILBREAK",
-        ),
+        (r#"{"promptFeedback":{"blockReason":"JAILBREAK"}}"#, "JAILBREAK"),
         (r#"{"candidates":[{"finishReason":"SAFETY"}]}"#, "SAFETY"),
-        (
-            r#"{"candidates":[{"finishReason":"SOMETHING_NEW"}]}"#,
-            "SOMETHING_NEW",
-        ),
-        (
-            r#"{"candidates":[{"finishReason":"MAX_TOKENS"}]}"#,
-            "MAX_TOKENS",
-        ),
+        (r#"{"candidates":[{"finishReason":"SOMETHING_NEW"}]}"#, "SOMETHING_NEW"),
+        (r#"{"candidates":[{"finishReason":"MAX_TOKENS"}]}"#, "MAX_TOKENS"),
     ] {
         assert_eq!(outcome_of(&[event]).0, Outcome::Refused(reason.into()));
     }
@@ -87,26 +60,15 @@ fn refusals_keep_their_reason() {
 
 #[test]
 fn a_reply_at_the_limit_is_a_reply() {
-    let event =
-        r#"{"candidates":[{"content":{"parts":[{"text":"Once"}]},"finishReason":"MAX_TOKENS"}]}"#;
+    let event = r#"{"candidates":[{"content":{"parts":[{"text":"Once"}]},"finishReason":"MAX_TOKENS"}]}"#;
     let (outcome, draft) = outcome_of(&[event]);
-    let finish = Finish {
-        reason: "MAX_TOKENS".into(),
-        ..Finish::default()
-    };
-    assert_eq!(
-        (outcome, draft.as_str()),
-        (Outcome::Finished(finish), "Once")
-    );
+    let finish = Finish { reason: "MAX_TOKENS".into(), ..Finish::default() };
+    assert_eq!((outcome, draft.as_str()), (Outcome::Finished(finish), "Once"));
 }
 
 #[test]
 fn a_reply_that_is_empty_or_malformed_is_blank() {
-    for (reason, blank) in [
-        ("STOP", "EMPTY_REPLY"),
-        ("OTHER", "OTHER"),
-        ("MALFORMED_RESPONSE", "MALFORMED_RESPONSE"),
-    ] {
+    for (reason, blank) in [("STOP", "EMPTY_REPLY"), ("OTHER", "OTHER"), ("MALFORMED_RESPONSE", "MALFORMED_RESPONSE")] {
         let event = format!(r#"{{"candidates":[{{"finishReason":"{reason}"}}]}}"#);
         let blank = Outcome::Blank(blank.into());
         assert_eq!(outcome_of(&[&event]).0, blank);
@@ -145,10 +107,7 @@ fn an_endless_reply_is_cut_at_a_character() {
     let event = format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{piece}"}}]}}}}]}}"#);
     let event = format!("data: {event}\n\n");
     let (outcome, draft) = outcome_of_chunks(std::iter::repeat(event));
-    let finish = Finish {
-        reason: "MAX_TOKENS".into(),
-        ..Finish::default()
-    };
+    let finish = Finish { reason: "MAX_TOKENS".into(), ..Finish::default() };
     assert_eq!(outcome, Outcome::Finished(finish));
     assert_eq!(draft.len(), LONGEST_REPLY / 3 * 3);
 }
