@@ -2,7 +2,7 @@
 
 use super::{
     cost::{Cost, costs},
-    figures::{Figures, Requests, Run, Warm},
+    figures::{Figures, Requests, Run, Streams, Warm},
 };
 use crate::lambda::functions::{Catalogue, Trigger};
 
@@ -22,6 +22,9 @@ const HASHING_MB: u64 = 512;
 const ZIPPED_MB: f64 = 3.5;
 const REPLY_PATH_MS: f64 = 10.0;
 const REPLIES_PER_SECOND: f64 = 9.0;
+const FIRST_PIECE_MS: f64 = 15.0;
+/// One checkpoint, and what holds the stream's slot.
+const STATEMENTS_PER_SECOND: f64 = 1.2;
 const GROWTH_FACTOR: f64 = 1.3;
 
 /// Compares a run with every budget that it has figures for.
@@ -97,6 +100,22 @@ pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
             limit: format!("≥ {REPLIES_PER_SECOND}"),
             worst: format!("{rate:.2}"),
             holds: rate >= REPLIES_PER_SECOND,
+        });
+    }
+    if let Some(streams) = &run.streams {
+        let piece = streams.first_piece_ms;
+        budgets.push(Budget {
+            figure: "first piece of a stream less Gemini's time, median, ms",
+            limit: format!("≤ {FIRST_PIECE_MS}"),
+            worst: piece.to_string(),
+            holds: piece.median <= FIRST_PIECE_MS,
+        });
+        let Streams { seconds, statements_per_second: rate, cpu_ms, .. } = streams;
+        budgets.push(Budget {
+            figure: "SQL statements a second while a reply is written",
+            limit: format!("≤ {STATEMENTS_PER_SECOND}"),
+            worst: format!("{rate:.2} ({seconds:.0} s, {cpu_ms:.0} ms of CPU)"),
+            holds: *rate <= STATEMENTS_PER_SECOND,
         });
     }
     budgets.extend(costs(run, catalogue).iter().map(dollars));

@@ -11,15 +11,15 @@ use super::{
     figures::{AtSize, Run},
     replies::CONSUMER,
     sizes::{GB_SECOND, MILLION_REQUESTS},
+    streams::STREAM,
 };
 use crate::lambda::functions::Catalogue;
 
 /// Seconds that Gemini takes.
 const WAITS: [u32; 2] = [3, 6];
 
-/// The functions that clients wait on: the long poll, or a stream of its own.
+/// The functions that clients of the queue ask.
 const POLL: &str = "message-get";
-const STREAM: &str = "message-stream";
 const SEND: &str = "message-send";
 
 /// The functions that must be measured for it.

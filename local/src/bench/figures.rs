@@ -79,6 +79,17 @@ pub struct Replies {
     pub per_second: f64,
 }
 
+/// The figures of replies that are passed on while they are written.
+#[derive(Debug, Serialize)]
+pub struct Streams {
+    /// From the request to the first piece of text less Gemini's time for it, in milliseconds.
+    pub first_piece_ms: Spread,
+    /// How long a longer reply was written, and what that took beyond a short one: statements, and processor time in all.
+    pub seconds: f64,
+    pub statements_per_second: f64,
+    pub cpu_ms: f64,
+}
+
 /// One function with little and with much data.
 #[derive(Debug, Serialize)]
 pub struct Growth {
@@ -107,6 +118,7 @@ pub struct Run {
     pub hello: Figures,
     pub functions: Vec<Figures>,
     pub replies: Option<Replies>,
+    pub streams: Option<Streams>,
     pub growth: Vec<Growth>,
 }
 

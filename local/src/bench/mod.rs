@@ -18,6 +18,7 @@ mod report;
 mod size;
 mod sizes;
 mod stock;
+mod streams;
 mod timing;
 mod tls;
 mod traffic;
@@ -45,12 +46,13 @@ use stock::Stock;
 const HELLO: &str = "hello";
 
 /// The functions that users wait for most.
-const DEFAULT: [&str; 8] = [
+const DEFAULT: [&str; 9] = [
     "user-get",
     "chatroom-list",
     "chatroom-get",
     "message-send",
     "message-get",
+    streams::STREAM,
     replies::CONSUMER,
     "subscription-checkout",
     "stripe-webhook",
@@ -164,12 +166,10 @@ async fn measured(
             function,
         });
     }
-    let replies = if functions.iter().any(|function| function == replies::CONSUMER) {
-        step.show("replies");
-        Some(replies::measure(&bench).await?)
-    } else {
-        None
-    };
+    let is_measured = |function: &str| functions.iter().any(|it| it == function);
+    step.show("replies");
+    let replies = if is_measured(replies::CONSUMER) { Some(replies::measure(&bench).await?) } else { None };
+    let streams = if is_measured(streams::STREAM) { Some(streams::measure(&bench).await?) } else { None };
     step.show("growth");
     let mut growth = growth::measure(&bench, functions).await?;
     if millions {
@@ -184,6 +184,7 @@ async fn measured(
         hello: figures.remove(0),
         functions: figures,
         replies,
+        streams,
         growth,
     })
 }

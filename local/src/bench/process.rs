@@ -7,6 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use axum::body::Bytes;
+use futures_util::TryStreamExt;
 use serde_json::Value;
 use tokio::{process::Command, time::timeout};
 
@@ -34,10 +36,13 @@ pub struct Process {
     function: String,
 }
 
-/// A response, and how long it took from handing out the request. Of a stream, `body` is what stands before it.
+/// A response, when its request was handed out, and how long it took from there. Of a stream, `body` is what stands before it.
 pub struct Responded {
+    pub given: Instant,
     pub time: Duration,
     pub body: Value,
+    /// What a stream consists of, and when it came.
+    pub chunks: Vec<(Instant, Bytes)>,
 }
 
 impl Launcher {
@@ -80,26 +85,29 @@ impl Process {
         let Report::Responded(mut response) = self.report().await? else {
             bail!("{} does not respond", self.function);
         };
-        let begun = response.at - given;
-        let body = response.body().await?;
+        let mut chunks = Vec::new();
+        let mut pieces = response.chunks();
+        while let Some(chunk) = timeout(PATIENCE, pieces.try_next()).await?? {
+            chunks.push((Instant::now(), chunk));
+        }
+        let whole: Vec<u8> = chunks.iter().flat_map(|(_, chunk)| chunk).copied().collect();
         // A stream begins with the status and headers as JSON, and lasts until its end.
         let (time, body) = if response.is_streamed {
-            let prelude = body.split(|byte| *byte == 0).next();
-            (given.elapsed(), body.slice_ref(prelude.unwrap_or_default()))
+            (given.elapsed(), whole.split(|byte| *byte == 0).next().unwrap_or_default())
         } else {
-            (begun, body)
+            (response.at - given, whole.as_slice())
         };
         let failed = response.kind != "response";
         response.accept();
         let body: Value =
-            serde_json::from_slice(&body).with_context(|| format!("{} did not respond with JSON", self.function))?;
+            serde_json::from_slice(body).with_context(|| format!("{} did not respond with JSON", self.function))?;
         let refused = body["statusCode"].as_u64().is_some_and(|status| status >= 400);
         let unhandled = body["batchItemFailures"].as_array().is_some_and(|failures| !failures.is_empty());
         if failed || refused || unhandled {
             bail!("{} failed: {body}", self.function);
         }
         self.ready().await?;
-        Ok(Responded { time, body })
+        Ok(Responded { given, time, body, chunks })
     }
 
     /// Returns the process's id.

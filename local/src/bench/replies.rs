@@ -17,7 +17,7 @@ use crate::settings::Variables;
 pub const CONSUMER: &str = "message-answer";
 
 /// How many replies are timed, and how long Gemini takes for each.
-const TIMED: usize = 50;
+pub const TIMED: usize = 50;
 const DELAY_MS: u64 = 50;
 
 /// How many batches are timed, of how many rooms each, and how long Gemini takes then.
@@ -66,8 +66,12 @@ async fn path(bench: &Bench<'_>) -> Result<Spread> {
 
 /// Delays Gemini's next replies.
 async fn delay(variables: &Variables, delay_ms: u64, calls: usize) -> Result<()> {
+    script(variables, vec![json!({ "delay_ms": delay_ms }); calls].into()).await
+}
+
+/// Tells the Gemini stand-in what to do with the next calls.
+pub async fn script(variables: &Variables, script: Value) -> Result<()> {
     let client: Client = crate::machine::http::client()?;
-    let script: Vec<Value> = vec![json!({ "delay_ms": delay_ms }); calls];
     let url = format!("{}/_script", variables["GEMINI_URL"]);
     let answer = client.post(url).json(&script).send().await?;
     answer.error_for_status()?;

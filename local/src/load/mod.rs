@@ -18,13 +18,7 @@ use tokio::{
     time::{sleep, timeout_at},
 };
 
-use crate::{
-    bench::usage::memory,
-    harness::Api,
-    machine::progress::Step,
-    settings::{Queue, Settings},
-    system::System,
-};
+use crate::{bench::usage::memory, harness::Api, machine::progress::Step, settings::Settings, system::System};
 use people::Person;
 pub use records::Report;
 use records::{Ending, Memory, Records};
@@ -123,18 +117,12 @@ pub async fn run(system: &System, options: &Options) -> Result<Report> {
 }
 
 /// The functions whose memory is watched: those that are asked most.
-const WATCHED: [&str; 4] = ["message-send", "message-get", "message-answer", "message-drain"];
+const WATCHED: [&str; 5] = ["message-send", "message-get", "message-stream", "message-answer", "message-drain"];
 
+/// Returns the memory of each that runs.
 fn memories(system: &System) -> Vec<(&'static str, f64)> {
-    let functions = WATCHED.into_iter();
-    let functions = functions.filter(|function| {
-        let other = match system.queue_kind() {
-            Queue::Sqs => "message-drain",
-            Queue::Redis => "message-answer",
-        };
-        *function != other
-    });
-    functions.map(|function| (function, memory_of(system, function))).collect()
+    let memories = WATCHED.map(|function| (function, memory_of(system, function)));
+    memories.into_iter().filter(|(_, memory)| *memory > 0.0).collect()
 }
 
 /// Returns the most memory that any process of a function holds now, in MB.

@@ -122,6 +122,7 @@ impl Person {
         let request = request.bearer_auth(&self.token).json(content);
         let (mut status, mut came) = (None, Vec::new());
         if let Ok(mut response) = request.send().await {
+            self.records.opened();
             let mut has_begun = false;
             while let Ok(Some(chunk)) = response.chunk().await {
                 came.extend_from_slice(&chunk);
@@ -133,6 +134,7 @@ impl Person {
             }
             let is_whole = !response.status().is_success() || contains(&came, b"[DONE]");
             status = is_whole.then_some(response.status().as_u16());
+            self.records.closed();
         }
         let endpoint = "POST /chatroom/{id}/stream";
         self.records.response(endpoint, posted.elapsed(), status);

@@ -45,6 +45,9 @@ struct Seen {
     /// How long a reply took beyond Gemini's own time, by person, in milliseconds.
     replies: BTreeMap<usize, Vec<f64>>,
     gateway: Vec<f64>,
+    /// How many streams are open, and the most that ever were.
+    open: usize,
+    most_open: usize,
 }
 
 /// The figures at the end of a run.
@@ -95,6 +98,18 @@ impl Records {
     pub fn reply(&self, person: usize, delay: Duration) {
         let mut seen = lock(&self.seen);
         seen.replies.entry(person).or_default().push(ms(delay));
+    }
+
+    /// Notes that a stream has begun.
+    pub fn opened(&self) {
+        let mut seen = lock(&self.seen);
+        seen.open += 1;
+        seen.most_open = seen.most_open.max(seen.open);
+    }
+
+    /// Notes that a stream has ended.
+    pub fn closed(&self) {
+        lock(&self.seen).open -= 1;
     }
 
     /// Notes how long the gateway takes without a function.
@@ -172,6 +187,9 @@ impl Display for Report {
         }
         let [all, answered, failed, again] = ending.messages;
         writeln!(f, "{all} messages: {answered} with a reply, {failed} failed; Gemini was asked again for {again}")?;
+        if seen.most_open > 0 {
+            writeln!(f, "At most {} streams were open at once", seen.most_open)?;
+        }
         if ending.left > 0 {
             writeln!(f, "{} people still waited when it was over", ending.left)?;
         }
