@@ -1,0 +1,66 @@
+//! Measures replies that are passed on while they are written: how soon the first piece comes, and what a longer one asks
+//! of Postgres and the processor.
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::{
+    cases::ORDINARY,
+    figures::{Spread, Streams, ms},
+    measure::Bench,
+    replies::{TIMED, script},
+    usage::processor_time,
+};
+use crate::machine::proxy::What;
+
+/// The function that passes them on.
+pub const STREAM: &str = "message-stream";
+
+/// How long Gemini takes for its first piece. It never takes less.
+const DELAY_MS: u64 = 300;
+
+/// The pieces of a longer reply, and the time between two of them.
+const PIECES: u32 = 60;
+const PAUSE_MS: u32 = 200;
+
+/// Measures one environment that serves one stream after the other.
+pub async fn measure(bench: &Bench<'_>) -> Result<Streams> {
+    let room = bench.cases.stock.room_of(ORDINARY)?.to_string();
+    let event = bench.cases.request(STREAM, &room).await?;
+    let mut process = bench.watched(STREAM).await?;
+    let mut times = Vec::new();
+    for number in 0..=TIMED {
+        script(&bench.variables, json!([{ "delay_ms": DELAY_MS }])).await?;
+        bench.forget();
+        let responded = process.invoke(&event).await?;
+        let piece = responded.chunks.iter().find(|(_, chunk)| contains(chunk, b"text-delta"));
+        let (piece, _) = piece.context("a reply has no text")?;
+        let passed = bench.proxy("Gemini").take();
+        let asked = passed.first().context("Gemini was not asked")?;
+        let spoke = passed.iter().find(|chunk| matches!(chunk.what, What::Received));
+        let gemini = spoke.context("Gemini did not respond")?.at - asked.at;
+        if number > 0 {
+            times.push(ms((*piece - responded.given).saturating_sub(gemini)));
+        }
+    }
+
+    bench.watch.take_statements().await?;
+    process.invoke(&event).await?;
+    let short = bench.watch.take_statements().await?;
+    let used = processor_time(process.pid()?)?;
+    let text = "Lisbon ".repeat(PIECES.try_into()?);
+    script(&bench.variables, json!([{ "text": text, "pieces": PIECES, "pause_ms": PAUSE_MS }])).await?;
+    process.invoke(&event).await?;
+    let more = u32::try_from(bench.watch.take_statements().await? - short)?;
+    let seconds = f64::from(PIECES * PAUSE_MS) / 1000.0;
+    Ok(Streams {
+        first_piece_ms: Spread::of(times),
+        seconds,
+        statements_per_second: f64::from(more) / seconds,
+        cpu_ms: ms(processor_time(process.pid()?)?.saturating_sub(used)),
+    })
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
