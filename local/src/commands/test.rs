@@ -1,6 +1,6 @@
 //! Runs the tests against private services.
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode, thread::available_parallelism};
 
 use anyhow::{Context, Result};
 use local::machine::{
@@ -10,14 +10,20 @@ use local::machine::{
 
 use super::{Options, build_and_start, exit_code};
 
-/// Builds the functions, starts services, and runs `cargo test` with them.
+/// How many tests run at once.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// Builds the functions, starts services, and runs `cargo test` with them. Most tests wait for something, so more of
+/// them run at once than there are cores, unless [`THREADS`] says how many.
 pub async fn test(options: &Options, arguments: &[String]) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     let services = build_and_start(&workspace, Ports::Free, None).await?;
+    let threads = env::var(THREADS).unwrap_or((2 * available_parallelism()?.get()).to_string());
     let mut child = workspace
         .cargo("test")
         .args(["--workspace", "--features", WORKSPACE_WORKBENCH])
         .args(arguments)
+        .env(THREADS, threads)
         .envs(services.test_variables(&options.settings(Ports::Free)).await?)
         .kill_on_drop(true)
         .spawn()
