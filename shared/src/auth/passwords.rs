@@ -168,11 +168,15 @@ fn is_current(stored: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    //! Tests which passwords are accepted, and what is stored of them.
+    //! Tests which passwords are accepted, what is stored of them, and how often somebody may guess.
 
     use argon2::Params;
 
     use super::*;
+    use crate::{
+        domain::SessionId,
+        state::{Choice, StateStore},
+    };
 
     fn secret(text: &str) -> SecretString {
         text.to_owned().into()
@@ -195,6 +199,35 @@ mod tests {
         for common in ["password", "PassWord", "12345678", "qwertyuiop", "iloveyou1", "football"] {
             assert!(parse(common).is_none(), "{common}");
         }
+    }
+
+    fn new_mobile() -> Mobile {
+        let number = getrandom::u64().unwrap() % 10_000_000_000_000;
+        Mobile::try_from(format!("+1{number:013}")).unwrap()
+    }
+
+    /// The number of passwords that a number gets tried in an hour at each of so many new addresses.
+    async fn tries(attempts: &Attempts, mobiles: &[Mobile], addresses: usize) -> usize {
+        let mut counted = 0;
+        for _ in 0..addresses {
+            let address = SessionId::new().to_string();
+            for mobile in mobiles {
+                for _ in 0..11 {
+                    counted += usize::from(count_sign_in(attempts, mobile, &address).await.is_ok());
+                }
+            }
+        }
+        counted
+    }
+
+    #[tokio::test]
+    async fn ten_passwords_for_a_number_at_an_address_fifty_for_a_number_and_a_hundred_at_an_address_are_tried() {
+        let store = StateStore::open(Choice::Redis).expect("run the tests with `cargo local test`");
+        let attempts = &Attempts { store, pepper: "pepper".into() };
+        assert_eq!(tries(attempts, &[new_mobile()], 1).await, 10);
+        assert_eq!(tries(attempts, &[new_mobile()], 6).await, 50);
+        let mobiles: Vec<_> = (0..11).map(|_| new_mobile()).collect();
+        assert_eq!(tries(attempts, &mobiles, 1).await, 100);
     }
 
     #[test]
