@@ -88,3 +88,55 @@ impl Sns {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Tests which refusals of SNS are errors. MiniStack refuses nothing, so SNS is played by a socket.
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Sends a code to an SNS that refuses it.
+    async fn refused(status: u16, code: &str) -> Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let body = format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code>
+             <Message>Invalid parameter: PhoneNumber Reason: +15550109999 is opted out</Message></Error></ErrorResponse>"
+        );
+        let length = body.len();
+        let response =
+            format!("HTTP/1.1 {status} Refused\r\ncontent-type: text/xml\r\ncontent-length: {length}\r\n\r\n{body}");
+        let refuse = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 8 << 10];
+            assert!(connection.read(&mut request).await.unwrap() > 0);
+            connection.write_all(response.as_bytes()).await.unwrap();
+        };
+        let sns = Sns {
+            aws: Aws { endpoint: Some(endpoint), ..Aws::from_env().unwrap() },
+            text: TEXT.into(),
+            attributes: Vec::new(),
+            client: OnceLock::new(),
+        };
+        let mobile = Mobile::try_from("+15550109999".to_owned()).unwrap();
+        let code = SecretString::from("123456".to_owned());
+        let (published, ()) = tokio::join!(sns.publish(&mobile, &code), refuse);
+        published
+    }
+
+    #[tokio::test]
+    async fn a_number_that_has_opted_out_is_no_error_and_any_other_refusal_is_one() {
+        for code in ["InvalidParameter", "ParameterValueInvalid"] {
+            refused(400, code).await.unwrap();
+        }
+        for (status, code) in [(403, "AuthorizationError"), (400, "EndpointDisabled")] {
+            let outcome = refused(status, code).await;
+            assert!(matches!(outcome, Err(Error::Unavailable(_))), "{code}: {outcome:?}");
+        }
+    }
+}
