@@ -165,14 +165,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_that_ends_after_the_check_sets_no_password() {
-        let app = app().await;
-        let caller = testing::user(&app.database).await;
-        run(&app, "update users set epoch = epoch + 1").await;
-        let parameters: [&dyn Parameter; 4] = [&caller.user, &caller.session, &None::<&str>, &"a hash"];
-        let changed = app.database.query_opt(CHANGE, &parameters).await.unwrap();
-        assert!(changed.is_none());
-        assert!(!has_password(&app).await);
+    async fn a_session_that_ends_or_is_ten_minutes_old_after_the_check_sets_no_first_password() {
+        for change in [
+            "delete from sessions",
+            "update users set epoch = epoch + 1",
+            "update sessions set created_at = created_at - interval '10 minutes'",
+        ] {
+            let app = app().await;
+            let caller = testing::user(&app.database).await;
+            run(&app, change).await;
+            let parameters: [&dyn Parameter; 4] = [&caller.user, &caller.session, &None::<&str>, &"a hash"];
+            let changed = app.database.query_opt(CHANGE, &parameters).await.unwrap();
+            assert!(changed.is_none(), "{change}");
+            assert!(!has_password(&app).await, "{change}");
+        }
     }
 
     #[tokio::test]

@@ -93,16 +93,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_ended_session_ends_no_other() {
+    async fn a_session_that_logs_out_ends_alone() {
         let app = app().await;
         let caller = testing::user(&app.database).await;
         another_session(&app, caller).await;
         log_out(&app, request(caller, &[], &json!({}))).await.unwrap();
         assert_eq!(sessions(&app).await, 1);
+    }
 
-        let everywhere = request(caller, &[], &json!({ "everywhere": true }));
-        let refused = log_out(&app, everywhere).await;
-        assert!(matches!(refused, Err(Error::SessionEnded)), "{refused:?}");
-        assert_eq!(sessions(&app).await, 1);
+    #[tokio::test]
+    async fn an_ended_session_ends_no_other() {
+        for end in ["delete from sessions where id = $1", "update sessions set epoch = epoch - 1 where id = $1"] {
+            let app = app().await;
+            let caller = testing::user(&app.database).await;
+            another_session(&app, caller).await;
+            app.database.query(end, &[&caller.session]).await.unwrap();
+
+            let everywhere = request(caller, &[], &json!({ "everywhere": true }));
+            let refused = log_out(&app, everywhere).await;
+            assert!(matches!(refused, Err(Error::SessionEnded)), "{end}: {refused:?}");
+            assert_eq!(sessions(&app).await, 1, "{end}");
+        }
     }
 }

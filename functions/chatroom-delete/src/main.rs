@@ -54,3 +54,31 @@ async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
 async fn main() -> Result<(), lambda_http::Error> {
     shared::serve(App::from_env, delete).await
 }
+
+#[cfg(test)]
+mod tests {
+    //! Tests who deletes a room.
+
+    use serde_json::json;
+    use shared::testing::{self, request};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_ended_session_deletes_no_room() {
+        for end in ["delete from sessions", "update users set epoch = epoch + 1"] {
+            let app = App {
+                tokens: TokenVerifier::from_env().unwrap(),
+                database: testing::database().await,
+                cache: ChatroomCache::from_env().unwrap(),
+            };
+            let caller = testing::user(&app.database).await;
+            let room = testing::chatroom(&app.database, caller).await;
+            app.database.query(end, &[]).await.unwrap();
+            let refused = delete(&app, request(caller, &[("id", room.to_string())], &json!({}))).await;
+            assert!(matches!(refused, Err(Error::SessionEnded)), "{end}: {refused:?}");
+            let left: i64 = app.database.query_one("select count(*) from chatrooms", &[]).await.unwrap().get(0);
+            assert_eq!(left, 1, "{end}");
+        }
+    }
+}

@@ -133,25 +133,48 @@ async fn main() -> Result<(), lambda_http::Error> {
 
 #[cfg(test)]
 mod tests {
-    //! What an account leaves behind.
+    //! Tests who deletes an account, and what it leaves behind.
 
     use serde_json::json;
     use shared::{
+        database::Parameter,
         state::StateStore,
         testing::{self, request},
     };
 
     use super::*;
 
-    #[tokio::test]
-    async fn the_list_of_a_deleted_account_leaves_the_cache_even_if_the_account_was_gone_before() {
-        let app = App {
+    async fn app() -> App {
+        App {
             tokens: TokenVerifier::from_env().unwrap(),
             database: testing::database().await,
             payments: Payments::from_env().unwrap(),
             pepper: Pepper::from_env().unwrap(),
             cache: ChatroomCache::over(StateStore::from_env().unwrap()),
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_ended_even_after_the_check_deletes_nothing() {
+        for end in ["delete from sessions", "update users set epoch = epoch + 1"] {
+            let app = app().await;
+            let database = &app.database;
+            let caller = testing::user(database).await;
+            database.query(end, &[]).await.unwrap();
+            let refused = delete(&app, request(caller, &[], &json!({}))).await;
+            assert!(matches!(refused, Err(Error::SessionEnded)), "{end}: {refused:?}");
+
+            let parameters: [&dyn Parameter; 4] = [&caller.user, &caller.session, &None::<String>, &vec![0_u8]];
+            let deleted = database.query(DELETE, &parameters).await.unwrap();
+            assert!(deleted.is_empty(), "{end}");
+            let left: i64 = database.query_one("select count(*) from users", &[]).await.unwrap().get(0);
+            assert_eq!(left, 1, "{end}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_list_of_a_deleted_account_leaves_the_cache_even_if_the_account_was_gone_before() {
+        let app = app().await;
         let caller = testing::user(&app.database).await;
         for _ in 0..2 {
             let titles = [json!({
