@@ -113,13 +113,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_is_forgotten_after_thirty_days() {
-        let database = testing::database().await;
+        let app = App { database: testing::database().await, ..App::from_env().unwrap() };
         let insert = "
             insert into stripe_events (id, type, received_at)
             values ('old', '', now() - interval '31 days'), ('new', '', now() - interval '29 days')";
-        database.query(insert, &[]).await.unwrap();
-        database.query(PURGE, &[]).await.unwrap();
-        let left = database.query("select id from stripe_events", &[]).await;
+        app.database.query(insert, &[]).await.unwrap();
+        sync(&app).await.unwrap();
+        let left = app.database.query("select id from stripe_events", &[]).await;
         let left: Vec<String> = left.unwrap().iter().map(|row| row.get("id")).collect();
         assert_eq!(left, ["new"]);
     }
