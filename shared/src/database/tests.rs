@@ -1,5 +1,13 @@
 //! Tests statements that wait, collide or meet another server.
 
+use std::future::pending;
+
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
+
 use super::*;
 use crate::testing;
 
@@ -34,6 +42,57 @@ async fn a_statement_given_up_while_it_waits_for_a_lock_is_cancelled_and_not_sto
     run(&database, &["update notes set text = 'again'"]).await;
     let connections = "select count(*) from pg_stat_activity where datname = current_database()";
     assert_eq!(count(&database, connections).await, 2, "the connection is still good");
+}
+
+/// Returns a way to a database on which connections can be cut without the server's notice.
+async fn behind_a_line(database: &Database) -> (Database, Arc<Notify>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (user, name) = (database.config.get_user().unwrap(), database.config.get_dbname().unwrap());
+    let url = format!("postgres://{user}@{}/{name}", listener.local_addr().unwrap());
+    let server = ("127.0.0.1", database.config.get_ports()[0]);
+    let cut = Arc::new(Notify::new());
+    let cuts = Arc::clone(&cut);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(server).await.unwrap();
+            let cuts = Arc::clone(&cuts);
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut server) => return,
+                    () = cuts.notified() => {}
+                }
+                drop(client);
+                pending().await // and the server's side stays open
+            });
+        }
+    });
+    (Database::at(&url).unwrap(), cut)
+}
+
+#[tokio::test]
+async fn a_statement_whose_connection_was_lost_while_it_waits_for_a_lock_is_stored_once() {
+    let database = testing::database().await;
+    run(&database, &["create table notes (number int)", "insert into notes values (0)"]).await;
+    run(&database, &["begin", "select * from notes for update"]).await;
+    let watcher = database.another_connection();
+    let (other, line) = behind_a_line(&database).await;
+    let counted = tokio::spawn(async move { other.query("update notes set number = number + 1", &[]).await });
+    let until_waiting = async |statements: &str| {
+        let sql = format!("{WAITING} {statements}");
+        while count(&watcher, &sql).await != 1 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    until_waiting("").await;
+    let pid = format!("select pid::int8 from ({}) waiting", WAITING.replace("count(*)", "pid"));
+    let pid = count(&watcher, &pid).await;
+    line.notify_waiters();
+    // Of two that wait, the first is cancelled.
+    timeout(STATEMENT_TIMEOUT / 2, until_waiting(&format!("and pid <> {pid}"))).await.unwrap();
+    timeout(STATEMENT_TIMEOUT / 2, until_waiting("")).await.expect("the lost one waits no more");
+    run(&database, &["commit"]).await;
+    counted.await.unwrap().unwrap();
+    assert_eq!(count(&database, "select number::int8 from notes").await, 1);
 }
 
 #[tokio::test]
