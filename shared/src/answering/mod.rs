@@ -311,22 +311,40 @@ fn delay(asked: i32, retry_after: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    //! The waits between tries. The protocol itself is tested where it can break: over HTTP, with killed workers.
+    //! Tests the waits between tries, and a worker that panics. The protocol itself is tested where it can break: over
+    //! HTTP, with killed workers.
 
     use futures_util::future::join_all;
 
     use super::*;
+    use crate::testing;
 
     #[tokio::test]
     async fn a_panic_in_one_room_leaves_the_others_of_its_batch_at_work() {
-        let rooms = (0..3).map(|room| {
-            contained(async move {
-                tokio::task::yield_now().await;
-                assert_ne!(room, 1);
-                room
-            })
-        });
-        assert_eq!(join_all(rooms).await, [Some(0), None, Some(2)]);
+        let answering = Answering { database: testing::database().await, ..Answering::from_env().unwrap() };
+        let database = answering.database();
+        let mut rooms = Vec::new();
+        for content in ["one", "poison", "three"] {
+            let owner = testing::user(database).await;
+            let chatroom_id = testing::chatroom(database, owner).await;
+            testing::message(database, owner, chatroom_id, content).await;
+            rooms.push(WakeUp { user_id: owner.user, chatroom_id });
+        }
+        for sql in [
+            // Settled without asking Gemini.
+            "update messages set stop_requested_at = now()",
+            // A row that the schema forbids, which no worker can read.
+            "alter table messages alter content drop not null",
+            "update messages set content = null where content = 'poison'",
+        ] {
+            database.query(sql, &[]).await.unwrap();
+        }
+
+        let answers = join_all(rooms.into_iter().map(|room| answering.answer(room))).await;
+        assert!(answers.iter().all(std::result::Result::is_ok), "{answers:?}");
+        let ends = "select array_agg(coalesce(content, 'poison') || ' ' || status order by content) from messages";
+        let ends: Vec<String> = database.query_one(ends, &[]).await.unwrap().get(0);
+        assert_eq!(ends, ["one failed", "three failed", "poison answering"]);
     }
 
     #[test]
