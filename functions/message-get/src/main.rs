@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 /// The pause between two looks, which grows: a reply may come soon, and later a look costs more than it gains.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// How many requests of one user may wait at once.
 const PLACES: usize = 3;
