@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent};
-use shared::{answering::Answering, queue::WakeUp, telemetry::Chain};
+use shared::{answering::Answering, database::Database, queue::WakeUp, telemetry::Chain};
 use tracing::error;
 
 async fn answer(app: &Answering, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
@@ -53,7 +53,7 @@ fn failure(message_id: String) -> BatchItemFailure {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    shared::run(Answering::from_env, answer).await
+    shared::run(|| Answering::from_env(Database::from_env()?), answer).await
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde_json::Value;
 use shared::{
     answering::Answering,
     config::ConfigError,
+    database::Database,
     queue::{Delivery, Queue},
     telemetry::{self, Chain},
 };
@@ -40,7 +41,7 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self { queue: Queue::from_env()?, answering: Answering::from_env()? })
+        Ok(Self { queue: Queue::from_env()?, answering: Answering::from_env(Database::from_env()?)? })
     }
 
     /// Takes wake-ups until `stop`, and replies to one message in the room of each.

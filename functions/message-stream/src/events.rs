@@ -146,17 +146,31 @@ impl EventWriter {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     //! The wire format, to the byte: older clients refuse what they do not know.
 
     use serde_json::{Value, json};
     use shared::{
         domain::{ChatroomId, Status},
-        http::written,
+        http,
     };
     use time::OffsetDateTime;
 
     use super::*;
+
+    /// Reads the positions and the data of the events in a part of a stream. The last one has neither.
+    pub fn read(written: &str) -> Vec<(Option<Position>, Value)> {
+        let events = written.split_terminator("\n\n").map(|event| {
+            let Some((id, data)) = event.split_once('\n') else {
+                assert_eq!(event, "data: [DONE]");
+                return (None, json!("done"));
+            };
+            let position = id.strip_prefix("id: ").unwrap().parse().unwrap();
+            let data = data.strip_prefix("data: ").unwrap();
+            (Some(position), serde_json::from_str(data).unwrap())
+        });
+        events.collect()
+    }
 
     fn message() -> Message {
         Message {
@@ -174,19 +188,11 @@ mod tests {
     /// Writes a message from its beginning, and returns the positions and the data of its events.
     fn events(write: impl FnOnce(&mut EventWriter, &Message)) -> Vec<(usize, Value)> {
         let message = message();
-        let text = written(|chunks| {
-            let mut writer = EventWriter::new(chunks, Position::beginning(message.id));
-            write(&mut writer, &message);
-        });
-        let events = text.split_terminator("\n\n").map(|event| {
-            let Some((id, data)) = event.split_once('\n') else {
-                assert_eq!(event, "data: [DONE]");
-                return (0, json!("done"));
-            };
-            let position: Position = id.strip_prefix("id: ").unwrap().parse().unwrap();
-            assert_eq!(position.message, message.id);
-            let data = data.strip_prefix("data: ").unwrap();
-            (position.characters, serde_json::from_str(data).unwrap())
+        let (writer, mut chunks) = http::chunks();
+        write(&mut EventWriter::new(writer, Position::beginning(message.id)), &message);
+        let events = read(&chunks.written()).into_iter().map(|(position, data)| {
+            assert!(position.is_none_or(|position| position.message == message.id));
+            (position.map_or(0, |position| position.characters), data)
         });
         events.collect()
     }

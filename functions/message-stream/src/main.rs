@@ -23,6 +23,7 @@ use shared::{
     auth::TokenVerifier,
     chatroom_cache::ChatroomCache,
     config::ConfigError,
+    database::Database,
     domain::{ChatroomId, Message, MessageId, UserId},
     http::{self, ChunkWriter, Chunks},
     posting::{Draft, Posting},
@@ -45,11 +46,11 @@ struct App {
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        let answering = Answering::from_env()?;
+        let database = Database::from_env()?;
         Ok(Self {
             tokens: TokenVerifier::from_env()?,
-            posting: Posting::from_env(answering.database().clone())?,
-            answering,
+            posting: Posting::from_env(database.clone())?,
+            answering: Answering::from_env(database)?,
             cache: ChatroomCache::from_env()?,
         })
     }

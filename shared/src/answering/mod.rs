@@ -85,14 +85,14 @@ pub struct Worked {
 }
 
 impl Answering {
-    /// What the environment describes. Nothing is opened yet.
+    /// Replies to the rooms in `database`, as the environment describes. Nothing is opened yet.
     ///
     /// # Errors
     /// When a variable is missing or malformed.
-    pub fn from_env() -> std::result::Result<Self, ConfigError> {
+    pub fn from_env(database: Database) -> std::result::Result<Self, ConfigError> {
         let seconds = |name, default| config::or_default(name, default).map(Duration::from_secs);
         Ok(Self {
-            database: Database::from_env()?,
+            database,
             queue: Queue::from_env()?,
             gemini: Gemini::from_env()?,
             settings: Settings {
@@ -321,7 +321,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_in_one_room_leaves_the_others_of_its_batch_at_work() {
-        let answering = Answering { database: testing::database().await, ..Answering::from_env().unwrap() };
+        let answering = Answering::from_env(testing::database().await).unwrap();
         let database = answering.database();
         let mut rooms = Vec::new();
         for content in ["one", "poison", "three"] {

@@ -32,13 +32,28 @@ impl ChunkWriter {
     }
 }
 
+/// Opens a body: its writer, and what reads the chunks.
+#[must_use]
+pub fn chunks() -> (ChunkWriter, Chunks) {
+    let (writer, chunks) = unbounded_channel();
+    (ChunkWriter(writer), Chunks(chunks))
+}
+
+impl Chunks {
+    /// Takes what was written since the last time, for tests.
+    pub fn written(&mut self) -> String {
+        let chunks = std::iter::from_fn(|| self.0.try_recv().ok());
+        chunks.map(|chunk| String::from_utf8_lossy(&chunk).into_owned()).collect()
+    }
+}
+
 impl From<Body> for Chunks {
     fn from(body: Body) -> Self {
-        let (writer, chunks) = unbounded_channel();
+        let (writer, chunks) = chunks();
         if !body.is_empty() {
-            ChunkWriter(writer).write(body.to_vec());
+            writer.write(body.to_vec());
         }
-        Self(chunks)
+        chunks
     }
 }
 
@@ -93,25 +108,16 @@ pub fn event_stream<Outcome>(request_id: String, write: impl FnOnce(ChunkWriter)
 where
     Outcome: Future<Output = Result<()>> + Send + 'static,
 {
-    let (writer, chunks) = unbounded_channel();
-    let task = write(ChunkWriter(writer));
+    let (writer, chunks) = chunks();
+    let task = write(writer);
     tokio::spawn(async move { catch(&request_id, task).await.ok() });
     Response::builder()
         .header("content-type", "text/event-stream")
         .header("cache-control", "no-cache")
         .header("x-accel-buffering", "no") // a proxy such as nginx is to pass each event on at once
         .header("x-vercel-ai-ui-message-stream", "v1")
-        .body(Chunks(chunks))
+        .body(chunks)
         .map_err(Error::internal)
-}
-
-/// Returns what is written to a body at once, for tests.
-#[must_use]
-pub fn written(write: impl FnOnce(ChunkWriter)) -> String {
-    let (writer, mut chunks) = unbounded_channel();
-    write(ChunkWriter(writer));
-    let chunks = std::iter::from_fn(|| chunks.try_recv().ok());
-    chunks.map(|chunk| String::from_utf8_lossy(&chunk).into_owned()).collect()
 }
 
 /// Writes 204 as a response of a streaming function.
@@ -126,4 +132,61 @@ pub fn no_events() -> Result<Response<Chunks>> {
 
 fn streamed(response: Response<Body>) -> Response<Chunks> {
     response.map(Chunks::from)
+}
+
+#[cfg(test)]
+mod tests {
+    //! A stream is written for the sake of its message, whoever reads it.
+
+    use http_body::Body as _;
+    use std::future::poll_fn;
+    use tokio::{sync::oneshot, task::yield_now};
+
+    use super::*;
+
+    async fn next(body: &mut Chunks) -> Option<Bytes> {
+        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
+        frame.unwrap().into_data().ok()
+    }
+
+    #[tokio::test]
+    async fn a_stream_whose_client_is_gone_is_written_to_its_end() {
+        let (end, is_at_its_end) = oneshot::channel();
+        let response = event_stream("request".into(), |chunks| async move {
+            chunks.write("first");
+            yield_now().await;
+            chunks.write("last");
+            let _ = end.send(());
+            Ok(())
+        });
+        drop(response);
+        assert_eq!(is_at_its_end.await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_chunk_is_read_before_the_next_is_written_and_the_body_ends_with_its_writer() {
+        let (go_on, may_go_on) = oneshot::channel();
+        let response = event_stream("request".into(), |chunks| async move {
+            chunks.write("first");
+            let _ = may_go_on.await;
+            chunks.write("last");
+            Ok(())
+        });
+        let mut body = response.unwrap().into_body();
+        assert_eq!(next(&mut body).await.unwrap(), "first");
+        go_on.send(()).unwrap();
+        assert_eq!(next(&mut body).await.unwrap(), "last");
+        assert_eq!(next(&mut body).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_panics_ends_its_stream_where_it_is() {
+        let response = event_stream("request".into(), |chunks| async move {
+            chunks.write("first");
+            panic!("a test's");
+        });
+        let mut body = response.unwrap().into_body();
+        assert_eq!(next(&mut body).await.unwrap(), "first");
+        assert_eq!(next(&mut body).await, None);
+    }
 }

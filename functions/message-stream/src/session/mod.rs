@@ -4,6 +4,9 @@
 //! message waits for another try; the client comes again, and gets the other text from its beginning. Only a connection
 //! that has sent nothing yet becomes the worker.
 
+#[cfg(test)]
+mod tests;
+
 use std::{pin::pin, time::Duration};
 
 use shared::{
