@@ -20,8 +20,8 @@ fn outcome_of_chunks(chunks: impl IntoIterator<Item: AsRef<[u8]>>) -> (Outcome, 
     (outcome, draft.borrow().clone())
 }
 
-const HELLO: &str = r#"{"candidates":[{"content":{"parts":[{"text":"Hel"},{"text":"hm","thought":true}]}}]}"#;
-const STOP: &str = r#"{"candidates":[{"content":{"parts":[{"text":"lo"}]},"finishReason":"STOP"}],
+const HELLO: &str = r#"{"candidates":[{"content":{"parts":[{"text":"Hé"},{"text":"hm","thought":true}]}}]}"#;
+const STOP: &str = r#"{"candidates":[{"content":{"parts":[{"text":"llo 🌉"}]},"finishReason":"STOP"}],
     "usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2,"thoughtsTokenCount":5},"modelVersion":"g-1"}"#;
 
 #[test]
@@ -29,7 +29,16 @@ fn pieces_make_a_reply_without_the_thoughts() {
     let (outcome, draft) = outcome_of(&[HELLO, &STOP.replace('\n', "")]);
     let finish =
         Finish { reason: "STOP".into(), model: Some("g-1".into()), prompt_tokens: Some(3), reply_tokens: Some(7) };
-    assert_eq!((outcome, draft.as_str()), (Outcome::Finished(finish), "Hello"));
+    assert_eq!((outcome, draft.as_str()), (Outcome::Finished(finish), "Héllo 🌉"));
+}
+
+#[test]
+fn a_reply_is_the_same_wherever_its_bytes_are_cut_even_within_a_character() {
+    let whole = whole().into_bytes();
+    for end in 0..whole.len() {
+        let (beginning, rest) = whole.split_at(end);
+        assert_eq!(outcome_of_chunks([beginning, rest]), outcome_of_chunks([&whole]), "{end}");
+    }
 }
 
 #[test]
@@ -161,7 +170,7 @@ proptest! {
 
     #[test]
     fn a_stream_that_breaks_off_is_the_whole_answer_or_none(end in any::<Index>()) {
-        let whole = whole();
+        let whole = whole().into_bytes();
         let beginning = &whole[..end.index(whole.len())];
         let outcome = outcome_of_chunks([beginning]);
         if !matches!(outcome.0, Outcome::Deferred { .. }) {
