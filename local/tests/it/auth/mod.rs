@@ -11,6 +11,8 @@ use std::{fs, path::Path};
 use local::harness::Stack;
 use serde_json::{Value, json};
 
+pub use sessions::another_session;
+
 /// The status and the body of a function's response to a client at an address, which only an event can make up.
 async fn invoke_from(stack: &Stack, function: &str, address: &str, body: &Value) -> (u64, Value) {
     let events = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("events");

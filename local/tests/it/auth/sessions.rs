@@ -7,7 +7,7 @@ use serde_json::json;
 use super::invoke_from;
 
 /// Signs in once more, with a password.
-async fn another_session<'a>(stack: &'a Stack, user: &User<'_>) -> User<'a> {
+pub async fn another_session<'a>(stack: &'a Stack, user: &User<'_>) -> User<'a> {
     let password = "correct horse battery";
     // Only the first time: later, one is set.
     let change = json!({ "new_password": password });

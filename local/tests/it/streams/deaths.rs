@@ -90,7 +90,7 @@ pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes
 
 /// Fault 59.
 pub async fn whoever_dies_or_leaves_at_random_the_text_assembled_is_the_reply_stored(stack: &Stack) {
-    let stack = stack.another(&[]).await;
+    let stack = stack.another(&[("ANSWER_LEASE_SECONDS", "1")]).await;
     stack.system.hide_logs();
     let users = join_all((0..CLIENTS).map(|_| stack.user())).await;
     let deaths = Cell::new(0);
@@ -105,13 +105,17 @@ pub async fn whoever_dies_or_leaves_at_random_the_text_assembled_is_the_reply_st
     assert!(restarts > 0 && deaths > 0, "nobody died of whom a reply was taken over");
 }
 
-/// Kills one process after another, and counts them.
+/// Kills one process after another, and counts them. The fewer there are, the rarer it is that one dies: the last
+/// client comes to its end as soon as the first.
 async fn kill_some(stack: &Stack, deaths: &Cell<usize>) -> Infallible {
     loop {
-        sleep(Duration::from_millis(fastrand::u64(50..400))).await;
-        if let Some(pid) = fastrand::choice(stack.system.pids(STREAM)) {
-            let killed = kill_process(process(pid), Signal::KILL); // it may be gone already
+        sleep(Duration::from_millis(fastrand::u64(25..200))).await;
+        let pids = stack.system.pids(STREAM);
+        if let Some(pid) = pids.get(fastrand::usize(..CLIENTS.max(pids.len()))) {
+            let killed = kill_process(process(*pid), Signal::KILL); // it may be gone already
             deaths.set(deaths.get() + usize::from(killed.is_ok()));
+            // The slot of a stream that died is held for 25 seconds, in which its client may not come.
+            stack.execute("update streams set expires_at = now()").await;
         }
     }
 }

@@ -11,7 +11,10 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::client::{Client, Ended, Stream, open, post};
-use crate::stops::{id, without_workers};
+use crate::{
+    auth::another_session,
+    stops::{id, without_workers},
+};
 
 /// A text whose pieces end between characters of one to four bytes.
 pub const TEXT: &str = "Grüße aus Köln 🌉🚋 — 上海和东京 ✨ naïve café";
@@ -81,6 +84,8 @@ pub async fn a_stream_in_which_nothing_comes_is_kept_open(stack: &Stack) {
     let event = timeout(SILENCE, stream.next()).await;
     assert!(event.is_err(), "{event:?}");
     assert_eq!(stream.heartbeats, 1);
+    let slots = format!("streams where user_id = '{}' and expires_at > now() + interval '15 seconds'", user.id);
+    assert_eq!(stack.count(&slots).await, 1, "its slot is held for longer, too");
     stop(&user, &client.message(&room)).await;
     assert_eq!(stream.rest().await.1, Ended::Done);
 }
@@ -118,6 +123,7 @@ pub async fn readers_of_one_message_get_one_text_and_gemini_one_call(stack: &Sta
     let prompt = format!("followed {}", user.id);
     let slow = json!([{ "match": prompt, "text": TEXT, "pieces": 20, "pause_ms": 150 }]);
     stack.script(&slow).await;
+    let devices = [&user, &another_session(stack, &user).await];
     let mut stream = open(post(&user, &room, &prompt, None)).await;
     let mut poster = Client::default();
     poster.read_some(&mut stream).await;
@@ -127,13 +133,56 @@ pub async fn readers_of_one_message_get_one_text_and_gemini_one_call(stack: &Sta
     for reader in &mut readers[..2] {
         reader.clone_from(&poster);
     }
-    let following = readers.iter_mut().map(|reader| reader.follow(&user, &room));
+    let following = readers.iter_mut().zip(devices.into_iter().cycle());
+    let following = following.map(|(reader, device)| reader.follow(device, &room));
     let (ended, _) = join(poster.read(&mut stream), join_all(following)).await;
     assert_eq!((ended, poster.text.as_str()), (Ended::Done, TEXT));
     for reader in readers {
         assert_eq!((reader.text.as_str(), reader.restarts), (TEXT, 0));
     }
     assert_eq!(stack.calls(&prompt).await.len(), 1);
+}
+
+pub async fn of_five_readers_at_once_three_read_and_two_are_told_when_to_come_again(stack: &Stack) {
+    let user = stack.user().await;
+    let devices = [&user, &another_session(stack, &user).await];
+    let room = user.room().await;
+    let prompt = format!("five {}", user.id);
+    stack.script(&json!([{ "match": prompt, "text": TEXT, "pieces": 3, "hang": true }])).await;
+    let message = user.post(&room, &prompt).await;
+    let requests = (0..5).zip(devices.into_iter().cycle()).map(async |(_, device)| {
+        let client = Client::of(&message);
+        (client.get(device, &room).await.unwrap(), client, device)
+    });
+    let mut reading = Vec::new();
+    let mut refused = Vec::new();
+    for (response, client, device) in join_all(requests).await {
+        if response.status() == 200 {
+            reading.push((Stream::of(response), client));
+        } else {
+            assert_eq!(response.status(), 429);
+            assert_eq!(response.headers()["retry-after"], "5");
+            refused.push((client, device));
+        }
+    }
+    assert_eq!((reading.len(), refused.len()), (3, 2));
+    for (stream, client) in &mut reading {
+        client.read_some(stream).await;
+    }
+    stop(&user, &message).await;
+    let mut clients = Vec::new();
+    for (mut stream, mut client) in reading {
+        assert_eq!(client.read(&mut stream).await, Ended::Done);
+        clients.push(client);
+    }
+    for (mut client, device) in refused {
+        client.follow(device, &room).await;
+        clients.push(client);
+    }
+    let stored = user.reply(&message).await;
+    for client in clients {
+        assert_eq!((client.text.as_str(), client.last()), (stored.as_str(), "abort"));
+    }
 }
 
 pub async fn a_client_that_is_gone_at_once_finds_its_message_answered(stack: &Stack) {
@@ -225,6 +274,29 @@ pub async fn a_stream_answers_the_messages_before_its_own_in_order(stack: &Stack
     let lengths: Vec<_> = calls.iter().map(Vec::len).collect();
     assert_eq!(lengths, [1, 3, 5], "each with all earlier turns");
     drop(schedules);
+}
+
+pub async fn nobody_is_woken_while_a_stream_has_its_room_and_a_worker_when_it_hands_over(stack: &Stack) {
+    let stack = stack.another(&[]).await;
+    let user = stack.user().await;
+    let room = user.room().await;
+    let deliveries = without_workers(&stack).await;
+    let _schedules = stack.system.schedules().pause().await;
+    let wake_ups = async || stack.system.queue_length().await.unwrap();
+
+    let mut client = Client::default();
+    let mut stream = open(post(&user, &room, "whole", None)).await;
+    assert_eq!(client.read(&mut stream).await, Ended::Done);
+    assert_eq!(wake_ups().await, 0);
+
+    // The client of a reply that breaks off does not come again.
+    stack.script(&json!([{ "match": "breaks off", "text": TEXT, "cut": true }])).await;
+    let mut client = Client::default();
+    let mut stream = open(post(&user, &room, "breaks off", None)).await;
+    assert_eq!(client.read(&mut stream).await, Ended::Early);
+    until("the room is handed over", async || wake_ups().await == 1).await;
+    drop(deliveries);
+    assert_eq!(user.reply(&client.message(&room)).await, "echo: breaks off");
 }
 
 pub async fn a_message_that_fails_says_why_and_ends(stack: &Stack) {

@@ -12,7 +12,9 @@ on_every_kind!(
     live::a_message_that_fails_says_why_and_ends,
     live::a_reply_that_breaks_off_is_begun_anew_and_never_mixed_with_the_next,
     live::a_stream_answers_the_messages_before_its_own_in_order,
+    live::a_post_that_is_repeated_is_one_message_and_both_get_its_whole_reply,
     live::a_stream_that_has_nothing_yet_waits_for_the_next_try,
+    live::nobody_is_woken_while_a_stream_has_its_room_and_a_worker_when_it_hands_over,
     live::readers_of_one_message_get_one_text_and_gemini_one_call,
     live::words_come_as_the_model_writes_them_and_the_end_is_what_is_stored,
     stopping::a_message_that_waits_fails_and_costs_nothing,
@@ -25,8 +27,8 @@ on_every_kind!(
 on!(sqs:
     live::a_client_that_leaves_anywhere_in_a_reply_goes_on_where_it_left,
     live::a_fourth_stream_at_once_is_refused_and_stores_nothing,
-    live::a_post_that_is_repeated_is_one_message_and_both_get_its_whole_reply,
     live::a_stream_in_which_nothing_comes_is_kept_open,
     live::a_stream_is_refused_before_it_begins_as_any_request_is,
+    live::of_five_readers_at_once_three_read_and_two_are_told_when_to_come_again,
     live::who_polls_sees_the_draft_of_a_reply_that_is_being_written,
 );
