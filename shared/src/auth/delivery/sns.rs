@@ -105,8 +105,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let body = format!(
-            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code>
-             <Message>Invalid parameter: PhoneNumber Reason: +15550109999 is opted out</Message></Error></ErrorResponse>"
+            "<ErrorResponse><Error>
+             <Code>{code}</Code><Message>PhoneNumber Reason: +15550109999 is opted out</Message>
+             </Error></ErrorResponse>"
         );
         let length = body.len();
         let response =
