@@ -200,3 +200,17 @@ pub async fn a_message_whose_workers_all_die_is_given_up_and_its_room_goes_on(st
     assert_eq!(user.reply(&next).await, "echo: next");
     assert_eq!(user.used().await, 1, "what was our fault is free");
 }
+
+/// Fault 47: of a message that nobody waits for any more.
+pub async fn a_message_past_its_deadline_fails_without_another_call(stack: &Stack) {
+    let stack = stack.another(&[]).await;
+    let user = stack.user().await;
+    let workers = without_workers(&stack).await;
+    let message = user.post(&user.room().await, "too late").await;
+    stack.execute("update messages set claimed_at = now() - interval '1 hour'").await;
+    drop(workers);
+    let settled = user.settled(&message).await;
+    assert_eq!(settled["failure"]["reason"], "MODEL_UNAVAILABLE");
+    assert_eq!(stack.calls("too late").await.len(), 0);
+    assert_eq!(user.used().await, 0);
+}

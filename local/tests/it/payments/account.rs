@@ -11,7 +11,11 @@ pub async fn a_subscriber_who_leaves_pays_no_more(stack: &Stack) {
     user.room().await;
     let subscription = user.become_pro().await;
     let customer = user.customer().await;
+    let events = format!("stripe_events where user_id = '{}'", user.id);
+    let events: Vec<String> = stack.value(&format!("select array_agg(id) from {events}")).await;
     user.call(Method::DELETE, "/user/me", 204).await;
+    let left = format!("stripe_events where id in ('{}')", events.join("', '"));
+    assert_eq!(stack.count(&left).await, 0, "what was kept of {events:?}");
 
     let ended = stack.get_stripe(&format!("/v1/subscriptions/{subscription}")).await;
     assert_eq!(ended["status"], "canceled");
