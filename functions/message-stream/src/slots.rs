@@ -70,7 +70,8 @@ impl Slot {
             if row.get("is_full") {
                 return Err(Error::OverLimit(OverLimit {
                     policy: "open-streams",
-                    detail: "You have as many streams open as you may. Close one, or try again shortly.",
+                    detail: "You have as many streams open as you may. One that you closed counts until its reply is \
+                             written, or for a minute. Try again shortly.",
                     limit: SLOTS.unsigned_abs(),
                     window: LEASE,
                     retry_after: Duration::from_secs(5),

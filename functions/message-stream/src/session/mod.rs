@@ -31,10 +31,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Reads how far a message is: the text after a position, or all of it if the position belongs to another epoch, and
 /// whether the room is free for somebody to go on.
 const LOOK: &str = "
-    -- $1 user, $2 room, $3 message, $4 epoch and $5 characters of the position
+    -- $1 user, $2 room, $3 message, $4 epoch of the position, $5 the first character after it
     select message.status, coalesce(message.draft_epoch, 0) as epoch, message.finish_reason, message.failure,
            substr(coalesce(message.reply, message.draft, ''),
-                  case when message.draft_epoch = $4 then $5 + 1 else 1 end) as text,
+                  case when message.draft_epoch = $4 then $5 else 1 end) as text,
            message.settled_at is null
            and coalesce(room.answering_until <= now(), true)
            and coalesce((select not_before is null or not_before <= now()
@@ -154,12 +154,13 @@ impl Session {
 
     async fn look(&self) -> Result<Option<Look>> {
         let position = &self.events.position;
-        let characters = i32::try_from(position.characters).unwrap_or(i32::MAX - 1);
+        // A client may send any number.
+        let next = i32::try_from(position.characters).unwrap_or(i32::MAX).saturating_add(1);
         let WakeUp { user_id, chatroom_id } = self.room;
         let row = self
             .answering
             .database()
-            .query_opt(LOOK, &[&user_id, &chatroom_id, &self.message.id, &position.epoch, &characters])
+            .query_opt(LOOK, &[&user_id, &chatroom_id, &self.message.id, &position.epoch, &next])
             .await?;
         Ok(row.map(|row| Look {
             status: row.get("status"),

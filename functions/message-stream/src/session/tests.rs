@@ -168,6 +168,18 @@ async fn a_reader_that_comes_at_any_character_gets_the_rest_while_it_is_written_
 }
 
 #[tokio::test]
+async fn a_reader_that_claims_to_have_more_than_there_is_gets_the_end_alone() {
+    let fixture = Fixture::new().await;
+    fixture.write(7, TEXT).await;
+    fixture.answer(TEXT, "STOP").await;
+    let largest = usize::try_from(i32::MAX).unwrap();
+    for known in [TEXT.len(), largest - 1, largest, largest + 1, usize::MAX] {
+        let events = fixture.reader(7, known).follow().await;
+        assert_eq!(kinds(&events), ["start", "text-start", "text-end", "finish", "done"], "{known}");
+    }
+}
+
+#[tokio::test]
 async fn a_reader_of_another_epoch_gets_the_text_from_its_beginning_and_its_epoch() {
     let fixture = Fixture::new().await;
     fixture.write(8, "another text").await;
