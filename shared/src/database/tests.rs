@@ -62,7 +62,7 @@ async fn behind_a_line(database: &Database) -> (Database, Arc<Notify>) {
                     () = cuts.notified() => {}
                 }
                 drop(client);
-                pending().await // and the server's side stays open
+                pending::<()>().await; // and the server's side stays open
             });
         }
     });
