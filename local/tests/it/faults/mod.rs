@@ -102,7 +102,7 @@
 //! 47. A message's workers die or panic each time → Failed after 8 tries; its room and its batch go on.
 //!     `workers::a_message_whose_workers_all_die_is_given_up_and_its_room_goes_on`,
 //!     `workers::a_message_past_its_deadline_fails_without_another_call`,
-//!     `shared: answering::tests::a_panic_in_one_room_leaves_the_others_of_its_batch_at_work`
+//!     `workers::a_panic_in_one_room_leaves_its_batch_answered`
 //! 48. A retry delay of 1e19 s, negative, "0s", no number → Bounded; no panic, no busy loop.
 //!     `gemini::a_retry_delay_that_makes_no_sense_is_bounded`
 //! 49. An endless reply → Cut at 1 MB; memory is flat.
@@ -165,6 +165,7 @@ on_every_kind!(
 
 on!(sqs:
     workers::a_message_past_its_deadline_fails_without_another_call,
+    workers::a_panic_in_one_room_leaves_its_batch_answered,
     posts::a_post_while_postgres_is_down_is_refused_and_leaves_nothing,
     gemini::a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_nothing,
     gemini::an_error_of_ours_fails_the_message_after_one_call_and_raises_the_alarm,

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, try_join_all};
 use local::{
     harness::{Stack, User, until},
     machine::{proxy::Proxy, workspace::Workspace},
@@ -213,4 +213,31 @@ pub async fn a_message_past_its_deadline_fails_without_another_call(stack: &Stac
     assert_eq!(settled["failure"]["reason"], "MODEL_UNAVAILABLE");
     assert_eq!(stack.calls("too late").await.len(), 0);
     assert_eq!(user.used().await, 0);
+}
+
+/// Fault 47: in the batch of a consumer.
+pub async fn a_panic_in_one_room_leaves_its_batch_answered(stack: &Stack) {
+    let stack = stack.another(&[]).await;
+    let user = stack.user().await;
+    let workers = without_workers(&stack).await;
+    let (mut rooms, mut messages) = (Vec::new(), Vec::new());
+    for prompt in ["one", "poison", "three"] {
+        let room = user.room().await;
+        messages.push(user.post(&room, prompt).await);
+        rooms.push(room);
+    }
+    // A row that the schema forbids, which no worker can read.
+    stack.execute("alter table messages alter content drop not null").await;
+    stack.execute("update messages set content = null where content = 'poison'").await;
+
+    assert_eq!(stack.system.lose_messages().await.unwrap(), rooms.len());
+    let bodies = try_join_all(rooms.iter().map(|room| stack.system.wake_up(id(room)))).await.unwrap();
+    let delivered = stack.system.deliver(&bodies).await.unwrap();
+    assert_eq!(delivered["batchItemFailures"], json!([]));
+    for message in [&messages[0], &messages[2]] {
+        assert_eq!(user.get(message).await.body["status"], "answered");
+    }
+    let alarm = ["\"metric\":\"room_panicked\"", id(&rooms[1])];
+    until_logged(&stack, stack.worker(), alarm).await;
+    drop(workers);
 }
