@@ -220,11 +220,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_users_message_is_not_found() {
+    async fn a_message_of_another_user_or_room_is_not_found_and_goes_on() {
         let fixture = Fixture::new().await;
-        let stranger = testing::user(&fixture.app.database).await;
-        let path = [("id", fixture.room.to_string()), ("message_id", fixture.message.to_string())];
-        let response = stop(&fixture.app, request(stranger, &path, &().into())).await;
-        assert!(matches!(response, Err(Error::NotFound("message"))));
+        let Fixture { app, owner, room, message } = &fixture;
+        let stranger = testing::user(&app.database).await;
+        let their_room = testing::chatroom(&app.database, stranger).await;
+        let other_room = testing::chatroom(&app.database, *owner).await;
+        for (caller, room) in [(stranger, *room), (stranger, their_room), (*owner, other_room)] {
+            let path = [("id", room.to_string()), ("message_id", message.to_string())];
+            let response = stop(app, request(caller, &path, &().into())).await;
+            assert!(matches!(response, Err(Error::NotFound("message"))));
+            let goes_on = "select count(*) from messages where status = 'queued' and stop_requested_at is null";
+            let going_on: i64 = app.database.query_one(goes_on, &[]).await.unwrap().get(0);
+            assert_eq!(going_on, 1);
+        }
     }
 }
