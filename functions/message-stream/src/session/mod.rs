@@ -114,14 +114,14 @@ impl Session {
         self.has_started && self.events.position.characters > 0
     }
 
-    /// Ends the connection, if its message is at its end or its text will not go on.
+    /// Ends the connection, if its message is at its end. Otherwise the next look decides.
     fn is_over(&mut self, end: &End) -> bool {
         match end {
             End::Settled(message) if message.id == self.message.id => {
                 self.end(message);
                 true
             }
-            End::Settled(_) | End::Deferred | End::Lost => self.has_sent(),
+            End::Settled(_) | End::Deferred | End::Lost => false,
         }
     }
 
