@@ -310,6 +310,8 @@ async fn a_message_without_a_stop_begins_anew_with_every_claim_and_counts_dead_w
     for lost in 0..3 {
         let lease = claim(&database, owner, room).await.unwrap();
         assert_eq!((lease.stopped, lease.draft.as_str(), lease.lost), (false, "", lost));
+        let anew = "select count(*) from messages, chatrooms where draft is null and draft_epoch = epoch";
+        assert_eq!(count(&database, anew).await, 1, "the draft is of this claim");
         checkpoint(&lease, &database, "Hel").await;
         database.query(DIE, &[]).await.unwrap();
     }
