@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, convert::Infallible, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use local::harness::{Stack, User};
 use rustix::process::{Signal, kill_process};
 use serde_json::json;
@@ -12,13 +12,23 @@ use super::{
     client::{Client, Ended, open, post},
     live::TEXT,
 };
-use crate::stops::{Held, SETTLE, kill, process, undo_waiting, until_waiting};
+use crate::stops::{ACCEPT, Held, SETTLE, kill, process, signal, undo_waiting, until_waiting};
 
 const STREAM: &str = "message-stream";
 
 /// How many clients there are at once, and how many messages each of them posts.
 const CLIENTS: usize = 20;
 const MESSAGES: usize = 10;
+
+/// The slot of a stream that died is held for 25 seconds, in which its client may not come.
+async fn free_slots(stack: &Stack) {
+    stack.execute("update streams set expires_at = now()").await;
+}
+
+async fn die(stack: &Stack) {
+    kill(stack, STREAM).await;
+    free_slots(stack).await;
+}
 
 async fn is_answered(user: &User<'_>, room: &str, client: &Client) {
     assert_eq!(client.last(), "finish");
@@ -35,6 +45,23 @@ pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes
     let _deliveries = stack.system.deliveries().pause().await;
     let _schedules = stack.system.schedules().pause().await;
 
+    // Before the message is stored.
+    let room = user.room().await;
+    let lock = Held::row(&stack, &room).await;
+    let dies = async {
+        until_waiting(&stack, ACCEPT).await;
+        die(&stack).await;
+        undo_waiting(&stack, ACCEPT).await;
+        lock.release().await;
+    };
+    let post_it = || post(&user, &room, "not stored", Some("key")).send();
+    let (response, ()) = join(post_it(), dies).await;
+    assert!(!response.is_ok_and(|response| response.status().is_success()));
+    assert_eq!(user.used().await, 0);
+    let mut client = Client::default();
+    client.hear(post_it().await, usize::MAX).await;
+    is_answered(&user, &room, &client).await;
+
     // Before the first word.
     let room = user.room().await;
     stack.script(&json!([{ "match": "no word", "delay_ms": 60_000 }])).await;
@@ -42,7 +69,7 @@ pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes
     let mut client = Client::default();
     client.take(stream.next().await.unwrap());
     stack.called("no word").await;
-    kill(&stack, STREAM).await;
+    die(&stack).await;
     assert_eq!(client.read(&mut stream).await, Ended::Early);
     client.follow(&user, &room).await;
     is_answered(&user, &room, &client).await;
@@ -55,7 +82,7 @@ pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes
     let mut stream = open(post(&user, &room, "middle", None)).await;
     let mut client = Client::default();
     client.read_some(&mut stream).await;
-    kill(&stack, STREAM).await;
+    die(&stack).await;
     assert_eq!(client.read(&mut stream).await, Ended::Early);
     let mut tabs = [client.clone(), client];
     join_all(tabs.iter_mut().map(|tab| tab.follow(&user, &room))).await;
@@ -73,7 +100,7 @@ pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes
     client.read_some(&mut stream).await;
     let lock = Held::row(&stack, &client.message(&room)).await;
     until_waiting(&stack, SETTLE).await;
-    kill(&stack, STREAM).await;
+    die(&stack).await;
     undo_waiting(&stack, SETTLE).await;
     lock.release().await;
     assert_eq!(client.read(&mut stream).await, Ended::Early);
@@ -82,10 +109,29 @@ pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes
     is_answered(&user, &room, &client).await;
     assert_eq!((client.text.as_str(), client.restarts), ("echo: almost", 1));
 
-    for prompt in ["no word", "middle", "almost"] {
-        assert_eq!(stack.calls(prompt).await.len(), 2, "{prompt}");
+    // When the end is stored, but its client not told. What a stopped process has sent, Postgres executes.
+    let room = user.room().await;
+    let slow = json!([{ "match": "not told", "text": TEXT, "pieces": 4, "pause_ms": 300 }]);
+    stack.script(&slow).await;
+    let mut stream = open(post(&user, &room, "not told", None)).await;
+    let mut client = Client::default();
+    client.read_some(&mut stream).await;
+    let message = client.message(&room);
+    let lock = Held::row(&stack, &message).await;
+    until_waiting(&stack, SETTLE).await;
+    signal(&stack.system.pids(STREAM), Signal::STOP);
+    lock.release().await;
+    assert_eq!(user.reply(&message).await, TEXT);
+    die(&stack).await;
+    assert_eq!(client.read(&mut stream).await, Ended::Early);
+    client.follow(&user, &room).await;
+    is_answered(&user, &room, &client).await;
+    assert_eq!(client.restarts, 0);
+
+    for (prompt, calls) in [("not stored", 1), ("no word", 2), ("middle", 2), ("almost", 2), ("not told", 1)] {
+        assert_eq!(stack.calls(prompt).await.len(), calls, "{prompt}");
     }
-    assert_eq!(user.used().await, 3);
+    assert_eq!(user.used().await, 5);
 }
 
 /// Fault 59.
@@ -114,8 +160,7 @@ async fn kill_some(stack: &Stack, deaths: &Cell<usize>) -> Infallible {
         if let Some(pid) = pids.get(fastrand::usize(..CLIENTS.max(pids.len()))) {
             let killed = kill_process(process(*pid), Signal::KILL); // it may be gone already
             deaths.set(deaths.get() + usize::from(killed.is_ok()));
-            // The slot of a stream that died is held for 25 seconds, in which its client may not come.
-            stack.execute("update streams set expires_at = now()").await;
+            free_slots(stack).await;
         }
     }
 }

@@ -339,6 +339,8 @@ pub async fn a_fourth_stream_at_once_is_refused_and_stores_nothing(stack: &Stack
         stop(&user, &client.message(&room)).await;
         assert_eq!(stream.rest().await.1, Ended::Done);
     }
+    let slots = format!("streams where user_id = '{}'", user.id);
+    until("every slot is given back", async || stack.count(&slots).await == 0).await;
 }
 
 pub async fn a_stream_is_refused_before_it_begins_as_any_request_is(stack: &Stack) {
