@@ -81,9 +81,9 @@ impl<'a> Cases<'a> {
             | "chatroom-update"
             | "message-get"
             | "message-send"
-            | "message-stream"
             | "subscription-status" => same(self.request(function, &room).await?),
             "message-answer" => self.each(count, async || self.wake_up(1).await).await,
+            "message-stream" => self.each(count, async || self.stream().await).await,
             "chatroom-delete" => {
                 let event = async || {
                     let room = self.stock.room(owner.user, 10).await?;
@@ -213,6 +213,12 @@ impl<'a> Cases<'a> {
             event["pathParameters"]["message_id"] = newest.to_string().into();
         }
         Ok(event)
+    }
+
+    /// Makes a post that is answered in place, in a new room with ten settled messages.
+    pub async fn stream(&self) -> Result<Value> {
+        let room = self.stock.room(self.stock.owner.user, SIZES[0]).await?;
+        self.request("message-stream", &room.to_string()).await
     }
 
     /// Makes a batch of wake-ups for new rooms, each with ten settled messages and one that waits.

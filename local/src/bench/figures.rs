@@ -51,7 +51,7 @@ pub struct AtSize {
     pub billed_ms: f64,
 }
 
-/// The figures of warm requests.
+/// The figures of warm requests: times, the median of their processor time, and the process's peak memory.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Warm {
     pub p50_ms: f64,

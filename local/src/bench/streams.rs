@@ -5,7 +5,6 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::{
-    cases::ORDINARY,
     figures::{Spread, Streams, ms},
     measure::Bench,
     replies::{TIMED, script},
@@ -25,33 +24,34 @@ const PAUSE_MS: u32 = 200;
 
 /// Measures one environment that serves one stream after the other.
 pub async fn measure(bench: &Bench<'_>) -> Result<Streams> {
-    let room = bench.cases.stock.room_of(ORDINARY)?.to_string();
-    let event = bench.cases.request(STREAM, &room).await?;
     let mut process = bench.watched(STREAM).await?;
     let mut times = Vec::new();
     for number in 0..=TIMED {
-        script(&bench.variables, json!([{ "delay_ms": DELAY_MS }])).await?;
+        let event = bench.cases.stream().await?;
+        script(&bench.variables, json!([{ "delay_ms": DELAY_MS, "pause_ms": DELAY_MS }])).await?;
         bench.forget();
         let responded = process.invoke(&event).await?;
         let piece = responded.chunks.iter().find(|(_, chunk)| contains(chunk, b"text-delta"));
         let (piece, _) = piece.context("a reply has no text")?;
         let passed = bench.proxy("Gemini").take();
         let asked = passed.first().context("Gemini was not asked")?;
-        let spoke = passed.iter().find(|chunk| matches!(chunk.what, What::Received));
+        // The response's head comes at once, and the next piece much later.
+        let spoke = passed.iter().rfind(|chunk| matches!(chunk.what, What::Received) && chunk.at < *piece);
         let gemini = spoke.context("Gemini did not respond")?.at - asked.at;
         if number > 0 {
             times.push(ms((*piece - responded.given).saturating_sub(gemini)));
         }
     }
 
+    let (short, long) = (bench.cases.stream().await?, bench.cases.stream().await?);
     bench.watch.take_statements().await?;
-    process.invoke(&event).await?;
-    let short = bench.watch.take_statements().await?;
+    process.invoke(&short).await?;
+    let statements = bench.watch.take_statements().await?;
     let used = processor_time(process.pid()?)?;
     let text = "Lisbon ".repeat(PIECES.try_into()?);
     script(&bench.variables, json!([{ "text": text, "pieces": PIECES, "pause_ms": PAUSE_MS }])).await?;
-    process.invoke(&event).await?;
-    let more = u32::try_from(bench.watch.take_statements().await? - short)?;
+    process.invoke(&long).await?;
+    let more = u32::try_from(bench.watch.take_statements().await? - statements)?;
     let seconds = f64::from(PIECES * PAUSE_MS) / 1000.0;
     Ok(Streams {
         first_piece_ms: Spread::of(times),

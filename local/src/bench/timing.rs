@@ -1,7 +1,5 @@
 //! Times the warm requests of one process.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use serde_json::Value;
 
@@ -18,25 +16,25 @@ pub const WARMING_UP: usize = 10;
 pub struct Timing {
     process: Process,
     times: Vec<f64>,
-    processor: Option<Duration>,
+    processor: Vec<f64>,
     requests: usize,
 }
 
 impl Timing {
     /// Begins with a process that is ready.
     pub fn of(process: Process) -> Self {
-        Self { process, times: Vec::new(), processor: None, requests: 0 }
+        Self { process, times: Vec::new(), processor: Vec::new(), requests: 0 }
     }
 
     /// Serves a request and times it, unless it is one of the first.
     pub async fn invoke(&mut self, event: &Value) -> Result<()> {
         self.requests += 1;
-        if self.requests == WARMING_UP + 1 {
-            self.processor = Some(processor_time(self.process.pid()?)?);
-        }
+        let pid = self.process.pid()?;
+        let before = processor_time(pid)?;
         let responded = self.process.invoke(event).await?;
         if self.requests > WARMING_UP {
             self.times.push(ms(responded.time));
+            self.processor.push(ms(processor_time(pid)?.saturating_sub(before)));
         }
         Ok(())
     }
@@ -51,15 +49,15 @@ impl Timing {
 
     /// Returns the figures.
     pub fn figures(mut self) -> Result<Warm> {
-        let pid = self.process.pid()?;
-        let used = processor_time(pid)?.saturating_sub(self.processor.unwrap_or_default());
+        let peak = peak_memory(self.process.pid()?)?;
         self.times.sort_by(f64::total_cmp);
+        self.processor.sort_by(f64::total_cmp);
         #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
         Ok(Warm {
             p50_ms: quantile(&self.times, 50),
             p99_ms: quantile(&self.times, 99),
-            cpu_ms: ms(used) / self.times.len() as f64,
-            peak_mb: peak_memory(pid)? as f64 / 1e6,
+            cpu_ms: quantile(&self.processor, 50),
+            peak_mb: peak as f64 / 1e6,
         })
     }
 }
