@@ -64,7 +64,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         }
         body
     });
-    prop_oneof![vec(any::<u8>(), 0..200), any_json().prop_map(|value| value.to_string().into_bytes()), changed, damaged,]
+    let bytes = any_json().prop_map(|value| value.to_string().into_bytes());
+    prop_oneof![vec(any::<u8>(), 0..200), bytes, changed, damaged]
 }
 
 /// Whether the caller is told that it is the caller's fault.

@@ -84,7 +84,7 @@ pub struct Replies {
 pub struct Streams {
     /// From the request to the first piece of text less Gemini's time for it, in milliseconds.
     pub first_piece_ms: Spread,
-    /// How long a longer reply was written, and what that took beyond a short one: statements, and processor time in all.
+    /// How long a longer reply was written, the statements that took beyond a short one, and the processor time in all.
     pub seconds: f64,
     pub statements_per_second: f64,
     pub cpu_ms: f64,

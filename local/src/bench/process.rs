@@ -36,7 +36,8 @@ pub struct Process {
     function: String,
 }
 
-/// A response, when its request was handed out, and how long it took from there. Of a stream, `body` is what stands before it.
+/// A response, when its request was handed out, and how long it took from there. Of a stream, `body` is what stands
+/// before it.
 pub struct Responded {
     pub given: Instant,
     pub time: Duration,

@@ -1,5 +1,5 @@
-//! Measures replies that are passed on while they are written: how soon the first piece comes, and what a longer one asks
-//! of Postgres and the processor.
+//! Measures replies that are passed on while they are written: how soon the first piece comes, and what a longer one
+//! asks of Postgres and the processor.
 
 use anyhow::{Context, Result};
 use serde_json::json;

@@ -297,7 +297,8 @@ async fn a_reader_is_sent_away_after_a_minute_and_told_of_no_end() {
 #[tokio::test]
 async fn a_reader_leaves_nothing_open_in_postgres_between_its_looks() {
     const LOOKING: &str = "select coalesce(max(state), 'gone') from pg_stat_activity
-                           where datname = current_database() and query like '%as is_free%' and pid <> pg_backend_pid()";
+                           where datname = current_database() and query like '%as is_free%'
+                             and pid <> pg_backend_pid()";
     let fixture = Fixture::new().await;
     fixture.write(7, "Hel").await;
     let mut reader = fixture.reader(7, 0);
