@@ -77,7 +77,7 @@ async function ended(chat: Chat): Promise<[UIMessage, Message]> {
 const live = new Chat();
 const seen = new Set<string>();
 live.drawn.onText = (text) => seen.add(text);
-await live.sendMessage({ text: "live" });
+await live.sendMessage({ text: "live by the SDK" });
 const [reply, stored] = await ended(live);
 assert.equal(stored.reply?.finish_reason, "STOP");
 assert.equal((reply.metadata as Message).status, "answered");
@@ -87,7 +87,7 @@ assert(seen.size > 4, `it grew in ${seen.size} steps`);
 const resumed = new Chat();
 await resumed.resumeStream();
 assert.deepEqual([resumed.status, resumed.messages], ["ready", []]);
-const posted = await call("POST", `${room}/message`, { content: "resumed" });
+const posted = await call("POST", `${room}/message`, { content: "resumed by the SDK" });
 await resumed.resumeStream();
 const [, answered] = await ended(resumed);
 assert.equal(answered.id, posted.id);
@@ -101,13 +101,13 @@ stopped.drawn.onText = (text) => {
     stop ??= call("POST", `${room}/message/${id}/stop`);
   }
 };
-await stopped.sendMessage({ text: "stopped" });
+await stopped.sendMessage({ text: "stopped by the SDK" });
 assert.equal((await stop)?.status, "answering");
 assert.equal((await ended(stopped))[1].reply?.finish_reason, "STOPPED");
 
 // A failure is an error with its words.
 const failed = new Chat();
-await failed.sendMessage({ text: "failed" });
+await failed.sendMessage({ text: "failed by the SDK" });
 assert.equal(failed.status, "error");
 assert.match(failed.error?.message ?? "", /declined/);
 

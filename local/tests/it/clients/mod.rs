@@ -14,7 +14,7 @@ use local::{
 };
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::{process::Command, sync::Mutex};
 
 use crate::stops::id;
 
@@ -59,6 +59,8 @@ impl Workshop {
     /// Installs the npm packages as the lock file has them, once, and gives the folder that has them.
     async fn npm_packages(&self) -> PathBuf {
         const LOCK: &str = "package-lock.json";
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let _turn = TURN.lock().await;
         let sources = self.root.join("local/clients");
         let folder = self.tools.cache("typescript");
         let lock = fs::read(sources.join(LOCK)).unwrap();
@@ -112,8 +114,13 @@ mod flows {
         let user = stack.user().await;
         let room = user.room().await;
         let slow = |prompt| json!({ "match": prompt, "pieces": 12, "pause_ms": 100, "text": REPLY });
-        let hang = json!({ "match": "stopped", "text": REPLY, "hang": true });
-        let outcomes = [slow("live"), slow("resumed"), hang, json!({ "match": "failed", "block": "SAFETY" })];
+        let hang = json!({ "match": "stopped by the SDK", "text": REPLY, "hang": true });
+        let outcomes = [
+            slow("live by the SDK"),
+            slow("resumed by the SDK"),
+            hang,
+            json!({ "match": "failed by the SDK", "block": "SAFETY" }),
+        ];
         stack.script(&json!(outcomes)).await;
         let workshop = Workshop::open().await;
         let folder = workshop.npm_packages().await;
