@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     auth::{Caller, TokenIssuer},
     database::{Database, Parameter},
-    domain::{ChatroomId, MessageId, SessionId, UserId},
+    domain::{ChatroomId, MessageId, Mobile, SessionId, UserId},
 };
 
 /// A new, empty database with the current schema.
@@ -27,6 +27,13 @@ pub async fn database() -> Database {
     let create = format!("create database {name} template {template_name}");
     admin.query(&create, &[]).await.expect("the template database can be copied");
     Database::at(&format!("{server}/{name}")).expect("DATABASE_URL is a Postgres URL")
+}
+
+/// A number that no other test has.
+#[must_use]
+pub fn new_mobile() -> Mobile {
+    let number = getrandom::u64().expect("there are random numbers") % 10_000_000_000_000;
+    Mobile::try_from(format!("+1{number:013}")).expect("it is a number")
 }
 
 /// A new user who is signed in.

@@ -2,7 +2,7 @@
 
 use super::{
     cost::{Cost, costs},
-    figures::{Figures, Requests, Run, Streams, Warm},
+    figures::{Figures, Requests, Run, Spread, Streams, Warm},
 };
 use crate::lambda::functions::{Catalogue, Trigger};
 
@@ -87,13 +87,8 @@ pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
         ),
     ];
     if let Some(replies) = &run.replies {
-        let path = replies.path_ms;
-        budgets.push(Budget {
-            figure: "reply path less Gemini's time, median, ms",
-            limit: format!("≤ {REPLY_PATH_MS}"),
-            worst: path.to_string(),
-            holds: path.median <= REPLY_PATH_MS,
-        });
+        let figure = "reply path less Gemini's time, median, ms";
+        budgets.push(median(figure, replies.path_ms, REPLY_PATH_MS));
         let rate = replies.per_second;
         budgets.push(Budget {
             figure: "replies per second, batches of 10, Gemini 1 s",
@@ -103,13 +98,8 @@ pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
         });
     }
     if let Some(streams) = &run.streams {
-        let piece = streams.first_piece_ms;
-        budgets.push(Budget {
-            figure: "first piece of a stream less Gemini's time, median, ms",
-            limit: format!("≤ {FIRST_PIECE_MS}"),
-            worst: piece.to_string(),
-            holds: piece.median <= FIRST_PIECE_MS,
-        });
+        let figure = "first piece of a stream less Gemini's time, median, ms";
+        budgets.push(median(figure, streams.first_piece_ms, FIRST_PIECE_MS));
         let Streams { seconds, statements_per_second: rate, cpu_ms, .. } = streams;
         budgets.push(Budget {
             figure: "SQL statements a second while a reply is written",
@@ -153,6 +143,11 @@ fn growth(figure: &'static str, run: &Run, of: impl Fn(&Warm) -> f64) -> Option<
         worst: format!("{factor:.2} × ({})", growth.function),
         holds: factor <= GROWTH_FACTOR,
     })
+}
+
+/// Compares a median.
+fn median(figure: &'static str, spread: Spread, limit: f64) -> Budget {
+    Budget { figure, limit: format!("≤ {limit}"), worst: spread.to_string(), holds: spread.median <= limit }
 }
 
 /// Compares functions that each have a figure and a limit. The worst is the one nearest to its limit, or furthest

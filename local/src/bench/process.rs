@@ -87,21 +87,21 @@ impl Process {
             bail!("{} does not respond", self.function);
         };
         let mut chunks = Vec::new();
-        let mut pieces = response.chunks();
-        while let Some(chunk) = timeout(PATIENCE, pieces.try_next()).await?? {
-            chunks.push((Instant::now(), chunk));
-        }
-        let whole: Vec<u8> = chunks.iter().flat_map(|(_, chunk)| chunk).copied().collect();
-        // A stream begins with the status and headers as JSON, and lasts until its end.
         let (time, body) = if response.is_streamed {
-            (given.elapsed(), whole.split(|byte| *byte == 0).next().unwrap_or_default())
+            let mut written = response.chunks();
+            while let Some(chunk) = timeout(PATIENCE, written.try_next()).await?? {
+                chunks.push((Instant::now(), chunk));
+            }
+            // A stream begins with the status and headers as JSON, which zeroes end.
+            let bytes = chunks.iter().flat_map(|(_, chunk)| chunk).copied();
+            (given.elapsed(), bytes.take_while(|byte| *byte != 0).collect())
         } else {
-            (response.at - given, whole.as_slice())
+            (response.at - given, response.body().await?)
         };
         let failed = response.kind != "response";
         response.accept();
         let body: Value =
-            serde_json::from_slice(body).with_context(|| format!("{} did not respond with JSON", self.function))?;
+            serde_json::from_slice(&body).with_context(|| format!("{} did not respond with JSON", self.function))?;
         let refused = body["statusCode"].as_u64().is_some_and(|status| status >= 400);
         let unhandled = body["batchItemFailures"].as_array().is_some_and(|failures| !failures.is_empty());
         if failed || refused || unhandled {

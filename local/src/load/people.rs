@@ -126,13 +126,13 @@ impl Person {
             let mut has_begun = false;
             while let Ok(Some(chunk)) = response.chunk().await {
                 came.extend_from_slice(&chunk);
-                if !has_begun && contains(&came, b"\"text-delta\"") {
+                if !has_begun && String::from_utf8_lossy(&came).contains("\"text-delta\"") {
                     has_begun = true;
                     let delay = posted.elapsed().saturating_sub(gemini);
                     self.records.reply(self.number, delay);
                 }
             }
-            let is_whole = !response.status().is_success() || contains(&came, b"[DONE]");
+            let is_whole = !response.status().is_success() || String::from_utf8_lossy(&came).contains("[DONE]");
             status = is_whole.then_some(response.status().as_u16());
             self.records.closed();
         }
@@ -170,8 +170,4 @@ impl Person {
 
 fn happens(percent: u8) -> bool {
     fastrand::u8(0..100) < percent
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
 }

@@ -176,6 +176,7 @@ mod tests {
     use crate::{
         domain::SessionId,
         state::{Choice, StateStore},
+        testing::new_mobile,
     };
 
     fn secret(text: &str) -> SecretString {
@@ -199,11 +200,6 @@ mod tests {
         for common in ["password", "PassWord", "12345678", "qwertyuiop", "iloveyou1", "football"] {
             assert!(parse(common).is_none(), "{common}");
         }
-    }
-
-    fn new_mobile() -> Mobile {
-        let number = getrandom::u64().unwrap() % 10_000_000_000_000;
-        Mobile::try_from(format!("+1{number:013}")).unwrap()
     }
 
     /// The number of passwords that a number gets tried in an hour at each of so many new addresses.

@@ -9,6 +9,7 @@ use super::{issuer::random_code, *};
 use crate::{
     auth::{Attempts, countries::Countries},
     state::{Choice, Limit, StateStore},
+    testing::new_mobile,
 };
 
 const SHORT: Duration = Duration::from_secs(2);
@@ -68,11 +69,6 @@ fn guess(code: &str) -> Guess {
 
 fn other_than(code: &str) -> String {
     format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
-}
-
-fn new_mobile() -> Mobile {
-    let number = getrandom::u64().unwrap() % 10_000_000_000_000;
-    Mobile::try_from(format!("+1{number:013}")).unwrap()
 }
 
 #[derive(Debug, Clone, Copy)]
