@@ -14,7 +14,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use commands::{Options, exec, exit_code, keys, serve, test, workbench};
+use commands::{Options, exec, exit_code, keys, serve, services, test, workbench};
 
 /// The whole system on this machine. Without a command: starts it, has a conversation with it, and serves.
 #[derive(Parser)]
@@ -40,6 +40,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Starts the services of the tests alone, and prints their variables for a shell.
+    Services,
     /// Prints a new pair of keys for access tokens.
     Keys,
     #[command(flatten)]
@@ -55,6 +57,7 @@ async fn main() -> ExitCode {
             None => serve::serve(&options).await.map(|()| ExitCode::SUCCESS),
             Some(Task::Exec { command }) => exec::exec(&options, &command).await,
             Some(Task::Test { arguments }) => test::test(&options, &arguments).await,
+            Some(Task::Services) => services::services(&options).await.map(|()| ExitCode::SUCCESS),
             Some(Task::Keys) => keys::print(),
             Some(Task::Workbench(task)) => workbench::run(&options, task).await,
         }

@@ -3,6 +3,7 @@
 pub mod exec;
 pub mod keys;
 pub mod serve;
+pub mod services;
 pub mod test;
 pub mod workbench;
 
