@@ -11,8 +11,8 @@ create table users (
     name          text,
     email         text,
     password_hash text,
-    -- Goes up when all sessions end. A session of an earlier epoch has ended, whether or not its row was removed.
-    epoch         bigint not null default 0,
+    -- Goes up when all sessions end. A session of an earlier generation has ended, whether or not its row was removed.
+    generation    bigint not null default 0,
     created_at    timestamptz not null default now(),
     -- Counts the rooms opened within an hour, for their limit.
     new_rooms       integer not null default 0,
@@ -22,7 +22,7 @@ create table users (
 create table sessions (
     user_id         uuid not null references users on delete cascade,
     id              uuid not null,
-    epoch           bigint not null default 0, -- the user's when the session was opened
+    generation      bigint not null default 0, -- the user's when the session was opened
     created_at      timestamptz not null default now(),
     -- Counts the refreshes of an hour, for their limit.
     refreshes       integer not null default 0,

@@ -41,30 +41,29 @@ struct Change {
 }
 
 /// Reads the stored hash, and whether the session lasts and is fresh. A first password takes an account over for good,
-/// so it needs a fresh session. A user without a password signs in by code only, so any of their sessions was opened by
-/// one.
+/// so it needs a fresh session. A user without a password signs in by code only, so a code opened the session.
 const ACCOUNT: &str = "
     -- $1 user, $2 session
     select users.password_hash, sessions.id is not null as lasts,
            sessions.created_at > now() - interval '10 minutes' as fresh
     from users left join sessions
-        on sessions.user_id = users.id and sessions.id = $2 and sessions.epoch = users.epoch
+        on sessions.user_id = users.id and sessions.id = $2 and sessions.generation = users.generation
     where users.id = $1";
 
-/// Raises the epoch, which ends all sessions, those included that are being opened at this moment, and takes the
-/// caller's along. `password_hash = $4` finds what this very statement did, in case it is sent twice.
+/// Raises the generation, which ends all sessions, also one that is being opened at this moment, and moves the caller's
+/// to the new generation. `password_hash = $4` finds the row of a first run, in case the statement is sent twice.
 const CHANGE: &str = "
     -- $1 user, $2 session, $3 stored hash, $4 new one
     with owner as (
         update users
-        set password_hash = $4, epoch = users.epoch + 1
+        set password_hash = $4, generation = users.generation + 1
         from sessions
         where users.id = $1 and (password_hash is not distinct from $3 or password_hash = $4)
-          and sessions.user_id = $1 and sessions.id = $2 and sessions.epoch = users.epoch
+          and sessions.user_id = $1 and sessions.id = $2 and sessions.generation = users.generation
           and ($3 is not null or sessions.created_at > now() - interval '10 minutes')
-        returning users.id, users.epoch
+        returning users.id, users.generation
     ), kept as (
-        update sessions set epoch = owner.epoch
+        update sessions set generation = owner.generation
         from owner
         where sessions.user_id = $1 and sessions.id = $2
     ), ended as (
@@ -154,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_ended_session_sets_no_password() {
-        for end in ["delete from sessions", "update users set epoch = epoch + 1"] {
+        for end in ["delete from sessions", "update users set generation = generation + 1"] {
             let app = app().await;
             let caller = testing::user(&app.database).await;
             run(&app, end).await;
@@ -168,7 +167,7 @@ mod tests {
     async fn a_session_that_ends_or_is_ten_minutes_old_after_the_check_sets_no_first_password() {
         for change in [
             "delete from sessions",
-            "update users set epoch = epoch + 1",
+            "update users set generation = generation + 1",
             "update sessions set created_at = created_at - interval '10 minutes'",
         ] {
             let app = app().await;
@@ -209,7 +208,7 @@ mod tests {
             do $$ begin
                 update users set name = name;
                 perform pg_sleep(1);
-                insert into sessions (user_id, id, epoch) select id, gen_random_uuid(), epoch from users;
+                insert into sessions (user_id, id, generation) select id, gen_random_uuid(), generation from users;
             end $$";
         let other = app.database.another_connection();
         let (opened, changed) = join(other.query(opening, &[]), async {
@@ -223,7 +222,7 @@ mod tests {
         .await;
         opened.unwrap();
         changed.unwrap();
-        let sql = "select array_agg(sessions.id) from sessions join users using (epoch)";
+        let sql = "select array_agg(sessions.id) from sessions join users using (generation)";
         let last: Vec<SessionId> = app.database.query_one(sql, &[]).await.unwrap().get(0);
         assert_eq!(last, [caller.session]);
     }

@@ -1,7 +1,7 @@
 //! `POST /auth/logout`: ends this session, or all of the user's.
 //!
-//! Their refresh tokens stop working at once. An access token that is already out can read for up to 15 minutes more,
-//! but changes nothing for good: those statements ask for the session.
+//! Their refresh tokens stop working at once. An access token issued before can read for up to 15 minutes more, but
+//! changes nothing for good: those statements check the session.
 
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
@@ -24,15 +24,15 @@ struct Extent {
     everywhere: bool,
 }
 
-/// Ends the session itself in any case. The others end only while it lasts: whoever holds the token of an ended session
-/// cannot sign the owner out.
+/// Ends the session itself in any case, and the others only while it lasts: a token of an ended session cannot sign the
+/// owner out.
 const END: &str = "
     -- $1 user, $2 session, $3 whether everywhere
     with everywhere as (
-        update users set epoch = users.epoch + 1
+        update users set generation = users.generation + 1
         from sessions
         where $3 and users.id = $1
-          and sessions.user_id = $1 and sessions.id = $2 and sessions.epoch = users.epoch
+          and sessions.user_id = $1 and sessions.id = $2 and sessions.generation = users.generation
         returning users.id
     ), ended as (
         delete from sessions where user_id = $1 and (id = $2 or exists (select from everywhere))
@@ -70,14 +70,15 @@ mod tests {
 
     async fn another_session(app: &App, caller: Caller) -> Caller {
         let session = SessionId::new();
-        let sql = "insert into sessions (user_id, id, epoch) select id, $2, epoch from users where id = $1";
+        let sql = "insert into sessions (user_id, id, generation) select id, $2, generation from users where id = $1";
         let stored = app.database.query(sql, &[&caller.user, &session]).await;
         stored.unwrap();
         Caller { session, ..caller }
     }
 
     async fn sessions(app: &App) -> i64 {
-        let sql = "select count(*) from sessions join users on users.id = user_id and users.epoch = sessions.epoch";
+        let sql = "select count(*) from sessions join users on users.id = user_id
+                   where users.generation = sessions.generation";
         app.database.query_one(sql, &[]).await.unwrap().get(0)
     }
 
@@ -103,7 +104,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_ended_session_ends_no_other() {
-        for end in ["delete from sessions where id = $1", "update sessions set epoch = epoch - 1 where id = $1"] {
+        for end in
+            ["delete from sessions where id = $1", "update sessions set generation = generation - 1 where id = $1"]
+        {
             let app = app().await;
             let caller = testing::user(&app.database).await;
             another_session(&app, caller).await;

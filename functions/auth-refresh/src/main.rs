@@ -60,7 +60,7 @@ const ROTATE: &str = "
                session.refreshes, session.refreshes_since + interval '1 hour' as window_end
         from refresh_tokens token
         join sessions session on session.user_id = token.user_id and session.id = token.session_id
-        join users owner on owner.id = session.user_id and owner.epoch = session.epoch
+        join users owner on owner.id = session.user_id and owner.generation = session.generation
         where token.user_id = $1 and token.hash = $2 and token.expires_at > now()
           and session.created_at + make_interval(secs => $6) > now()
         for update of session
@@ -260,10 +260,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_of_an_earlier_epoch_is_not_refreshed() {
+    async fn a_session_of_an_earlier_generation_is_not_refreshed() {
         let app = app().await;
         let (caller, token) = sign_in(&app).await;
-        run(&app, "update users set epoch = epoch + 1").await;
+        run(&app, "update users set generation = generation + 1").await;
         assert!(refused(&use_token(&app, caller, &token).await));
     }
 

@@ -34,13 +34,13 @@ struct Reset {
     new_password: Password,
 }
 
-/// Stores the new hash; without an account there is no row. Raising the epoch ends every session, those included that
-/// are being opened at this moment. Their rows are forgotten when their tokens expire: a number does not tell in which
-/// partition they are.
+/// Stores the new hash, and returns no row when there is no account. Raising the generation ends every session, also
+/// one that is being opened at this moment. The sessions' rows stay until their tokens expire: a number does not tell
+/// which partition holds them.
 const RESET: &str = "
     -- $1 number, $2 password hash
     update users
-    set password_hash = $2, epoch = epoch + 1
+    set password_hash = $2, generation = generation + 1
     where mobile = $1
     returning id";
 

@@ -28,7 +28,7 @@ const DELETE: &str = "
     -- $1 user, $2 room, $3 session
     with session as (
         select sessions.id
-        from sessions join users on users.id = sessions.user_id and users.epoch = sessions.epoch
+        from sessions join users on users.id = sessions.user_id and users.generation = sessions.generation
         where sessions.user_id = $1 and sessions.id = $3
     ), deleted as (
         delete from chatrooms using session where user_id = $1 and chatrooms.id = $2 returning chatrooms.id
@@ -66,7 +66,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_ended_session_deletes_no_room() {
-        for end in ["delete from sessions", "update users set epoch = epoch + 1"] {
+        for end in ["delete from sessions", "update users set generation = generation + 1"] {
             let app = App {
                 tokens: TokenVerifier::from_env().unwrap(),
                 database: testing::database().await,

@@ -48,7 +48,7 @@ const ACCOUNT: &str = "
     -- $1 user, $2 session
     select mobile, stripe_customer_id, checkout_session_id, sessions.id is not null as lasts
     from users
-    left join sessions on sessions.user_id = users.id and sessions.id = $2 and sessions.epoch = users.epoch
+    left join sessions on sessions.user_id = users.id and sessions.id = $2 and sessions.generation = users.generation
     left join subscriptions on subscriptions.user_id = users.id
     where users.id = $1";
 
@@ -65,7 +65,7 @@ const DELETE: &str = "
     with owner as (
         select users.id
         from users join sessions
-            on sessions.user_id = users.id and sessions.id = $2 and sessions.epoch = users.epoch
+            on sessions.user_id = users.id and sessions.id = $2 and sessions.generation = users.generation
         where users.id = $1
         for update
     ), closed as (
@@ -156,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_that_ended_even_after_the_check_deletes_nothing() {
-        for end in ["delete from sessions", "update users set epoch = epoch + 1"] {
+        for end in ["delete from sessions", "update users set generation = generation + 1"] {
             let app = app().await;
             let database = &app.database;
             let caller = testing::user(database).await;

@@ -64,7 +64,7 @@ const UPDATE: &str = "
     set name = case when $3 then $4 else name end, email = case when $5 then $6 else email end
     from sessions, plans
     where users.id = $1 and plans.user_id = $1
-      and sessions.user_id = $1 and sessions.id = $2 and sessions.epoch = users.epoch
+      and sessions.user_id = $1 and sessions.id = $2 and sessions.generation = users.generation
     returning users.id, mobile, name, email, users.created_at, plan";
 
 async fn update(app: &App, request: Request) -> Result<Response<Body>> {
@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_ended_session_changes_nothing() {
-        for end in ["delete from sessions", "update users set epoch = epoch + 1", "delete from users"] {
+        for end in ["delete from sessions", "update users set generation = generation + 1", "delete from users"] {
             let app = app().await;
             let caller = testing::user(&app.database).await;
             app.database.query(end, &[]).await.unwrap();

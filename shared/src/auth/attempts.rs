@@ -1,9 +1,8 @@
 //! Counts attempts to sign in, so that guessing stays hopeless and nobody floods a phone.
 //!
-//! Most limits hold for a number *and* the address that the attempts come from, with a wider one for the number as a
-//! whole: a stranger uses up what his own address may do with the number, and its owner, at another address, still gets
-//! in. An attempt is counted before its outcome is known, so that parallel ones cannot slip through; one that turns out
-//! to be right is given back.
+//! Most limits count a number *together with* the address that the attempts come from, and a wider one counts the
+//! number alone: a stranger fills the limit of his own address, and the owner still gets in from another. An attempt is
+//! counted before its outcome is known, so that parallel ones cannot slip through; a right one is taken off again.
 
 use futures_util::future::join_all;
 use tracing::warn;
@@ -22,7 +21,7 @@ pub struct Attempts {
     pub(super) pepper: Pepper,
 }
 
-/// Pairs a limit with what it is counted for: a number, an address, a user, or some of these together.
+/// Pairs a limit with the parts of its key: a number, an address, a user, or some of these.
 pub(super) type Count<'a> = (&'a Limit, &'a [&'a str]);
 
 impl Attempts {
@@ -34,8 +33,8 @@ impl Attempts {
         Ok(Self { store: StateStore::from_env()?, pepper: Pepper::from_env()? })
     }
 
-    /// Counts one attempt under each limit in order, until one is reached. Narrow limits come first: what they refuse
-    /// uses up nothing of the wider ones, which others need too.
+    /// Counts one attempt under each limit in order, until one is reached. Narrow limits come first: an attempt that
+    /// they refuse takes nothing from the wider ones, which others share.
     ///
     /// # Errors
     /// - [`Error::OverLimit`](crate::Error::OverLimit) of the limit that is reached,
@@ -47,14 +46,14 @@ impl Attempts {
         Ok(())
     }
 
-    /// Takes back what was counted for an attempt that was right. Only logs a failure, since whoever is right gets in.
+    /// Takes a right attempt off what was counted. A failure is only logged: it must not keep the user out.
     pub(super) async fn give_back(&self, counts: &[Count<'_>]) {
         let given_back = counts.iter().map(async |&(limit, whom)| {
             let key = self.key(limit, whom);
             self.store.give_back(&key).await
         });
         for error in join_all(given_back).await.into_iter().filter_map(Result::err) {
-            warn!(error = %Chain(&error), "an attempt that was right stays counted");
+            warn!(error = %Chain(&error), "a right attempt stays counted");
         }
     }
 

@@ -1,8 +1,8 @@
 //! Refuses the most common passwords, which nobody may choose.
 //!
 //! `shared/data/common-passwords.txt` lists them in lower case. As it is, the list would add 450 KB to a function;
-//! `build.rs` makes a filter of 100 KB of it. The filter knows every one of them, and mistakes one in 65 000 others for
-//! one.
+//! `build.rs` makes a filter of 100 KB of it. The filter finds every listed password, and takes one in 65 000 others
+//! for a listed one.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
@@ -12,7 +12,7 @@ const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/common_passw
 static FINGERPRINTS: &Aligned<[u8]> =
     &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/common_passwords.fingerprints")));
 
-/// Reads the filter in place, whose fingerprints have 16 bits.
+/// Aligns the filter's fingerprints, which have 16 bits each, so that they are read in place.
 #[repr(C, align(2))]
 struct Aligned<Bytes: ?Sized>(Bytes);
 

@@ -86,7 +86,7 @@ pub async fn give_back_change(attempts: &Attempts, user: UserId) {
 #[serde(try_from = "SecretString")]
 pub struct Password(SecretString);
 
-/// Says why a password is not acceptable.
+/// Lists why a password is not acceptable.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAPassword {
     /// Too short or too long.
@@ -122,17 +122,17 @@ impl Password {
     }
 }
 
-/// Says whether a typed password is the right one.
+/// The outcome of comparing a typed password with a stored hash.
 pub enum Verdict {
-    /// Not the one.
+    /// It does not match.
     Wrong,
-    /// The right one.
+    /// It matches.
     Right,
-    /// The right one, under parameters that are no longer ours: store this hash instead.
+    /// It matches a hash with old parameters: store this one instead.
     Outdated(String),
 }
 
-/// Compares a typed password with a stored hash. Without one, it takes the same time and is wrong.
+/// Compares a typed password with a stored hash. Without a stored hash it takes the same time and is wrong.
 ///
 /// # Errors
 /// When hashing fails, or the stored hash cannot be read, which are defects.
@@ -168,7 +168,7 @@ fn is_current(stored: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    //! Tests which passwords are accepted, what is stored of them, and how often somebody may guess.
+    //! Tests which passwords are accepted, how they are hashed, and how often one may be guessed.
 
     use argon2::Params;
 

@@ -1,4 +1,4 @@
-//! Makes keyed hashes of what may be compared but not read: codes, and mobile numbers in the state store.
+//! Makes keyed hashes of values that are compared but never read back: codes, mobile numbers and addresses.
 //!
 //! A mobile number has so few digits that a plain hash of it is as good as the number. A keyed one is not, as long as
 //! `OTP_PEPPER` is secret.
@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use crate::config::{self, ConfigError};
 
-/// Keys the hashes.
+/// Holds the key of the hashes.
 #[derive(Clone)]
 pub struct Pepper(SecretString);
 

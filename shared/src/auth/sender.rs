@@ -1,7 +1,7 @@
 //! Sends codes for signing up, signing in and setting a new password, all in the same way.
 //!
 //! The response must not tell who has an account. So a number without one takes the same steps and the same time, and
-//! gets a challenge too; only the message is left out.
+//! gets a challenge too; only no message is sent.
 
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -19,7 +19,7 @@ pub struct CodeSender {
     delivery: Delivery,
 }
 
-/// Says what somebody asks for a code for.
+/// Lists why a code is asked for.
 pub enum Reason {
     /// To open an account, or to sign in where there is one.
     SignUp(NewAccount),
@@ -29,7 +29,7 @@ pub enum Reason {
     ResetPassword,
 }
 
-/// Is the response to a request for a code.
+/// Responds to a request for a code.
 #[derive(Serialize)]
 pub struct CodeSent {
     challenge: Challenge,
@@ -50,7 +50,7 @@ impl CodeSender {
         Ok(Self { codes: CodeIssuer::from_env()?, database: Database::from_env()?, delivery: Delivery::from_env()? })
     }
 
-    /// Sends a code to `mobile`, asked for from the network `address`.
+    /// Sends a code to `mobile` on a request from the network `address`.
     ///
     /// # Errors
     /// As [`CodeIssuer::issue`], and when Postgres fails.

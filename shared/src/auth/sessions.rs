@@ -1,12 +1,12 @@
 //! Opens sessions, and makes the refresh tokens that they go on with.
 //!
-//! A session has ended when its row is gone or is of an earlier epoch than its user. Whatever ends all sessions of a
-//! user raises the user's epoch, and opening a session copies it while the user's row is locked. So a session that is
-//! opened while a password changes does not survive the change, although the statement that removes the others cannot
-//! see it yet.
+//! A session has ended when its row is gone, or when its generation is lower than its user's. To end all sessions of a
+//! user, a statement raises the user's generation; opening a session copies it while the user's row is locked. So a
+//! session that is opened while a password changes ends with the others, although the statement that removes those does
+//! not see it yet.
 //!
-//! An access token outlives its session by up to 15 minutes. Statements that change something for good therefore ask
-//! for the session themselves.
+//! An access token outlives its session by up to 15 minutes. Statements that change something for good therefore check
+//! the session themselves.
 
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ use crate::{
     domain::{Mobile, SessionId, User, UserId},
 };
 
-/// Limits how long a refresh token is valid.
+/// How long a refresh token is valid.
 pub const REFRESH_LIFETIME: Duration = Duration::from_hours(30 * 24);
-/// Limits how long a session can go on, however often it is refreshed.
+/// How long a session lasts at most, however often it is refreshed.
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(180 * 24);
 
 /// Holds a refresh token: the user's id, so that a statement can name the user whose session it looks for, and 256
@@ -64,7 +64,7 @@ impl RefreshToken {
     }
 }
 
-/// Is the response to a sign-in or a refresh, with the names of RFC 6749.
+/// Responds to a sign-in or a refresh, with the names of RFC 6749.
 #[derive(Serialize)]
 pub struct TokenPair {
     access_token: String,
@@ -94,17 +94,17 @@ impl TokenPair {
 /// Holds the hash that a password was verified against, and the one to store instead, if any.
 #[derive(Clone, Copy)]
 pub struct VerifiedPassword<'a> {
-    /// As it was read. If it changed meanwhile, the password is no longer the right one.
+    /// The hash that was read. When it has changed since, the password is no longer the right one.
     pub stored: &'a str,
-    /// The same password under today's parameters.
+    /// A hash of the same password with the current parameters.
     pub upgraded: Option<&'a str>,
 }
 
-/// Stores the session with its first refresh token, and an account where there is none and $7 says so. No account, or
-/// another password by now, and there is no row. Both the insert and the update lock the user's row, so the epoch that
-/// the session gets is the current one.
+/// Stores the session with its first refresh token, and with $7 also the account if there is none. Returns no row when
+/// the account is missing or its password changed. Both the insert and the update lock the user's row, so the session
+/// gets the current generation.
 ///
-/// An account that takes the place of one deleted today goes on with the messages that its number has used.
+/// An account that replaces one deleted today starts with the messages that its number has used today.
 const OPEN: &str = "
     -- $1 number, $2 session, $3 refresh token, $4 its lifetime, $5 password hash as verified, $6 as upgraded,
     -- $7 whether a new account may be opened, $8 its id, $9 name, $10 e-mail address, $11 hash of the number
@@ -112,12 +112,12 @@ const OPEN: &str = "
         insert into users (id, mobile, name, email)
         select $8, $1, $9, $10 where $7
         on conflict (mobile) do update set mobile = excluded.mobile
-        returning id, mobile, name, email, created_at, epoch
+        returning id, mobile, name, email, created_at, generation
     ), known as (
         update users
         set password_hash = coalesce($6, password_hash)
         where not $7 and mobile = $1 and ($5::text is null or password_hash in ($5, $6))
-        returning id, mobile, name, email, created_at, epoch
+        returning id, mobile, name, email, created_at, generation
     ), owner as (
         select * from opened union all select * from known
     ), usage as (
@@ -127,8 +127,8 @@ const OPEN: &str = "
         where owner.id = $8
         on conflict (user_id, day) do nothing
     ), session as (
-        insert into sessions (user_id, id, epoch)
-        select id, $2, epoch from owner
+        insert into sessions (user_id, id, generation)
+        select id, $2, generation from owner
         on conflict (user_id, id) do nothing
     ), refresh as (
         insert into refresh_tokens (user_id, hash, session_id, expires_at)
@@ -138,19 +138,18 @@ const OPEN: &str = "
     select owner.*, coalesce(plans.plan, 'basic') as plan
     from owner left join plans on plans.user_id = owner.id";
 
-/// Says what a sign-in has proved.
+/// Lists what a sign-in can prove.
 pub enum Proof<'a> {
-    /// The phone, by a code.
+    /// A code, so the caller holds the phone.
     Code,
-    /// The same, with a code that was sent for a sign-up: the account that it opens, unless there is one, and the
-    /// [hash](usage_hash) of the number.
+    /// A code that was sent for a sign-up: with the account to open if there is none, and the [hash](usage_hash) of the
+    /// number.
     SignUp(NewAccount, Vec<u8>),
     /// The password.
     Password(VerifiedPassword<'a>),
 }
 
-/// Opens a session for the owner of `mobile`. `None` means that there is no such account, or the password is no longer
-/// the right one.
+/// Opens a session for the owner of `mobile`, or returns `None` when the account is missing or its password changed.
 ///
 /// # Errors
 /// When Postgres fails.
@@ -190,7 +189,7 @@ pub async fn open(
     pair.transpose()
 }
 
-/// Hashes the number under which a deleted account's use of the day is kept, until midnight UTC.
+/// Hashes a number for the count of messages that a deleted account used today, which is kept until midnight UTC.
 #[must_use]
 pub fn usage_hash(pepper: &Pepper, number: &str) -> Vec<u8> {
     pepper.hash("usage", &[number])
@@ -198,7 +197,7 @@ pub fn usage_hash(pepper: &Pepper, number: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    //! Tests what a refresh token says.
+    //! Tests how a refresh token is written and read.
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! Issues and verifies access tokens: JWTs signed with Ed25519 (`EdDSA`), valid for 15 minutes.
 //!
-//! What is checked follows RFC 8725 (best practices) and RFC 9068 (`at+jwt`): the algorithm is ours and not the
-//! token's choice, and `kid`, `typ`, `iss`, `aud`, `exp` and `nbf` must all be right. Keys are JSON Web Keys: functions
+//! Verification follows RFC 8725 (best practices) and RFC 9068 (`at+jwt`): the verifier fixes the algorithm, whatever
+//! the token says, and `kid`, `typ`, `iss`, `aud`, `exp` and `nbf` must all be right. Keys are JSON Web Keys: functions
 //! that only verify hold the public ones, and several of them may be valid while keys roll.
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
@@ -20,7 +20,7 @@ use crate::{
     domain::{SessionId, UserId},
 };
 
-/// Limits how long an access token is valid.
+/// How long an access token is valid.
 pub const LIFETIME: Duration = Duration::from_mins(15);
 
 const ISSUER: &str = "chat-backend";
@@ -43,7 +43,7 @@ struct Claims {
     exp: i64,
 }
 
-/// Names the sender of a request, as a verified token does.
+/// Identifies the sender of a request by a verified token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     /// The user.
@@ -137,7 +137,7 @@ impl FromStr for PublicKeys {
 }
 
 impl TokenVerifier {
-    /// The verifier with the keys in `JWT_PUBLIC_KEYS`: a JSON Web Key Set of Ed25519 keys.
+    /// Reads the keys in `JWT_PUBLIC_KEYS`, a JSON Web Key Set of Ed25519 keys.
     ///
     /// # Errors
     /// When the variable is missing, no such set, or empty.
@@ -163,7 +163,7 @@ impl TokenVerifier {
         Ok(Self { keys, validation })
     }
 
-    /// Who sent the request, by its `Authorization: Bearer` header.
+    /// Returns who sent the request, by its `Authorization: Bearer` header.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] when there is no token, or it is not acceptable for whatever reason.

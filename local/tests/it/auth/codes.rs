@@ -63,7 +63,6 @@ pub async fn an_unverified_number_owns_nothing_and_leaves_nothing(stack: &Stack)
     assert_eq!(stack.count(&rows).await, 1);
 }
 
-/// Fault 41.
 pub async fn what_waits_with_a_code_is_of_whoever_asked_for_that_one(stack: &Stack) {
     let mobile = stack.mobile();
     let mine = json!({ "mobile": mobile, "name": "Ada", "email": "ada@example.com" });
@@ -84,7 +83,7 @@ pub async fn what_waits_with_a_code_is_of_whoever_asked_for_that_one(stack: &Sta
     }
 }
 
-/// Fault 38; more of it is tested beside the code flow.
+/// More of it is tested beside the code flow.
 pub async fn a_stranger_who_asks_for_codes_does_not_stop_the_owners(stack: &Stack) {
     let mobile = stack.mobile();
     let mine = stack.code(&mobile).await;
@@ -101,7 +100,7 @@ pub async fn a_stranger_who_asks_for_codes_does_not_stop_the_owners(stack: &Stac
     assert_eq!(reset.status, 204);
 }
 
-/// Fault 26; more of it is tested beside the code flow, in `shared`.
+/// More of it is tested beside the code flow, in `shared`.
 pub async fn a_code_works_once_and_ten_wrong_guesses_an_hour_lock_its_number_and_no_other(stack: &Stack) {
     let mobile = stack.mobile();
     let sent = stack.code(&mobile).await;

@@ -91,7 +91,6 @@ pub async fn a_response_does_not_tell_that_sms_failed_or_is_slow(stack: &Stack) 
     }
 }
 
-/// Fault 39.
 pub async fn wrong_guesses_from_one_address_are_limited_whatever_the_number(stack: &Stack) {
     let stack = stack.another(&[("OTP_GUESSES_PER_ADDRESS_HOUR", "30")]).await;
     let mut statuses = Vec::new();
@@ -113,7 +112,6 @@ pub async fn wrong_guesses_from_one_address_are_limited_whatever_the_number(stac
     assert_eq!(status, 200);
 }
 
-/// Fault 40.
 pub async fn codes_of_one_country_are_capped_and_others_still_get_theirs(stack: &Stack) {
     let settings = [("OTP_CODES_PER_COUNTRY_HOUR", "7"), ("OTP_CODES_PER_HOUR", "12")];
     let stack = stack.another(&settings).await;
@@ -154,7 +152,6 @@ async fn sign_up_from(stack: &Stack, address: &str, mobile: &str) -> u64 {
     invoke_from(stack, "auth-signup", address, &json!({ "mobile": mobile })).await.0
 }
 
-/// Fault 27.
 pub async fn a_flood_of_codes_is_stopped_and_others_still_get_theirs(stack: &Stack) {
     let stack = stack.another(&[("OTP_CODES_PER_ADDRESS_HOUR", "20")]).await;
     let sign_up = async |mobile: &str| stack.post("/auth/signup", &json!({ "mobile": mobile })).await;

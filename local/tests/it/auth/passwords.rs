@@ -103,7 +103,6 @@ pub async fn right_passwords_are_not_counted(stack: &Stack) {
     }
 }
 
-/// Fault 38, for passwords.
 pub async fn a_stranger_who_tries_passwords_all_hour_does_not_keep_the_owner_out(stack: &Stack) {
     let user = stack.user().await;
     set(&user).await;

@@ -33,7 +33,7 @@ pub async fn logging_out_ends_this_session_or_all(stack: &Stack) {
     assert_eq!(stack.refresh(&others[1].refresh_token).await.status, 401);
 }
 
-/// Fault 36. Access tokens outlive their session by minutes; what they may still do is read.
+/// Access tokens outlive their session by minutes; what they may still do is read.
 pub async fn an_ended_session_changes_nothing_for_good(stack: &Stack) {
     for reset in [false, true] {
         let user = stack.user().await;
@@ -63,7 +63,6 @@ pub async fn an_ended_session_changes_nothing_for_good(stack: &Stack) {
     }
 }
 
-/// Fault 44.
 pub async fn an_account_that_is_deleted_and_opened_again_has_its_day_used_up(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -85,7 +84,6 @@ pub async fn an_account_that_is_deleted_and_opened_again_has_its_day_used_up(sta
     assert_eq!(again.status().await["usage"]["used"], 2);
 }
 
-/// Fault 54, as far as numbers go.
 pub async fn neither_the_state_store_nor_a_log_names_a_number(stack: &Stack) {
     let stack = stack.another(&[]).await;
     let user = stack.user().await;

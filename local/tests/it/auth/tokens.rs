@@ -165,7 +165,6 @@ pub async fn a_token_made_like_the_issuers_is_good(stack: &Stack) {
     assert_eq!(status(sender, &format!("Bearer {valid_since}")).await, 200);
 }
 
-/// Fault 28.
 pub async fn a_forged_token_is_refused(stack: &Stack) {
     let sender = &Sender::new(stack).await;
     let good = Parts::good(sender);

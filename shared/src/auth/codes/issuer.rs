@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use tracing::warn;
 
-use super::{Addressee, Challenge, HOUR, LIFETIME, NewAccount, Purpose, RESEND_AFTER, Sent};
+use super::{Challenge, HOUR, LIFETIME, NewAccount, Purpose, RESEND_AFTER, Recipient, StoredCode};
 use crate::{
     Error, Result,
     auth::{
@@ -65,7 +65,7 @@ pub struct CodeIssuer {
 
 /// Holds a new code.
 pub struct Issued {
-    /// The challenge that it works with.
+    /// The challenge that the code works with.
     pub challenge: Challenge,
     /// The code itself, for its owner's phone only.
     pub code: SecretString,
@@ -93,7 +93,7 @@ impl CodeIssuer {
         })
     }
 
-    /// Makes a code for `mobile`, asked for from the network `address`; for a sign-up, with the `account` that it
+    /// Makes a code for `mobile` on a request from the network `address`; for a sign-up, with the `account` that it
     /// opens. Earlier codes go on working.
     ///
     /// # Errors
@@ -120,16 +120,16 @@ impl CodeIssuer {
 
         let pepper = &self.attempts.pepper;
         let (challenge, code) = (Challenge::new()?, random_code()?);
-        let addressee = Addressee { purpose, mobile, challenge: &challenge };
-        let sent = Sent {
-            whose: addressee.hash(pepper),
-            seal: addressee.seal(pepper, code.expose_secret()),
-            asked_from: pepper.tag("address", &[address]),
+        let recipient = Recipient { purpose, mobile, challenge: &challenge };
+        let stored = StoredCode {
+            recipient_hash: recipient.hash(pepper),
+            code_hash: recipient.hash_with_code(pepper, code.expose_secret()),
+            address_hash: pepper.tag("address", &[address]),
             account,
         };
-        let sent = serde_json::to_string(&sent).map_err(Error::internal)?;
+        let stored = serde_json::to_string(&stored).map_err(Error::internal)?;
         let store = &self.attempts.store;
-        store.put_if_absent(&challenge.key(), &sent, self.lifetime).await?;
+        store.put_if_absent(&challenge.key(), &stored, self.lifetime).await?;
         Ok(Issued { challenge, code })
     }
 

@@ -1,8 +1,8 @@
 //! Makes and checks one-time codes: six digits that prove who holds a mobile number. (OWASP ASVS 5, 6.5 and 6.6.)
 //!
-//! Whoever asks for a code gets a *challenge*, 128 random bits, and the code works with its own challenge only. So
-//! nobody can guess at a code that somebody else asked for, use up its guesses, or replace it by asking for another.
-//! A code lives five minutes and works once. It is stored as a keyed hash, so that the state store alone reveals none.
+//! A request for a code returns a *challenge*, 128 random bits, and the code works with that challenge only. So nobody
+//! can guess at a code that somebody else asked for, use up its guesses, or replace it by asking for another. A code
+//! lives five minutes and works once. Only a keyed hash of it is stored, so that the state store alone reveals no code.
 //!
 //! # How likely a guess is
 //!
@@ -37,14 +37,14 @@ use crate::{
     domain::{Email, Mobile, Name},
 };
 
-/// Limits how long a code works.
+/// How long a code works.
 pub const LIFETIME: Duration = Duration::from_mins(5);
-/// Separates two requests for a code.
+/// The shortest time between two requests for a code.
 pub const RESEND_AFTER: Duration = Duration::from_secs(30);
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Says what a code is good for. A code for one purpose is worth nothing for another.
+/// Lists what a code can prove. A code for one purpose is worth nothing for another.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {
     /// Signing in.
@@ -62,8 +62,8 @@ impl Purpose {
     }
 }
 
-/// Holds what a sign-up says, which is stored once its number is proved. Until then it waits beside the code, and
-/// belongs to whoever asked for that one.
+/// Describes the account that a sign-up opens once its number is proved. Until then it is stored with the code, so each
+/// code opens the account that its own request described.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct NewAccount {
     /// The user's name.
@@ -72,7 +72,7 @@ pub struct NewAccount {
     pub email: Option<Email>,
 }
 
-/// Names a code that was asked for.
+/// Identifies the request for a code.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Challenge(String);
@@ -86,7 +86,7 @@ impl Challenge {
         Ok(Self(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
     }
 
-    /// The key of its code in the state store.
+    /// Names the code in the state store.
     fn key(&self) -> String {
         format!("code:{}", self.0)
     }
@@ -104,7 +104,7 @@ impl TryFrom<String> for Challenge {
     }
 }
 
-/// Holds a code as somebody typed it: six digits.
+/// Holds a code as the user typed it: six digits.
 #[derive(Deserialize)]
 #[serde(try_from = "SecretString")]
 pub struct Guess(SecretString);
@@ -119,33 +119,33 @@ impl TryFrom<SecretString> for Guess {
     }
 }
 
-/// Is what the state store keeps of a code. The hashes are keyed.
+/// Describes a code in the state store. The hashes are keyed.
 #[derive(Serialize, Deserialize)]
-struct Sent {
-    /// A hash of the purpose and the number.
-    whose: String,
-    /// A hash of these and the code.
-    seal: String,
-    /// A hash of the address that asked.
-    asked_from: String,
-    /// For a sign-up.
+struct StoredCode {
+    /// Hashes the purpose, the number and the challenge.
+    recipient_hash: String,
+    /// Hashes the same and the code.
+    code_hash: String,
+    /// Hashes the address that asked for the code.
+    address_hash: String,
+    /// Describes the account that a sign-up opens.
     account: Option<NewAccount>,
 }
 
-/// Says whom a code is for, and what for.
+/// Identifies who gets a code, and what for.
 #[derive(Clone, Copy)]
-struct Addressee<'a> {
+struct Recipient<'a> {
     purpose: Purpose,
     mobile: &'a Mobile,
     challenge: &'a Challenge,
 }
 
-impl Addressee<'_> {
+impl Recipient<'_> {
     fn hash(&self, pepper: &Pepper) -> String {
         pepper.tag("challenge", &[self.purpose.name(), self.mobile.as_str(), &self.challenge.0])
     }
 
-    fn seal(&self, pepper: &Pepper, code: &str) -> String {
+    fn hash_with_code(&self, pepper: &Pepper, code: &str) -> String {
         pepper.tag("code", &[self.purpose.name(), self.mobile.as_str(), &self.challenge.0, code])
     }
 }

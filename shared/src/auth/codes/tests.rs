@@ -256,7 +256,6 @@ async fn is_besieged(codes: &Codes, mobile: &Mobile) {
     assert_eq!(refused, 1, "the siege went as far as it could");
 }
 
-/// Fault 38.
 #[tokio::test]
 async fn a_stranger_who_asks_and_guesses_as_much_as_he_may_does_not_keep_the_owner_out() {
     for choice in [Choice::DynamoDb, Choice::Redis] {

@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
 
-use super::{Addressee, Challenge, Guess, HOUR, LIFETIME, NewAccount, Purpose, Sent};
+use super::{Challenge, Guess, HOUR, LIFETIME, NewAccount, Purpose, Recipient, StoredCode};
 use crate::{
     Error, Result,
     auth::Attempts,
@@ -53,11 +53,11 @@ impl CodeVerifier {
         Ok(Self { attempts: Attempts::from_env()?, per_address: Limit { times, ..PER_ADDRESS } })
     }
 
-    /// Takes the code that was sent to `mobile` with `challenge`, if `guess` is it. Of many right guesses, one takes
-    /// it. Returns the account that it opens, if it was sent for a sign-up.
+    /// Takes the code that was sent to `mobile` with `challenge`, if `guess` matches it; of many right guesses at once,
+    /// one does. Returns the account that the code opens, if it was sent for a sign-up.
     ///
     /// # Errors
-    /// - [`Error::WrongCode`] when it is not, was taken, expired, guessed at too often, or never sent,
+    /// - [`Error::WrongCode`] when the code does not match, was taken, expired, tried too often, or never sent,
     /// - [`Error::OverLimit`] when there were too many guesses,
     /// - [`Error::Unavailable`] when the state store does not respond.
     pub async fn take(
@@ -74,27 +74,27 @@ impl CodeVerifier {
         let (counted, stored) = tokio::join!(self.attempts.count(&from_here), store.get(&key));
         counted?;
         let stored = stored?.ok_or(Error::WrongCode)?;
-        let sent: Sent = serde_json::from_str(&stored).map_err(Error::internal)?;
-        let addressee = Addressee { purpose, mobile, challenge };
-        if !equal(&addressee.hash(pepper), &sent.whose) {
+        let code: StoredCode = serde_json::from_str(&stored).map_err(Error::internal)?;
+        let recipient = Recipient { purpose, mobile, challenge };
+        if !equal(&recipient.hash(pepper), &code.recipient_hash) {
             return Err(Error::WrongCode);
         }
-        self.count_guess(addressee, &sent).await?;
+        self.count_guess(recipient, &code).await?;
 
-        if !equal(&addressee.seal(pepper, guess.0.expose_secret()), &sent.seal) {
+        if !equal(&recipient.hash_with_code(pepper, guess.0.expose_secret()), &code.code_hash) {
             return Err(Error::WrongCode);
         }
         let (taken, ()) = tokio::join!(store.remove_if(&key, &stored), self.attempts.give_back(&from_here));
-        if taken? { Ok(sent.account) } else { Err(Error::WrongCode) }
+        if taken? { Ok(code.account) } else { Err(Error::WrongCode) }
     }
 
-    async fn count_guess(&self, addressee: Addressee<'_>, sent: &Sent) -> Result<()> {
-        let number = addressee.mobile.as_str();
-        match self.attempts.count(&[(&PER_CODE, &[&addressee.challenge.0])]).await {
+    async fn count_guess(&self, recipient: Recipient<'_>, code: &StoredCode) -> Result<()> {
+        let number = recipient.mobile.as_str();
+        match self.attempts.count(&[(&PER_CODE, &[&recipient.challenge.0])]).await {
             Err(Error::OverLimit(_)) => return Err(Error::WrongCode),
             counted => counted?,
         }
-        let guesses = [(&PER_NUMBER_AND_ADDRESS, &[number, &sent.asked_from] as &[_]), (&PER_NUMBER, &[number])];
+        let guesses = [(&PER_NUMBER_AND_ADDRESS, &[number, &code.address_hash] as &[_]), (&PER_NUMBER, &[number])];
         self.attempts.count(&guesses).await
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     telemetry::Chain,
 };
 
-/// Fixes how long a delivery by SMS takes, whether SNS is quick, slow, away or not asked: the response tells nobody.
+/// How long a delivery by SMS takes, whether SNS is quick, slow, down or not asked: its time tells nobody which.
 const SMS_DURATION: Duration = Duration::from_millis(1_500);
 
 /// Delivers through the channel that `OTP_DELIVERY` names.

@@ -13,18 +13,18 @@ use crate::{
     domain::Mobile,
 };
 
-/// Limits one attempt, so that there is time for two.
+/// The timeout of one attempt, which leaves time for a second.
 const ATTEMPT: Duration = Duration::from_millis(700);
 
-/// Stands in `OTP_TEXT` where the code belongs.
-const PLACE: &str = "{code}";
+/// The placeholder of the code in `OTP_TEXT`.
+const PLACEHOLDER: &str = "{code}";
 
 const TEXT: &str = "Your code is {code}. It works for 5 minutes. Nobody from us will ever ask you for it.";
 
 pub(super) struct Sns {
     aws: Aws,
     text: String,
-    /// What SNS is told beside the text: the name of an attribute, its type and its value.
+    /// Message attributes: name, type and value.
     attributes: Vec<(&'static str, &'static str, String)>,
     client: OnceLock<Client>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Sns {
 impl Sns {
     pub fn from_env() -> Result<Self, ConfigError> {
         let text = config::or_default("OTP_TEXT", TEXT.to_owned())?;
-        if !text.contains(PLACE) {
+        if !text.contains(PLACEHOLDER) {
             return Err(ConfigError::malformed("OTP_TEXT", "it has no place for the {code}"));
         }
         // A message that matters, rather than an advertisement.
@@ -56,7 +56,7 @@ impl Sns {
             .client()
             .publish()
             .phone_number(mobile.as_str())
-            .message(self.text.replace(PLACE, code.expose_secret()));
+            .message(self.text.replace(PLACEHOLDER, code.expose_secret()));
         for (name, kind, value) in &self.attributes {
             let value = MessageAttributeValue::builder().data_type(*kind).string_value(value).build();
             request = request.message_attributes(*name, value.map_err(Error::internal)?);
