@@ -1,4 +1,0 @@
-//! Stand-ins for the vendors that nobody runs on a machine of their own.
-
-pub mod gemini;
-pub mod stripe;

@@ -1,0 +1,37 @@
+//! What is accepted, and what comes of it.
+
+use local_suite::harness::Stack;
+use reqwest::Method;
+use serde_json::json;
+
+pub async fn a_conversation_goes_from_sign_up_to_its_second_reply(stack: &Stack) {
+    let user = stack.user().await;
+    let room = user.room().await;
+    for content in ["Hello there", "And again"] {
+        let message = user.post(&room, content).await;
+        assert_eq!(user.reply(&message).await, format!("echo: {content}"));
+    }
+    let room = user.get(&room).await.body;
+    let messages = room["messages"].as_array().unwrap().iter();
+    let contents: Vec<_> = messages.map(|message| &message["content"]).collect();
+    assert_eq!(contents, ["Hello there", "And again"]);
+    assert_eq!(user.used().await, 2);
+}
+
+/// Faults 4 and 5; the races are tested beside `message-send`.
+pub async fn an_idempotency_key_gives_the_first_response_again_also_after_the_reply(stack: &Stack) {
+    let user = stack.user().await;
+    let path = format!("{}/message", user.room().await);
+    let post = async |content: &str| {
+        let request = user.request(Method::POST, &path);
+        let request = request.header("idempotency-key", "one");
+        user.send(request.json(&json!({ "content": content }))).await
+    };
+    let first = post("once").await;
+    user.reply(first.header("location")).await;
+    let again = post("once").await;
+    assert_eq!((again.status, again.body), (202, first.body));
+    let other = post("twice").await;
+    assert_eq!(other.problem(), (422, "idempotency-key-reused"));
+    assert_eq!(user.used().await, 1);
+}

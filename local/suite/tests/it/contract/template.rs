@@ -1,0 +1,134 @@
+//! Tests that the AWS stack has every function, and calls it the way the local stack does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use local_stack::lambda::{entrance, functions::resources};
+use local_suite::harness::contract::members;
+use serde_json::Value;
+
+use super::{
+    has_address,
+    workspace::{Route, WORKSPACE, array, text},
+};
+
+/// Returns the resources of functions, by the functions' names.
+pub fn functions() -> BTreeMap<String, &'static Value> {
+    resources(&WORKSPACE.template)
+}
+
+/// Lists a function's triggers: the types and properties of its events.
+fn triggers(function: &Value) -> Vec<(&str, &Value)> {
+    members(&function["Properties"]["Events"])
+        .map(|(_, event)| (event["Type"].as_str().expect("a type"), &event["Properties"]))
+        .collect()
+}
+
+#[test]
+fn every_function_has_a_resource_and_every_resource_a_function() {
+    let resources = functions();
+    let resources: Vec<_> = resources.keys().collect();
+    assert_eq!(resources, WORKSPACE.functions.keys().collect::<Vec<_>>());
+    for (name, function) in functions() {
+        let full_name = format!("${{AWS::StackName}}-{name}");
+        assert_eq!(text(&function["Properties"]["FunctionName"]), full_name);
+        assert_eq!(text(&function["Properties"]["CodeUri"]), format!("target/lambda/{name}/"));
+    }
+}
+
+#[test]
+fn the_api_has_the_local_routers_routes_and_no_other() {
+    let mut routes = BTreeSet::new();
+    for (name, function) in functions() {
+        for (_, route) in triggers(function).iter().filter(|it| it.0 == "HttpApi") {
+            routes.insert(Route { method: text(&route["Method"]), path: text(&route["Path"]), function: name.clone() });
+        }
+    }
+    let expected = WORKSPACE.routes.iter().filter(|route| !has_address(&route.function));
+    assert_eq!(routes.iter().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_function_has_one_trigger_and_one_without_is_called_by_a_custom_resource() {
+    let resources = members(&WORKSPACE.template["Resources"]);
+    let tokens: Vec<_> = resources.filter_map(|(_, it)| it["Properties"]["ServiceToken"].as_str()).collect();
+    for (name, function) in functions() {
+        let triggers: Vec<_> = triggers(function).iter().map(|it| it.0).collect();
+        match triggers[..] {
+            [] if has_address(&name) => {
+                let address = &function["Properties"]["FunctionUrlConfig"];
+                assert_eq!(address["InvokeMode"], "RESPONSE_STREAM", "{name}");
+                // The function verifies access tokens itself, as the others do.
+                assert_eq!(address["AuthType"], "NONE", "{name}");
+            }
+            [] => {
+                let logical = text(&function["Properties"]["FunctionName"]);
+                let called = tokens.iter().any(|token| {
+                    let resource = token.strip_suffix(".Arn").expect("an ARN");
+                    WORKSPACE.template["Resources"][resource]["Properties"]["FunctionName"] == logical
+                });
+                assert!(called, "nothing calls {name}");
+            }
+            ["HttpApi" | "SQS" | "Schedule"] => {}
+            _ => panic!("{name} is called by {triggers:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_deploy_migrates_to_the_newest_schema_before_new_code_serves() {
+    let resources = &WORKSPACE.template["Resources"];
+    let migration = &resources["Migration"]["Properties"];
+    assert_eq!(migration["SchemaVersion"], shared::database::schema_version(), "of `Migration` in template.yaml");
+    for (name, resource) in members(resources) {
+        let is_step = ["MigrateFunction", "SecretGetFunction"].contains(&name.as_str());
+        if resource["Type"] == "AWS::Serverless::Function" && !is_step {
+            assert_eq!(resource["DependsOn"], "Migration", "{name}");
+        }
+    }
+}
+
+#[test]
+fn routes_that_wait_or_send_codes_have_throttles_of_their_own() {
+    let throttles = &WORKSPACE.template["Resources"]["Api"]["Properties"]["RouteSettings"];
+    let throttled: BTreeSet<_> = members(throttles).map(|(route, _)| route.clone()).collect();
+    let expected = WORKSPACE
+        .routes
+        .iter()
+        .filter(|route| route.path.starts_with("/auth/") || ["message-get"].contains(&route.function.as_str()));
+    let expected: BTreeSet<_> = expected.map(|route| format!("{} {}", route.method, route.path)).collect();
+    assert_eq!(throttled, expected);
+    for (route, settings) in members(throttles) {
+        // A route that has settings of its own has none of the default ones.
+        for name in ["ThrottlingRateLimit", "ThrottlingBurstLimit", "DetailedMetricsEnabled"] {
+            assert!(settings.get(name).is_some(), "{route} has no {name}");
+        }
+    }
+}
+
+#[test]
+fn browsers_may_do_the_same_locally() {
+    let resources = &WORKSPACE.template["Resources"];
+    let api = &resources["Api"]["Properties"]["CorsConfiguration"];
+    let stream = &resources["MessageStreamFunction"]["Properties"]["FunctionUrlConfig"]["Cors"];
+    for cors in [api, stream] {
+        let list = |name: &str| {
+            let names: Vec<_> = array(&cors[name]).iter().map(text).collect();
+            names.join(",")
+        };
+        assert_eq!(list("AllowMethods"), entrance::ALLOWED_METHODS);
+        assert_eq!(list("AllowHeaders"), entrance::ALLOWED_HEADERS);
+        assert_eq!(list("ExposeHeaders"), entrance::EXPOSED_HEADERS);
+        assert_eq!(cors["MaxAge"].to_string(), entrance::MAX_AGE);
+    }
+}
+
+#[test]
+fn the_visibility_timeout_is_six_times_that_of_the_consumer() {
+    let queue = &WORKSPACE.template["Resources"]["WakeUpQueue"]["Properties"];
+    let consumer = WORKSPACE.catalogue.get("message-answer").unwrap();
+    let six_times = Some(6 * consumer.timeout.as_secs());
+    assert_eq!(queue["VisibilityTimeout"].as_u64(), six_times);
+    let batch = triggers(functions()["message-answer"])[0].1;
+    let reported = array(&batch["FunctionResponseTypes"]);
+    assert_eq!(reported, ["ReportBatchItemFailures"]);
+}
