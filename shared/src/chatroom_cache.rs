@@ -1,14 +1,14 @@
-//! The chatroom list that everybody loads first, kept for ten minutes in the state store if `CHATROOM_CACHE` says so.
+//! Caches the first page of each user's chatrooms for ten minutes in the state store, if `CHATROOM_CACHE` says so.
 //!
-//! By default it is not: Postgres gives a page in less time, and for less money, than `DynamoDB` does. The cache is for
-//! a database that is busy, and best over Redis; `docs/benchmark.md` has the figures.
+//! By default nothing is cached: Postgres returns a page faster and cheaper than `DynamoDB` does. The cache relieves a
+//! busy database, and works best over Redis; `docs/benchmark.md` has the figures.
 //!
-//! A miss leaves a random marker, reads Postgres, and replaces the marker by the list. A write to the list removes the
-//! key after it committed, be it a list or a marker. So a slow reader whose rows are older than a write finds its
-//! marker gone, and cannot put the old list back.
+//! A reader that misses leaves a random marker, reads Postgres, and replaces the marker by the list. A writer removes
+//! the key after its change has committed, whether it holds a list or a marker. So a slow reader whose rows are older
+//! than the change finds its marker gone, and cannot put the old list back.
 //!
-//! The cache is never needed: when the state store does not answer, lists come from Postgres. A write whose removal
-//! fails is logged; the list may then be as old as its ten minutes.
+//! Requests never depend on the cache: when the state store does not respond, lists come from Postgres. A removal that
+//! fails is logged; the list may then be ten minutes out of date.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::{
 
 const TTL: Duration = Duration::from_mins(10);
 
-/// Longer than a reader takes.
+/// How long a reader has to replace its marker.
 const MARKER_TTL: Duration = Duration::from_secs(15);
 
 /// Caches each user's first chatrooms, or does nothing.
@@ -33,18 +33,18 @@ pub struct ChatroomCache {
     store: Option<StateStore>,
 }
 
-/// What the cache says about a list.
+/// The outcome of a look-up.
 enum Found {
     List(Vec<Chatroom>),
-    /// Nothing, so this marker was left.
-    Nothing(String),
-    /// Somebody else's marker.
-    Reader,
+    /// The key was absent, and now holds this marker of ours.
+    OwnMarker(String),
+    /// The key holds the marker of another reader.
+    OtherMarker,
 }
 
 impl ChatroomCache {
-    /// The cache that `CHATROOM_CACHE` asks for: `none`, which is the default, or `state`, in the state store that the
-    /// environment describes.
+    /// Configures the cache that `CHATROOM_CACHE` asks for: `none`, which is the default, or `state`, in the state
+    /// store that the environment describes.
     ///
     /// # Errors
     /// When a variable is missing or malformed.
@@ -55,19 +55,19 @@ impl ChatroomCache {
         Ok(Self { store })
     }
 
-    /// A cache in this store, whatever the environment says.
+    /// Makes a cache in this store, whatever the environment says.
     #[must_use]
     pub fn over(store: StateStore) -> Self {
         Self { store: Some(store) }
     }
 
-    /// Whether lists are kept.
+    /// Returns whether lists are cached.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.store.is_some()
     }
 
-    /// The list of `user`, from the cache or from `fetch`.
+    /// Returns the list of `user`, from the cache or from `fetch`.
     ///
     /// # Errors
     /// When `fetch` fails.
@@ -82,8 +82,8 @@ impl ChatroomCache {
         let key = key(user);
         let marker = match find(store, &key).await {
             Ok(Found::List(list)) => return Ok(list),
-            Ok(Found::Nothing(marker)) => Some(marker),
-            Ok(Found::Reader) => None,
+            Ok(Found::OwnMarker(marker)) => Some(marker),
+            Ok(Found::OtherMarker) => None,
             Err(error) => {
                 warn!(error = %Chain(&error), "the chatroom cache is bypassed");
                 None
@@ -91,14 +91,14 @@ impl ChatroomCache {
         };
         let list = fetch.await?;
         if let Some(marker) = marker
-            && let Err(error) = keep(store, &key, &marker, &list).await
+            && let Err(error) = replace_marker(store, &key, &marker, &list).await
         {
             warn!(error = %Chain(&error), "a chatroom list was not cached");
         }
         Ok(list)
     }
 
-    /// Says that the list of `user` has changed. Call it after the change has committed.
+    /// Removes the list of `user` after a change of it has committed.
     pub async fn forget(&self, user: UserId) {
         let Some(store) = &self.store else { return };
         if let Err(error) = store.remove(&key(user)).await {
@@ -110,14 +110,14 @@ impl ChatroomCache {
 async fn find(store: &StateStore, key: &str) -> Result<Found> {
     if let Some(value) = store.get(key).await? {
         // A marker is no JSON list.
-        return Ok(serde_json::from_str(&value).map_or(Found::Reader, Found::List));
+        return Ok(serde_json::from_str(&value).map_or(Found::OtherMarker, Found::List));
     }
     let marker = Uuid::now_v7().to_string();
     let left = store.put_if_absent(key, &marker, MARKER_TTL).await?;
-    Ok(if left { Found::Nothing(marker) } else { Found::Reader })
+    Ok(if left { Found::OwnMarker(marker) } else { Found::OtherMarker })
 }
 
-async fn keep(store: &StateStore, key: &str, marker: &str, list: &[Chatroom]) -> Result<bool> {
+async fn replace_marker(store: &StateStore, key: &str, marker: &str, list: &[Chatroom]) -> Result<bool> {
     let value = serde_json::to_string(list).map_err(crate::Error::internal)?;
     store.replace_if(key, marker, &value, TTL).await
 }

@@ -16,7 +16,7 @@ use crate::{
 ///
 /// # Errors
 /// When the configuration is wrong, which fails the init phase with the variable's name; or when the Lambda runtime
-/// does not answer.
+/// does not respond.
 pub async fn run<App, Event, Output, Handler, Outcome>(
     configure: impl FnOnce() -> Result<App, ConfigError>,
     handler: Handler,

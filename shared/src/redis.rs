@@ -84,12 +84,12 @@ impl Redis {
     }
 }
 
-/// Tells whether the connection is lost.
+/// Returns whether the connection is useless, so that a new one may help.
 fn lost(error: &RedisError) -> bool {
     error.is_unrecoverable_error() || error.is_timeout() || is_replica(error)
 }
 
-/// Tells whether a failover made a replica of the server. Another connection leads to the new primary.
+/// Returns whether a failover has demoted the server to a replica. A new connection leads to the new primary.
 fn is_replica(error: &RedisError) -> bool {
     let kinds = [ServerErrorKind::ReadOnly, ServerErrorKind::MasterDown];
     if kinds.iter().any(|kind| error.kind() == ErrorKind::Server(*kind)) {
@@ -114,29 +114,29 @@ mod tests {
 
     use super::*;
 
-    /// Returns a server whose first connection answers with the first of `answers`, and so on.
-    fn server(answers: [&'static str; 2]) -> Client {
+    /// Starts a server that gives each connection one of `responses`, in their order.
+    fn server(responses: [&'static str; 2]) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("redis://{}", listener.local_addr().unwrap());
         thread::spawn(move || {
-            for answer in answers {
+            for response in responses {
                 let (stream, _) = listener.accept().unwrap();
                 // The connection before may still be open.
-                thread::spawn(move || serve(stream, answer));
+                thread::spawn(move || serve(stream, response));
             }
         });
         Client::open(url).unwrap()
     }
 
-    /// Gives every command the same answer, except for those that set up the connection.
-    fn serve(mut stream: TcpStream, answer: &str) {
+    /// Gives every command the same response, except those that set up the connection.
+    fn serve(mut stream: TcpStream, response: &str) {
         let lines = BufReader::new(stream.try_clone().unwrap()).lines();
         let mut lines = lines.map_while(Result::ok);
         // A command is an array, whose first element is its name after its length.
         while lines.any(|line| line.starts_with('*')) {
             let name = lines.nth(1).unwrap_or_default();
             let set_up = name.eq_ignore_ascii_case("client");
-            write!(stream, "{}\r\n", if set_up { "+OK" } else { answer }).unwrap();
+            write!(stream, "{}\r\n", if set_up { "+OK" } else { response }).unwrap();
         }
     }
 
@@ -153,8 +153,8 @@ mod tests {
                 connection: Mutex::default(),
             };
             let mut set = cmd("SET");
-            let answer: String = redis.command(set.arg("key").arg("value")).await.unwrap();
-            assert_eq!(answer, "stored", "{refusal}");
+            let response: String = redis.command(set.arg("key").arg("value")).await.unwrap();
+            assert_eq!(response, "stored", "{refusal}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `POST /chatroom`: opens a chatroom.
 //!
-//! A user has at most so many rooms, and opens at most so many in an hour. Postgres counts both, in the statement that
-//! stores the room: the state store may be away.
+//! A user has a limited number of rooms, and opens a limited number in an hour. Postgres counts both, in the statement
+//! that stores the room, so that neither limit depends on the state store.
 
 use std::time::Duration;
 
@@ -68,8 +68,8 @@ async fn create(app: &App, request: Request) -> Result<Response<Body>> {
 /// succeed as the hour has left. The rooms themselves are counted as they were before the statement, so creations at
 /// the very same moment may pass that limit together.
 ///
-/// No row for a user who is gone; one without a room where a limit forbids it. A second run finds the room, or meets
-/// it when the first is still under way.
+/// Returns no row when the user is gone, and one without a room when a limit forbids it. A second run finds the room of
+/// the first, or meets it while that is still under way.
 const OPEN: &str = "
     -- $1 user, $2 room, $3 title, $4 most rooms, $5 most new ones in an hour
     with known as (

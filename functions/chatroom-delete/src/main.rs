@@ -1,5 +1,5 @@
-//! `DELETE /chatroom/{id}`: removes a chatroom with its messages. A reply that is being made is discarded: its worker
-//! finds no row to settle.
+//! `DELETE /chatroom/{id}`: removes a chatroom with its messages. A reply that is being written is discarded, as its
+//! worker finds no row to settle.
 
 use lambda_http::{Body, Request, Response};
 use shared::{

@@ -47,20 +47,20 @@ enum Order {
 /// The values of `order`; the first is the default.
 const ORDERS: [(&str, Order); 2] = [("asc", Order::OldestFirst), ("desc", Order::NewestFirst)];
 
-/// Where a page lies: on one side of a message's position.
+/// Says on which side of which message's position a page lies.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-enum Place {
+enum CursorPosition {
     LaterThan(i64),
     EarlierThan(i64),
 }
 
-/// The messages on one side of a position, nearest first: the room once for each, or once without any.
+/// Reads the messages on one side of an anchor, nearest first. The room comes with each, or once without any.
 ///
-/// A page is cut by what its messages take in the response, where their text is escaped twice: Lambda returns the body
-/// as a JSON string. Before that it is cut by what they take in the table, which Postgres knows without reading them.
+/// A page is cut by the bytes of its messages in the response, where their text is escaped twice: Lambda returns the
+/// body as a JSON string. Before that it is cut by their bytes in the table, which Postgres knows without reading them.
 /// The first message always fits.
 const GET: &str = "
-    -- $1 user, $2 room, $3 position beside the page, $4 whether later ones, $5 most messages, $6 most bytes
+    -- $1 user, $2 room, $3 anchor: a position, $4 whether later ones, $5 most messages, $6 most bytes
     select room.title, room.created_at as room_created_at, room.active_at, room.last_position,
            message.id, message.chatroom_id, message.position, message.content, message.status, message.created_at,
            message.reply, message.model, message.finish_reason, message.settled_at, message.failure
@@ -92,11 +92,11 @@ async fn get(app: &App, request: Request) -> Result<Response<Body>> {
     let room: ChatroomId = http::path(&request, "id", "chatroom")?;
     let limit = http::query(&request, "limit", 1..=100, 50)?;
     let order = http::query_choice(&request, "order", &ORDERS)?;
-    let place = cursor::read(&request, &list_name(room, order))?.unwrap_or(match order {
-        Order::OldestFirst => Place::LaterThan(0),
-        Order::NewestFirst => Place::EarlierThan(i64::MAX),
+    let at = cursor::read(&request, &list_name(room, order))?.unwrap_or(match order {
+        Order::OldestFirst => CursorPosition::LaterThan(0),
+        Order::NewestFirst => CursorPosition::EarlierThan(i64::MAX),
     });
-    http::ok(&app.page(room, caller.user, limit, order, place).await?)
+    http::ok(&app.page(room, caller.user, limit, order, at).await?)
 }
 
 /// A cursor belongs to one order of one room.
@@ -105,14 +105,14 @@ fn list_name(room: ChatroomId, order: Order) -> String {
 }
 
 impl App {
-    async fn page(&self, id: ChatroomId, owner: UserId, limit: i64, order: Order, place: Place) -> Result<Page> {
-        let (beside, found_in) = match place {
-            Place::LaterThan(position) => (position, Order::OldestFirst),
-            Place::EarlierThan(position) => (position, Order::NewestFirst),
+    async fn page(&self, id: ChatroomId, owner: UserId, limit: i64, order: Order, at: CursorPosition) -> Result<Page> {
+        let (anchor, scan_order) = match at {
+            CursorPosition::LaterThan(position) => (position, Order::OldestFirst),
+            CursorPosition::EarlierThan(position) => (position, Order::NewestFirst),
         };
-        let later = found_in == Order::OldestFirst;
-        let mut rows = self.database.query(GET, &[&owner, &id, &beside, &later, &limit, &PAGE_BYTES]).await?;
-        if found_in != order {
+        let later = scan_order == Order::OldestFirst;
+        let mut rows = self.database.query(GET, &[&owner, &id, &anchor, &later, &limit, &PAGE_BYTES]).await?;
+        if scan_order != order {
             rows.reverse();
         }
         let first = rows.first().ok_or(Error::NotFound("chatroom"))?;
@@ -129,14 +129,14 @@ impl App {
         // Positions are counted from 1 without gaps, so they tell whether there are more messages.
         let earlier = positions.iter().min().filter(|first| **first > 1);
         let later = positions.iter().max().filter(|last| **last < last_position);
-        let earlier = earlier.map(|first| Place::EarlierThan(*first));
-        let later = later.map(|last| Place::LaterThan(*last));
+        let earlier = earlier.map(|first| CursorPosition::EarlierThan(*first));
+        let later = later.map(|last| CursorPosition::LaterThan(*last));
         let (previous, next) = match order {
             Order::OldestFirst => (earlier, later),
             Order::NewestFirst => (later, earlier),
         };
         let list = list_name(id, order);
-        let write = |place: Option<Place>| place.map(|it| cursor::write(&it, &list)).transpose();
+        let write = |position: Option<CursorPosition>| position.map(|it| cursor::write(&it, &list)).transpose();
         Ok(Page {
             room,
             messages: rows[..positions.len()].iter().map(Message::from).collect(),
@@ -295,9 +295,9 @@ mod tests {
         let filled = app.database.query(fill, &[&caller.user, &room]).await;
         filled.unwrap();
         app.database.query("analyze messages", &[]).await.unwrap();
-        for (beside, later) in [(0, true), (50_000, true), (50_000, false), (i64::MAX, false)] {
+        for (anchor, later) in [(0, true), (50_000, true), (50_000, false), (i64::MAX, false)] {
             let analyze = format!("analyze {GET}");
-            let parameters: [&dyn Parameter; 6] = [&caller.user, &room, &beside, &later, &50_i64, &PAGE_BYTES];
+            let parameters: [&dyn Parameter; 6] = [&caller.user, &room, &anchor, &later, &50_i64, &PAGE_BYTES];
             let plan = testing::plan(&app.database, &analyze, &parameters).await;
             let steps = plan.split("actual ").skip(1);
             let read = steps.filter_map(|step| step.split("rows=").nth(1)?.split(['.', ' ']).next());

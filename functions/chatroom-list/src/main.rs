@@ -40,13 +40,13 @@ struct Page {
 
 /// The room after which a page starts.
 #[derive(Serialize, Deserialize)]
-struct Position {
+struct CursorPosition {
     #[serde(with = "time::serde::rfc3339")]
     active_at: OffsetDateTime,
     id: ChatroomId,
 }
 
-/// One room more than the page holds, to know whether there is another.
+/// Reads one room more than the page holds, to know whether there is another page.
 const LIST: &str = "
     -- $1 user, $2 activity and $3 id of the room before the page, $4 length of the page
     select id, title, created_at, active_at
@@ -66,7 +66,7 @@ async fn list(app: &App, request: Request) -> Result<Response<Body>> {
         None if app.cache.is_on() => app.cache.list(caller.user, app.rooms(caller.user, LARGEST_PAGE, None)).await?,
         after => app.rooms(caller.user, limit, after).await?,
     };
-    let next_cursor = cursor::cut(&mut items, limit, &list_name(caller.user), |room| Position {
+    let next_cursor = cursor::cut(&mut items, limit, &list_name(caller.user), |room| CursorPosition {
         active_at: room.active_at,
         id: room.id,
     })?;
@@ -78,7 +78,7 @@ fn list_name(user: UserId) -> String {
 }
 
 impl App {
-    async fn rooms(&self, user: UserId, limit: i64, after: Option<Position>) -> Result<Vec<Chatroom>> {
+    async fn rooms(&self, user: UserId, limit: i64, after: Option<CursorPosition>) -> Result<Vec<Chatroom>> {
         let (active_at, id) = after.map(|after| (after.active_at, after.id)).unzip();
         let rows = self.database.query(LIST, &[&user, &active_at, &id, &limit]).await?;
         Ok(rows.iter().map(Chatroom::from).collect())

@@ -1,4 +1,4 @@
-//! `GET /health`: whether the service works, for monitors.
+//! `GET /health`: tells monitors whether the service works.
 //!
 //! It works when this function runs and reaches Postgres: without the state store or the queue, chat goes on.
 

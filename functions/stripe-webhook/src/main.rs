@@ -1,11 +1,11 @@
 //! `POST /webhook/stripe`: learns that a subscription changed, and asks Stripe how it stands.
 //!
-//! Events come twice, late, in any order or never, so their content is not believed, only kept: the subscription is
-//! read from Stripe and stored as it is now. A genuine event is accepted also when it is about nobody here. One that
-//! could not be handled is a 5xx, and Stripe sends it again.
+//! Events come twice, late, in any order or never, so their content is not used: the subscription is read from Stripe
+//! and stored as it is now. A genuine event is accepted even when its customer belongs to no user. One that could not
+//! be handled gets a 5xx, and Stripe sends it again.
 //!
-//! Two statements, because Stripe is asked in between: the event must be on record before, and it is handled only
-//! together with the answer.
+//! Two statements, because Stripe is asked in between: the first records the event, the second stores Stripe's response
+//! and marks the event as handled.
 
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
@@ -54,13 +54,13 @@ impl App {
     }
 }
 
-/// The part of an event that is used: the rest may change with the version of the API.
+/// The fields of an event that are used. Others may change with the version of the API.
 #[derive(Deserialize)]
 struct Event {
     id: String,
     #[serde(default)]
     r#type: String,
-    /// The connected account that it is about, if not ours.
+    /// The connected account that it concerns, if not ours.
     account: Option<Value>,
     #[serde(default)]
     data: Value,
@@ -110,8 +110,8 @@ fn unreadable(error: impl std::fmt::Display) -> Error {
     Error::Malformed(format!("The body is no Stripe event: {error}."))
 }
 
-/// Keeps an event, once, and begins an observation of its customer. The number is taken after the change that the event
-/// reports, and before Stripe is asked. An event about nobody here is handled with that.
+/// Records an event, once, and takes the number of an observation of its customer: after the change that the event
+/// reports, and before Stripe is asked. An event whose customer belongs to no user is handled with that.
 const RECORD: &str = "
     -- $1 id, $2 type, $3 customer
     with observation as (
@@ -126,7 +126,7 @@ const RECORD: &str = "
     returning handled_at is not null as is_handled, (select observations from observation) as number";
 
 impl App {
-    /// Returns the observation to make, unless nothing is left to do: the event was handled before, or is about nobody.
+    /// Returns the observation to make, unless the event was handled before or its customer belongs to no user.
     async fn record<'a>(&self, event: &'a Event) -> Result<Option<Observation<'a>>> {
         let customer = event.customer();
         let id = customer.as_ref().map(|customer| &customer.0);

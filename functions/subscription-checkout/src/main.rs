@@ -1,11 +1,11 @@
 //! `POST /subscribe/pro`: makes a page of Stripe's on which the caller can buy Pro.
 //!
-//! A user has one customer at Stripe, and at most one page that is open: two calls at once get the same one. A caller
-//! with a subscription gets the portal instead. Stripe is asked whether there is one, because selling twice is worse
+//! A user has one customer at Stripe, and at most one open page: two calls at once get the same one. A caller with a
+//! subscription gets the portal instead. Each call asks Stripe whether there is one, because selling twice is worse
 //! than asking twice.
 //!
-//! There is more than one statement, since each stands between two requests to Stripe: the customer is stored before a
-//! page is made for it, and a call that breaks off is continued by the next one.
+//! There are several statements, since each stands between two requests to Stripe: the customer is stored before a page
+//! is made for it, and the next call continues one that broke off.
 
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
@@ -121,8 +121,8 @@ const KEEP_PAGE: &str = "
     where user_id = $1 and checkout_attempt = $2
     returning user_id";
 
-/// However many notice at the same time that an attempt is over, one begins the next; and none does while there is a
-/// page that it did not see, because that one may be open.
+/// Begins the next attempt, once, however many calls notice at the same time that the last one is over. None does while
+/// there is a page that it has not seen, because that page may be open.
 const BEGIN_NEXT: &str = "
     update subscriptions set checkout_attempt = checkout_attempt + 1, checkout_session_id = null
     where user_id = $1 and checkout_attempt = $2 and checkout_session_id is not distinct from $3";

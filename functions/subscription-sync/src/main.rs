@@ -1,5 +1,5 @@
 //! Every hour: asks Stripe about subscriptions that were not observed for a day, and about checkouts that never
-//! reported back, so that a lost event cannot last. One statement selects them, and one stores each observation.
+//! reported back, so that a lost event is made up for. One statement selects them, and one stores each observation.
 
 use futures_util::{StreamExt, stream};
 use lambda_runtime::{Error, LambdaEvent};
@@ -52,7 +52,7 @@ const DUE: &str = "
                    and status not in ('canceled', 'incomplete_expired'))
         order by observed_at nulls first
         limit $2
-        for no key update skip locked -- of one that is just being observed, a newer answer is on its way
+        for no key update skip locked -- a newer response about a locked one is on its way
     )
     update subscriptions set observations = observations + 1
     from due where subscriptions.user_id = due.user_id

@@ -13,8 +13,8 @@ pub(crate) use http::client as http_client;
 
 use crate::config::{self, ConfigError};
 
-/// Limits an operation, and each of its attempts to half of that: a connection that died while the environment was
-/// frozen costs half the time, and the other half is left for a repetition on a new one.
+/// Limits an operation to this time, and each of its attempts to half of it: when an attempt meets a connection that
+/// died while the environment was frozen, the other half is left for a retry on a new one.
 pub(crate) fn timeouts(operation: Duration) -> TimeoutConfig {
     TimeoutConfig::builder().operation_timeout(operation).operation_attempt_timeout(operation / 2).build()
 }

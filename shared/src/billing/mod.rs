@@ -51,34 +51,34 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Tells whether it is over for good. One that is merely unpaid is not: a payment brings it back, so nobody should
-    /// be sold a second one.
+    /// Returns whether it has ended for good. An unpaid one has not: a payment revives it, so its owner must not be
+    /// sold a second one.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         matches!(self.status.as_str(), "canceled" | "incomplete_expired")
     }
 
-    /// Tells whether its first payment is still to come. The page on which it was begun may ask for another card.
+    /// Returns whether its first payment is still missing. The checkout page where it began can take another card.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         self.status == "incomplete"
     }
 }
 
-/// Why a request to Stripe failed.
+/// Says why a request to Stripe failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Stripe cannot be reached, does not respond in time, or is overloaded.
     #[error("Stripe is unavailable")]
     Unavailable(#[source] Source),
-    /// Stripe keeps an error, or the response to another request, under this idempotency key and would repeat it.
-    /// Another attempt needs another key.
+    /// Stripe has stored an error, or the response to a different request, under this idempotency key, and repeats it.
+    /// The next attempt needs a new key.
     #[error("the idempotency key is spent")]
     KeySpent(#[source] Source),
     /// The customer was deleted, and every subscription with it. It never comes back.
     #[error("the customer was deleted")]
     CustomerGone,
-    /// The request is at fault, or what it names is not there.
+    /// The request is wrong, or names an object that does not exist.
     #[error("Stripe refused the request")]
     Refused(#[source] Source),
 }

@@ -1,14 +1,14 @@
 //! Stores observations of a subscription, numbered so that a slow one cannot replace a newer one.
 //!
-//! Whatever gives reason to observe a subscription (an event, the hourly run, a checkout) raises the **number** of
-//! observations of its row before Stripe is asked, and an observation is stored only over one with a lower number. So a
-//! slow one cannot put an old state over a newer one: a higher number was taken later, and Stripe's answer is therefore
-//! at least as new as anything that was known when the lower number was taken.
+//! Before a function asks Stripe (because of an event, the hourly run or a checkout), it raises the count of
+//! observations in the customer's row. The result is the **number** of its observation, which is stored only over one
+//! with a lower number. A higher number was taken later, so Stripe's response to it is at least as new as anything that
+//! was known when the lower one was taken: a slow observation cannot replace a newer state.
 //!
-//! That is all that convergence needs. The observation for an event takes its number after the change that the event
-//! reports; from then on only observations that began later can replace it, and those have seen the change too. One
-//! that is refused was overtaken by such an observation, so its event is handled all the same. It matters that the
-//! number is compared with the last one *stored*: the last one *begun* may never come back.
+//! Convergence needs no more. The observation for an event takes its number after the change that the event reports.
+//! Only observations that began later can replace it, and they have seen the change too. An observation that is refused
+//! was overtaken by a later one, so its event counts as handled. Its number is compared with the last one *stored*,
+//! because the request that took the last number may never return.
 
 use super::{CustomerId, Error, Payments, ProPrices, Subscription};
 use crate::{Result, database::Database};
@@ -35,7 +35,7 @@ const STORE: &str = "
         observed_at = now()
     where stripe_customer_id = $1 and observation < $3";
 
-/// An observation that was begun: it has its number.
+/// An observation that has taken its number, before Stripe is asked.
 pub struct Observation<'a> {
     /// Whose subscription to ask for.
     pub customer: CustomerId,
@@ -65,7 +65,7 @@ pub async fn refresh(
         }
         Err(error) => return Err(error.into()),
     };
-    let told = subscription.as_ref();
+    let observed = subscription.as_ref();
     database
         .query(
             STORE,
@@ -73,11 +73,11 @@ pub async fn refresh(
                 &customer.0,
                 event,
                 number,
-                &told.map(|told| &told.id),
-                &told.map(|told| &told.status),
-                &told.and_then(|told| told.current_period_end),
-                &told.is_some_and(|told| told.cancel_at_period_end),
-                &told.and_then(|told| told.past_due_since),
+                &observed.map(|observed| &observed.id),
+                &observed.map(|observed| &observed.status),
+                &observed.and_then(|observed| observed.current_period_end),
+                &observed.is_some_and(|observed| observed.cancel_at_period_end),
+                &observed.and_then(|observed| observed.past_due_since),
             ],
         )
         .await?;

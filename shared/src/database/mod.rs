@@ -2,14 +2,14 @@
 //! reopened when lost.
 //!
 //! A frozen environment loses its sockets without noticing. A connection that was idle for long is therefore tried
-//! before it is used, and a statement whose connection turns out to be closed is sent once more on a new one. Whether
-//! it had been executed is then unknown, so **every statement must be safe to run twice**: ids are made by the
-//! function, and a statement that finds its own id does nothing again. The same holds for a connection whose server
-//! became a read-only standby: a new one leads to the new primary.
+//! before it is used, and a statement whose connection turns out to be closed is retried once on a new one. Postgres
+//! may have executed it already, so **every statement must be safe to run twice**: the function makes the ids, and a
+//! statement that finds its own id changes nothing. A statement whose server became a read-only standby is retried in
+//! the same way: a new connection leads to the new primary.
 //!
-//! A statement that takes too long is cancelled on the server, and is not sent again: its outcome is awaited, so that
-//! what the caller was told had failed is not stored afterwards. A statement that Postgres undid because of others, a
-//! deadlock or a serialization failure, is repeated a few times.
+//! A statement that takes too long is cancelled on the server and not retried. Its outcome is awaited, so that nothing
+//! is stored after the caller was told that it failed. A statement that Postgres rolled back because of others (a
+//! deadlock, a serialization failure) is retried a few times.
 //!
 //! Statements are sent with `query_typed`: one round trip and no prepared statement, so RDS Proxy and PgBouncer
 //! multiplex them and concurrent statements of one environment pipeline on its connection.
@@ -47,15 +47,16 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Limits how long a cancelled statement may take to end.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Limits how often a statement that Postgres undid is repeated, after a pause of up to this, which doubles every time.
-const REPETITIONS: u32 = 4;
+/// Limits how often a statement that Postgres rolled back is retried, each time after a random pause, of up to this at
+/// first and up to twice the last one's limit then.
+const RETRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Says after how much idle time a connection is tried before it is used, for as long as [`CHECK_TIMEOUT`].
+/// How long a connection may be idle and still be used without a check, which takes at most [`CHECK_TIMEOUT`].
 const IDLE: Duration = Duration::from_secs(30);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why a statement failed.
+/// Says why a statement failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Postgres cannot be reached or does not respond in time.
@@ -94,14 +95,21 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
-/// Says what a failed attempt leaves to do.
-enum Failure {
-    /// The connection is gone, or its server cannot write any more.
-    Lost(Error),
-    /// Postgres undid the statement for the sake of others, or cancelled it although nobody gave it up.
-    Undone(Error),
-    /// Nothing.
-    Final(Error),
+/// An attempt that failed, and where the statement may be retried.
+struct Failure {
+    error: Error,
+    retry: Retry,
+}
+
+/// Says on which connection a statement may be retried.
+#[derive(PartialEq)]
+enum Retry {
+    /// The old one is lost, or its server cannot write any more.
+    NewConnection,
+    /// Postgres rolled the statement back in favour of others, or cancelled it although nobody gave it up.
+    SameConnection,
+    /// The statement would fail again, or has used up its time.
+    Never,
 }
 
 /// The database. A clone of it shares the connection.
@@ -174,23 +182,24 @@ impl Database {
     /// See [`Error`].
     pub async fn query(&self, sql: &str, parameters: &[&dyn Parameter]) -> Result<Vec<Row>, Error> {
         let start = Instant::now();
-        let (mut lost, mut undone) = (0, 0);
+        let (mut lost, mut rolled_back) = (0, 0);
         loop {
-            match self.attempt(sql, parameters).await {
-                Err(Failure::Lost(error)) if lost == 0 => {
+            let Failure { error, retry } = match self.attempt(sql, parameters).await {
+                Ok(rows) => return Ok(rows),
+                Err(failure) => failure,
+            };
+            match retry {
+                Retry::NewConnection if lost == 0 => {
                     lost += 1;
                     warn!(error = %Chain(&error), "the connection to Postgres was lost; trying a new one");
                 }
                 // A cancellation that came late was the server's own timeout.
-                Err(Failure::Undone(error)) if undone < REPETITIONS && start.elapsed() < self.statement_timeout / 2 => {
-                    warn!(error = %Chain(&error), "Postgres undid a statement; repeating it");
-                    sleep(pause(undone)).await;
-                    undone += 1;
+                Retry::SameConnection if rolled_back < RETRIES && start.elapsed() < self.statement_timeout / 2 => {
+                    warn!(error = %Chain(&error), "Postgres rolled a statement back; trying again");
+                    sleep(pause(rolled_back)).await;
+                    rolled_back += 1;
                 }
-                Err(Failure::Lost(error) | Failure::Undone(error) | Failure::Final(error)) => {
-                    return Err(error);
-                }
-                Ok(rows) => return Ok(rows),
+                _ => return Err(error),
             }
         }
     }
@@ -213,7 +222,8 @@ impl Database {
     }
 
     async fn attempt(&self, sql: &str, parameters: &[&dyn Parameter]) -> Result<Vec<Row>, Failure> {
-        let client = self.client().await.map_err(Failure::Final)?;
+        let never = |error| Failure { error, retry: Retry::Never };
+        let client = self.client().await.map_err(never)?;
         let typed: Vec<(&(dyn ToSql + Sync), _)> =
             parameters.iter().map(|parameter| (*parameter as _, parameter.sql_type())).collect();
         let mut statement = pin!(client.query_typed(sql, &typed));
@@ -222,7 +232,7 @@ impl Database {
                 Ok(rows) => return Ok(rows),
                 Err(error) => failure(error, client.is_closed()),
             };
-            if let Failure::Lost(_) = failure {
+            if failure.retry == Retry::NewConnection {
                 self.forget(&client).await;
                 // The server may not know that the connection is lost and still wait for a lock.
                 tokio::spawn(cancel(client.cancel_token(), self.roots));
@@ -233,15 +243,15 @@ impl Database {
         match timeout(CANCEL_TIMEOUT, statement).await {
             // It ended just before.
             Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => Err(Failure::Final(error.into())),
+            Ok(Err(error)) => Err(never(error.into())),
             Err(elapsed) => {
                 self.forget(&client).await;
-                Err(Failure::Final(Error::Unavailable(elapsed.into())))
+                Err(never(Error::Unavailable(elapsed.into())))
             }
         }
     }
 
-    /// Leaves a lost connection to the statements that still wait on it: the next one opens another.
+    /// Leaves a lost connection to the statements that still wait on it. The next statement opens a new one.
     async fn forget(&self, client: &Arc<Client>) {
         let mut connection = self.connection.lock().await;
         if connection.as_ref().is_some_and(|open| Arc::ptr_eq(&open.client, client)) {
@@ -254,7 +264,7 @@ impl Database {
         let mut connection = self.connection.lock().await;
         if let Some(open) = connection.as_mut() {
             let idle = open.used.elapsed() > IDLE;
-            if !open.client.is_closed() && (!idle || answers(&open.client).await) {
+            if !open.client.is_closed() && (!idle || responds(&open.client).await) {
                 open.used = Instant::now();
                 return Ok(Arc::clone(&open.client));
             }
@@ -281,19 +291,18 @@ impl Database {
 }
 
 fn failure(error: tokio_postgres::Error, closed: bool) -> Failure {
-    let code = error.code().cloned();
-    let error = error.into();
-    match code {
-        _ if closed => Failure::Lost(error),
-        Some(code) if code == SqlState::READ_ONLY_SQL_TRANSACTION => Failure::Lost(error),
+    let retry = match error.code() {
+        _ if closed => Retry::NewConnection,
+        Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Retry::NewConnection,
         // A cancellation reaches whatever the connection executes by then. It may have been meant for the statement
         // before, which ended meanwhile.
-        Some(code) if code == SqlState::QUERY_CANCELED || code.code().starts_with("40") => Failure::Undone(error),
-        _ => Failure::Final(error),
-    }
+        Some(code) if *code == SqlState::QUERY_CANCELED || code.code().starts_with("40") => Retry::SameConnection,
+        _ => Retry::Never,
+    };
+    Failure { error: error.into(), retry }
 }
 
-/// Asks the server to end what a connection executes. A server that cannot be reached has nothing to end.
+/// Asks the server to end the statement that a connection executes. A server that cannot be reached executes none.
 async fn cancel(token: CancelToken, roots: Roots) {
     let Ok(tls) = tls::client(roots) else { return };
     let cancelling = token.cancel_query(MakeRustlsConnect::new(tls));
@@ -304,13 +313,13 @@ async fn cancel(token: CancelToken, roots: Roots) {
     }
 }
 
-/// Returns a random pause, so that statements that met do not meet again.
-fn pause(repetition: u32) -> Duration {
+/// Returns a random pause, so that statements that collided do not collide again.
+fn pause(retry: u32) -> Duration {
     let random = getrandom::u32().map_or(0.5, |n| f64::from(n) / f64::from(u32::MAX));
-    (FIRST_PAUSE * 2_u32.pow(repetition)).mul_f64(random)
+    (FIRST_PAUSE * 2_u32.pow(retry)).mul_f64(random)
 }
 
-async fn answers(client: &Client) -> bool {
+async fn responds(client: &Client) -> bool {
     matches!(timeout(CHECK_TIMEOUT, client.check_connection()).await, Ok(Ok(())))
 }
 

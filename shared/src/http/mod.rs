@@ -43,7 +43,7 @@ where
 ///
 /// # Errors
 /// When the configuration is wrong, which fails the init phase with the variable's name; or when the Lambda runtime
-/// does not answer.
+/// does not respond.
 pub async fn serve_with_query<App, Handler, Outcome>(
     known_query: &'static [&'static str],
     configure: impl FnOnce() -> Result<App, ConfigError>,

@@ -1,16 +1,16 @@
-//! Wakes up whoever answers messages. The queue holds no work.
+//! Wakes the workers that reply to messages. The queue holds no work.
 //!
-//! A wake-up says which room has something to do. It may be lost, come twice, late or out of order: the consumer asks
-//! Postgres, and the sweep wakes rooms whose wake-up was lost. So a wake-up that cannot be sent is no error to the
-//! caller; it is logged.
+//! A wake-up names a room that may have work. It may be lost, come twice, late or out of order: the consumer asks
+//! Postgres, and the sweep wakes rooms whose wake-up was lost. So a wake-up that cannot be sent is logged, and is no
+//! error to the caller.
 //!
-//! One user's backlog must not delay the others. SQS sees to that by its fair queueing, the Redis queue by turns.
+//! One user's backlog must not delay the others. SQS ensures that by fair queueing, the Redis queue by turns.
 //!
 //! The contract, for every adapter:
 //! - a wake-up is received at least once, after its delay, by one of any number of consumers;
 //! - one that was received but not acknowledged, because its consumer crashed, is received again;
-//! - one that was acknowledged is not, short of a failure;
-//! - one that is rejected ends where somebody can look at it, and blocks nothing.
+//! - one that was acknowledged is not received again, unless the queue fails;
+//! - one that is rejected is kept for inspection, and blocks nothing.
 
 mod redis;
 mod sqs;
@@ -34,32 +34,32 @@ use crate::{
 pub struct WakeUp {
     /// The room's owner.
     pub user_id: UserId,
-    /// The room in which there may be something to do.
+    /// The room that may have work.
     pub chatroom_id: ChatroomId,
 }
 
-/// The longest delay a queue accepts. The sweep takes care of whatever is later.
+/// The longest delay a queue accepts. The sweep wakes rooms whose work is due later.
 pub const MAX_DELAY: Duration = Duration::from_mins(15);
 
-/// The most that one receive returns, and that are sent at once.
+/// Limits the wake-ups of one receive, and of one send.
 const MAX_BATCH: usize = 10;
 
-/// How many batches are sent at a time.
+/// Limits the batches that are sent at a time.
 const CONCURRENCY: usize = 8;
 
-/// A queue message that was received and waits for its acknowledgement.
+/// A received queue message that is not acknowledged yet.
 #[derive(Debug)]
 pub struct Delivery {
     body: String,
-    /// What the queue knows it by.
+    /// Identifies it to the queue.
     handle: String,
 }
 
 impl Delivery {
-    /// The wake-up it carries.
+    /// Parses the wake-up that it carries.
     ///
     /// # Errors
-    /// When it carries none.
+    /// When its body is no wake-up.
     pub fn wake_up(&self) -> Result<WakeUp, serde_json::Error> {
         serde_json::from_str(&self.body)
     }
@@ -83,7 +83,7 @@ pub enum Choice {
 }
 
 impl Queue {
-    /// The queue that the environment describes. Nothing is opened yet.
+    /// Configures the queue that the environment describes. Nothing is opened yet.
     ///
     /// # Errors
     /// When `QUEUE` is no known choice, or a variable of the chosen queue is missing.
@@ -92,7 +92,7 @@ impl Queue {
         Self::open(config::choice("QUEUE", &choices)?.unwrap_or(Choice::Sqs))
     }
 
-    /// The chosen queue, as the environment describes it.
+    /// Configures the chosen queue from its variables.
     ///
     /// # Errors
     /// When a variable of it is missing or malformed.
@@ -123,7 +123,7 @@ impl Queue {
         sent.is_ok()
     }
 
-    /// Wakes rooms now, for as long as `time` and what is under way then takes. Returns those whose wake-ups were sent.
+    /// Wakes rooms now. Begins no further batch after `time`, and returns the rooms whose wake-ups were sent.
     pub async fn wake_all(&self, rooms: &[WakeUp], time: Duration) -> Vec<WakeUp> {
         stream::iter(rooms.chunks(MAX_BATCH))
             .take_until(sleep(time))
@@ -150,7 +150,7 @@ impl Queue {
     /// Waits up to `patience`, at most 20 seconds, for wake-ups, and returns a few of them.
     ///
     /// # Errors
-    /// When the queue does not answer.
+    /// When the queue does not respond.
     pub async fn receive(&self, patience: Duration) -> Result<Vec<Delivery>, Source> {
         match &self.0 {
             Backend::Sqs(queue) => queue.receive(MAX_BATCH, patience).await,
@@ -158,10 +158,10 @@ impl Queue {
         }
     }
 
-    /// Says that a delivery was taken care of.
+    /// Acknowledges a delivery, so that it is not received again.
     ///
     /// # Errors
-    /// When the queue does not answer; the wake-up may then come again.
+    /// When the queue does not respond; the wake-up may then come again.
     pub async fn acknowledge(&self, delivery: &Delivery) -> Result<(), Source> {
         match &self.0 {
             Backend::Sqs(queue) => queue.acknowledge(delivery).await,
@@ -169,10 +169,10 @@ impl Queue {
         }
     }
 
-    /// Says that a delivery cannot be read, now or ever: it ends among the dead letters.
+    /// Moves a delivery that can never be read to the dead letters.
     ///
     /// # Errors
-    /// When the queue does not answer.
+    /// When the queue does not respond.
     pub async fn reject(&self, delivery: &Delivery) -> Result<(), Source> {
         match &self.0 {
             // SQS moves what keeps coming back to the dead-letter queue by itself.

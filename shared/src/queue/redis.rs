@@ -1,11 +1,11 @@
 //! Carries wake-ups over Redis (6.2 and later, Valkey).
 //!
-//! Wake-ups that wait for their time are in a sorted set by that time. Those whose time has come are in another one by
-//! their turn: a user's wake-ups get successive turns, beginning with the current one, so that each user has one
-//! wake-up in each turn and nobody waits for another user's backlog.
+//! A sorted set holds the wake-ups that are not due yet, by their time. Another one holds those that are due, by their
+//! turn: a user's wake-ups get successive turns, beginning with the current one, so that each user has one wake-up in
+//! each turn and nobody waits for another user's backlog.
 //!
-//! Receiving does not remove a wake-up but puts it back among those that wait; acknowledging removes it. So a consumer
-//! that crashes leaves wake-ups that come again. A list beside the sets lets consumers sleep until something is due.
+//! Receiving a wake-up puts it back into the first set, due again after [`VISIBILITY`]; acknowledging removes it. So
+//! the wake-ups of a consumer that crashed come again. A list beside the sets lets consumers sleep until one is due.
 //!
 //! Scripts may run twice when a connection is lost: a wake-up received by a lost response comes again after
 //! [`VISIBILITY`], and adding or removing the same member twice changes nothing.
@@ -21,7 +21,7 @@ use crate::{config::ConfigError, error::Source, redis::Redis as Connection};
 /// After this long without an acknowledgement, a wake-up comes again.
 const VISIBILITY: Duration = Duration::from_secs(30);
 
-/// The longest that a receive waits.
+/// Limits how long a receive waits.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Wake-ups by the time they are due. All keys are in one slot of a cluster.
@@ -95,7 +95,7 @@ static REJECT: LazyLock<Script> = LazyLock::new(|| {
 
 pub(super) struct Redis {
     sender: Connection,
-    /// Apart, since a receive blocks its connection.
+    /// A connection of its own, since a receive blocks it.
     receiver: Connection,
 }
 

@@ -18,7 +18,7 @@ use crate::{
     error::Source,
 };
 
-/// A wake-up is not worth more of a request's time than this: the sweep makes up for it.
+/// Limits how long a request waits for its wake-up to be sent. The sweep makes up for one that was not.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) struct Sqs {
@@ -73,7 +73,7 @@ impl Sqs {
             .operation_timeout(patience + TIMEOUT)
             .operation_attempt_timeout(patience + TIMEOUT)
             .build();
-        let answer = self
+        let response = self
             .client()
             .receive_message()
             .queue_url(&self.queue_url)
@@ -84,7 +84,7 @@ impl Sqs {
             .send()
             .await
             .map_err(aws_sdk_sqs::Error::from)?;
-        let messages = answer.messages.unwrap_or_default().into_iter();
+        let messages = response.messages.unwrap_or_default().into_iter();
         let deliveries = messages.map(|message| Delivery {
             body: message.body.unwrap_or_default(),
             handle: message.receipt_handle.unwrap_or_default(),
@@ -117,7 +117,7 @@ impl Sqs {
     }
 }
 
-/// Rounded up, so that a wake-up never comes before its message may be asked again.
+/// Rounds a delay up, so that a wake-up never comes before its message is due.
 fn whole_seconds(delay: Duration) -> Result<i32, Source> {
     let started = u64::from(delay.subsec_nanos() > 0);
     Ok(i32::try_from(delay.as_secs() + started)?)

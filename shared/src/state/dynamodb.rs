@@ -41,8 +41,8 @@ impl DynamoDb {
 
     pub async fn get(&self, key: &str) -> Result<Option<String>> {
         let request = self.client().get_item().table_name(&self.table);
-        let answer = request.key("key", text(key)).consistent_read(true).send().await;
-        let item = answer.map_err(unavailable)?.item.unwrap_or_default();
+        let response = request.key("key", text(key)).consistent_read(true).send().await;
+        let item = response.map_err(unavailable)?.item.unwrap_or_default();
         let alive = number(&item, "expires_at").is_some_and(|end| end > seconds(Duration::ZERO));
         let value = item.get("value").and_then(|value| value.as_s().ok());
         Ok(value.filter(|_| alive).cloned())
@@ -50,7 +50,7 @@ impl DynamoDb {
 
     pub async fn put_if_absent(&self, key: &str, value: &str, ttl: Duration) -> Result<bool> {
         let request = self.client().put_item().table_name(&self.table);
-        let answer = request
+        let response = request
             .item("key", text(key))
             .item("value", text(value))
             .item("expires_at", end_of(ttl))
@@ -60,12 +60,12 @@ impl DynamoDb {
             .expression_attribute_values(":now", now())
             .send()
             .await;
-        held(answer)
+        condition_held(response)
     }
 
     pub async fn replace_if(&self, key: &str, expected: &str, value: &str, ttl: Duration) -> Result<bool> {
         let request = self.client().put_item().table_name(&self.table);
-        let answer = request
+        let response = request
             .item("key", text(key))
             .item("value", text(value))
             .item("expires_at", end_of(ttl))
@@ -76,12 +76,12 @@ impl DynamoDb {
             .expression_attribute_values(":now", now())
             .send()
             .await;
-        held(answer)
+        condition_held(response)
     }
 
     pub async fn remove_if(&self, key: &str, expected: &str) -> Result<bool> {
         let request = self.client().delete_item().table_name(&self.table);
-        let answer = request
+        let response = request
             .key("key", text(key))
             .condition_expression(IS_EXPECTED)
             .expression_attribute_names("#value", "value")
@@ -90,7 +90,7 @@ impl DynamoDb {
             .expression_attribute_values(":now", now())
             .send()
             .await;
-        held(answer)
+        condition_held(response)
     }
 
     pub async fn remove(&self, key: &str) -> Result<()> {
@@ -99,8 +99,8 @@ impl DynamoDb {
         Ok(())
     }
 
-    /// Adds one to the window, which begins with the first. A window that is over may still lie there, and is replaced
-    /// by a new one; a call that loses the race for that adds to the winner's.
+    /// Adds one to the window, which begins with the first. A window that is over may still be stored, and is replaced
+    /// by a new one. Of several calls that replace it at once one succeeds, and the others add to its window.
     pub async fn count(&self, key: &str, limit: u32, window: Duration) -> Result<Count> {
         if limit == 0 {
             return Ok(Count::Over(window));
@@ -120,7 +120,7 @@ impl DynamoDb {
 
     async fn add_one(&self, key: &str, limit: u32, window: Duration) -> Result<Added> {
         let request = self.client().update_item().table_name(&self.table);
-        let answer = request
+        let response = request
             .key("key", text(key))
             .update_expression("set #expires_at = if_not_exists(#expires_at, :end) add #times :one")
             .condition_expression("attribute_not_exists(#expires_at) or #expires_at > :now and #times < :limit")
@@ -133,7 +133,7 @@ impl DynamoDb {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        match answer.map_err(aws_sdk_dynamodb::Error::from) {
+        match response.map_err(aws_sdk_dynamodb::Error::from) {
             Ok(_) => Ok(Added::Yes),
             Err(aws_sdk_dynamodb::Error::ConditionalCheckFailedException(failed)) => {
                 let end = failed.item.and_then(|item| number(&item, "expires_at"));
@@ -146,7 +146,7 @@ impl DynamoDb {
     /// Begins a new window in place of the one that ended at `end`.
     async fn renew(&self, key: &str, end: u64, window: Duration) -> Result<bool> {
         let request = self.client().update_item().table_name(&self.table);
-        let answer = request
+        let response = request
             .key("key", text(key))
             .update_expression("set #expires_at = :end, #times = :one")
             .condition_expression("attribute_not_exists(#expires_at) or #expires_at = :over")
@@ -157,12 +157,12 @@ impl DynamoDb {
             .expression_attribute_values(":end", end_of(window))
             .send()
             .await;
-        held(answer)
+        condition_held(response)
     }
 
     pub async fn give_back(&self, key: &str) -> Result<()> {
         let request = self.client().update_item().table_name(&self.table);
-        let answer = request
+        let response = request
             .key("key", text(key))
             .update_expression("add #times :less")
             .condition_expression("#expires_at > :now and #times > :zero")
@@ -173,7 +173,7 @@ impl DynamoDb {
             .expression_attribute_values(":now", now())
             .send()
             .await;
-        held(answer).map(drop)
+        condition_held(response).map(drop)
     }
 
     fn client(&self) -> &Client {
@@ -189,20 +189,20 @@ impl DynamoDb {
     }
 }
 
-/// What came of adding one.
+/// Says whether one was added to a window.
 enum Added {
     Yes,
-    /// The window is full, or it is over: it ends at this time.
+    /// The window is full or over. It ends, or ended, at this time in seconds since 1970.
     No(u64),
 }
 
-/// Tells whether the condition held. An SDK retry after a lost response can report a write of ours as a failed
-/// condition: callers then see "not done", which is the safe side for codes and limits.
-fn held<T, E>(answer: Result<T, E>) -> Result<bool>
+/// Returns whether the condition held. When a response is lost, the SDK's retry meets the write of its first attempt
+/// and reports a failed condition: callers then see "not done", which is the safe side for codes and limits.
+fn condition_held<T, E>(response: Result<T, E>) -> Result<bool>
 where
     aws_sdk_dynamodb::Error: From<E>,
 {
-    match answer.map_err(aws_sdk_dynamodb::Error::from) {
+    match response.map_err(aws_sdk_dynamodb::Error::from) {
         Ok(_) => Ok(true),
         Err(aws_sdk_dynamodb::Error::ConditionalCheckFailedException(_)) => Ok(false),
         Err(error) => Err(Error::unavailable(error)),

@@ -46,7 +46,7 @@ pub struct Limit {
     pub window: Duration,
 }
 
-/// The outcome of counting.
+/// Says whether a time was counted.
 enum Count {
     /// Counted, within the limit.
     Within,

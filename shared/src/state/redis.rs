@@ -1,7 +1,7 @@
 //! Keeps state in Redis: each operation is one script, so it is atomic, and Redis removes what has expired.
 //!
-//! Scripts may run twice when a connection is lost. A write that then finds its own first run reports "not done", and a
-//! count may count twice: the safe side for codes and limits.
+//! A script may run twice when a connection is lost. The second run of a write meets the first one and reports "not
+//! done", and a count may count twice: the safe side for codes and limits.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -79,8 +79,8 @@ impl Redis {
 
     pub async fn count(&self, key: &str, limit: u32, window: Duration) -> Result<Count> {
         let mut script = COUNT.key(name(key));
-        let answer: i64 = self.run(script.arg(limit).arg(milliseconds(window))).await?;
-        Ok(match u64::try_from(answer) {
+        let wait_ms: i64 = self.run(script.arg(limit).arg(milliseconds(window))).await?;
+        Ok(match u64::try_from(wait_ms) {
             Ok(wait_ms) => Count::Over(Duration::from_millis(wait_ms)),
             Err(_) => Count::Within,
         })

@@ -1,5 +1,5 @@
-//! Sends requests to Stripe by the same HTTP client that Gemini and AWS are asked with. `async-stripe`'s own one brings
-//! HTTP/2 into every function that shares a build with it, and opens a connection for each request.
+//! Sends requests to Stripe through the HTTP client that every adapter uses. `async-stripe`'s own client would bring
+//! HTTP/2 into every function, and opens a connection for each request.
 
 use std::{fmt::Display, time::Duration};
 
@@ -17,15 +17,15 @@ use stripe_shared::version::VERSION;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::answers::{ApiError, Refusal};
+use super::responses::{ApiError, Refusal};
 use crate::{error::Source, telemetry::Chain, tls};
 
-/// The pause before a request is repeated.
+/// How long a request waits before its retry.
 const REPEAT_AFTER: Duration = Duration::from_millis(200);
 
 const USER_AGENT: &str = concat!("chat-backend/", env!("CARGO_PKG_VERSION"));
 
-/// Stripe's API at an address, for the owner of a key.
+/// Sends HTTP requests to Stripe's API for the account that a key belongs to.
 pub(super) struct Http {
     client: Client,
     url: String,
@@ -34,7 +34,7 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// Configures a client whose requests take no longer than `timeout`, repetition included. Nothing is opened yet.
+    /// Configures a client whose requests take no longer than `timeout`, their retry included. Nothing is opened yet.
     ///
     /// # Errors
     /// When the key cannot be in a header.
@@ -67,7 +67,7 @@ impl Http {
 impl StripeClient for Http {
     type Err = Failure;
 
-    /// Sends a request, and repeats it once where that is safe and may help. A read is always safe, a write only with
+    /// Sends a request, and retries it once where that is safe and may help. A read is always safe, a write only with
     /// an idempotency key. The caller decides about other failures.
     async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, Failure> {
         let (request, custom) = request.into_pieces();
@@ -95,30 +95,30 @@ impl StripeClient for Http {
     }
 }
 
-/// Tells whether a repetition may succeed. A write that Stripe responded to with an error is not repeated: Stripe keeps
-/// the error under the idempotency key, and would return it again (<https://docs.stripe.com/api/idempotent_requests>).
+/// Returns whether a retry may succeed. A write to which Stripe responded with an error is not retried: Stripe has
+/// stored the error under the idempotency key and returns it again (<https://docs.stripe.com/api/idempotent_requests>).
 fn may_pass(failure: &Failure, reads: bool) -> bool {
     match failure {
-        Failure::Unanswered(_) => true,
+        Failure::NoResponse(_) => true,
         Failure::Refused(_, 409 | 500..) | Failure::Unreadable(_) => reads,
         Failure::Refused(..) | Failure::Misconfigured(_) => false,
     }
 }
 
-/// Why a request failed. `async-stripe`'s own error holds every object that an error can be about, and code
-/// that reads them all.
+/// Says why a request failed. `async-stripe`'s own error would bring every object that an error can be about, and the
+/// code that parses them.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// Stripe responded with an error, and with this status.
-    #[error("Stripe answered {1}, {0}")]
+    /// Stripe responded with this error and status.
+    #[error("Stripe responded with status {1}: {0}")]
     Refused(ApiError, u16),
     /// There was no response, or not in time.
-    #[error("no answer from Stripe")]
-    Unanswered(#[source] reqwest::Error),
+    #[error("Stripe did not respond")]
+    NoResponse(#[source] reqwest::Error),
     /// The response cannot be read.
-    #[error("Stripe's answer cannot be read: {0}")]
+    #[error("Stripe's response cannot be read: {0}")]
     Unreadable(String),
-    /// Nothing was sent.
+    /// The request cannot be built, so it was not sent.
     #[error("the request to Stripe cannot be made")]
     Misconfigured(#[source] Source),
 }
@@ -130,9 +130,9 @@ impl StripeClientErr for Failure {
 }
 
 async fn read(response: reqwest::Result<Response>) -> Result<Bytes, Failure> {
-    let response = response.map_err(unanswered)?;
+    let response = response.map_err(no_response)?;
     let status = response.status();
-    let body = response.bytes().await.map_err(unanswered)?;
+    let body = response.bytes().await.map_err(no_response)?;
     if status.is_success() {
         return Ok(body);
     }
@@ -141,8 +141,8 @@ async fn read(response: reqwest::Result<Response>) -> Result<Bytes, Failure> {
     Err(Failure::Refused(refusal.error, status.as_u16()))
 }
 
-fn unanswered(error: reqwest::Error) -> Failure {
-    Failure::Unanswered(error.without_url())
+fn no_response(error: reqwest::Error) -> Failure {
+    Failure::NoResponse(error.without_url())
 }
 
 fn misconfigured(error: impl Into<Source>) -> Failure {

@@ -1,10 +1,10 @@
 //! Makes customers, payment pages and portal pages by Stripe's API, and reads subscriptions.
 //!
-//! Of every response only the fields used here are read: the client's full objects would add 4 MB to a function, and
-//! break on what Stripe adds. An error is such an object too.
+//! Parses only the fields of a response that are used. The client's full objects would add 4 MB to a function, and fail
+//! on fields that Stripe adds. The same holds for errors.
 
-mod answers;
 mod client;
+mod responses;
 
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
@@ -29,24 +29,24 @@ use crate::{
     config::{self, ConfigError},
     domain::UserId,
 };
-use answers::{ApiError, Customer, Link, Listed, Named, Page, Session};
 use client::{Failure, Http};
+use responses::{ApiError, Customer, List, ListedSubscription, ObjectId, PortalSession, RetrievedCheckout};
 
 /// Limits how long one request may take. A checkout needs some of them within API Gateway's 30 s.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Limits how often, and after which pause, a key that another request is using is tried again.
+/// Limits how often a request is sent while another one uses its idempotency key, and says how long it waits between.
 const KEY_IN_USE_TRIES: u32 = 10;
 const KEY_IN_USE_DELAY: Duration = Duration::from_millis(300);
 
-/// The most that Stripe lists at once. A customer with more subscriptions than this does not exist.
+/// The most that Stripe lists at once. No customer has more subscriptions than this.
 const PAGE: i64 = 100;
 
-/// Stripe, or whatever answers as it does at `STRIPE_URL`.
+/// Sends requests to Stripe, or to its stand-in at `STRIPE_URL`.
 ///
-/// What is made is made once for each user and `attempt`, however often it is asked for and however many ask at the
-/// same time: both go into the idempotency key, under which Stripe repeats its first response for a day. It repeats a
-/// response that is out of date and an error just as well; the attempt is then raised.
+/// A customer or a checkout page is created once for each user and `attempt`, however many requests ask for it at the
+/// same time: both are part of the idempotency key, under which Stripe repeats its first response for a day. Stripe
+/// also repeats an error, and a response that is out of date; the caller then raises the attempt.
 pub struct Payments {
     key: SecretString,
     url: String,
@@ -73,7 +73,7 @@ impl Payments {
     pub async fn create_customer(&self, user: UserId, attempt: i32) -> Result<CustomerId, Error> {
         let request = CreateCustomer::new().metadata(metadata(user));
         let key = format!("customer-{user}-{attempt}");
-        match self.create::<Named>(&key, &request).await {
+        match self.create::<ObjectId>(&key, &request).await {
             Ok(customer) => Ok(CustomerId(customer.id)),
             Err(error) if is_kept(&error) => Err(Error::KeySpent(error.into())),
             Err(error) => Err(error.into()),
@@ -107,7 +107,7 @@ impl Payments {
             .success_url(&offer.success_url)
             .cancel_url(&offer.cancel_url);
         let key = format!("checkout-{user}-{attempt}");
-        match self.create::<Session>(&key, &request).await {
+        match self.create::<RetrievedCheckout>(&key, &request).await {
             Ok(session) => Ok(session.into()),
             Err(error) if is_kept(&error) => Err(Error::KeySpent(error.into())),
             Err(error) => Err(self.unless_gone(customer, error).await),
@@ -119,7 +119,7 @@ impl Payments {
     /// # Errors
     /// See [`Error`].
     pub async fn checkout(&self, id: &str) -> Result<CheckoutSession, Error> {
-        let session: Session = self.send(RetrieveCheckoutSession::new(id).build()).await?;
+        let session: RetrievedCheckout = self.send(RetrieveCheckoutSession::new(id).build()).await?;
         Ok(session.into())
     }
 
@@ -128,15 +128,15 @@ impl Payments {
     /// # Errors
     /// See [`Error`].
     pub async fn expire_checkout(&self, id: &str) -> Result<(), Error> {
-        let session: Session = match self.send(RetrieveCheckoutSession::new(id).build()).await {
+        let session: RetrievedCheckout = match self.send(RetrieveCheckoutSession::new(id).build()).await {
             Ok(session) => session,
             Err(error) if is_missing(&error) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         // Stripe refuses to close one that is not open.
         if CheckoutSession::from(session).url.is_some() {
-            match self.send::<Named>(ExpireCheckoutSession::new(id).build()).await {
-                // It was open a moment ago: a payment is running on it, which will soon have succeeded or failed.
+            match self.send::<ObjectId>(ExpireCheckoutSession::new(id).build()).await {
+                // The page was open a moment ago, so a payment is under way, which soon succeeds or fails.
                 Err(error @ Failure::Refused(_, 400)) => {
                     return Err(Error::Unavailable(error.into()));
                 }
@@ -146,10 +146,8 @@ impl Payments {
         Ok(())
     }
 
-    /// Returns the best of a customer's subscriptions as it is now, if there ever was one.
-    ///
-    /// Among several subscriptions the best one counts, however many a customer has: one that is paid before one that
-    /// is not, and one that is not before one that has ended.
+    /// Returns a customer's best Pro subscription as it is now, if there ever was one: a paid one before an unpaid one,
+    /// and an unpaid one before one that has ended.
     ///
     /// # Errors
     /// See [`Error`].
@@ -159,12 +157,12 @@ impl Payments {
             .status(ListSubscriptionStatus::All)
             .expand(["data.latest_invoice".to_owned()])
             .limit(PAGE);
-        let page: Page<Listed> = match self.send(request.build()).await {
+        let page: List<ListedSubscription> = match self.send(request.build()).await {
             Ok(page) => page,
             Err(error) => return Err(self.unless_gone(customer, error).await),
         };
         let pro = page.data.into_iter().filter(|listed| listed.is_for(prices));
-        let best = pro.max_by_key(Listed::rank);
+        let best = pro.max_by_key(ListedSubscription::rank);
         Ok(best.map(Subscription::from))
     }
 
@@ -174,7 +172,7 @@ impl Payments {
     /// See [`Error`].
     pub async fn portal(&self, customer: &CustomerId, return_url: &str) -> Result<String, Error> {
         let request = CreateBillingPortalSession::new().customer(&customer.0).return_url(return_url);
-        match self.send::<Link>(request.build()).await {
+        match self.send::<PortalSession>(request.build()).await {
             Ok(portal) => Ok(portal.url),
             Err(error) => Err(self.unless_gone(customer, error).await),
         }
@@ -186,7 +184,7 @@ impl Payments {
     /// See [`Error`].
     pub async fn delete_customer(&self, customer: &CustomerId) -> Result<(), Error> {
         let request = DeleteCustomer::new(customer.0.as_str());
-        match self.send::<Named>(request.build()).await {
+        match self.send::<ObjectId>(request.build()).await {
             Ok(_) => Ok(()),
             Err(error) => match self.unless_gone(customer, error).await {
                 Error::CustomerGone => Ok(()),
@@ -195,8 +193,8 @@ impl Payments {
         }
     }
 
-    /// Tells a deleted customer from one of another account, which is our mistake: Stripe finds neither, and only the
-    /// first has nothing paid any more.
+    /// Distinguishes a deleted customer from one of another Stripe account. Stripe finds neither; a deleted one has
+    /// nothing paid left, the other is a mistake of ours.
     async fn unless_gone(&self, customer: &CustomerId, error: Failure) -> Error {
         if is_missing(&error) {
             let request = RetrieveCustomer::new(customer.0.as_str());
@@ -208,7 +206,7 @@ impl Payments {
         error.into()
     }
 
-    /// Makes something once for each key.
+    /// Creates an object once for each idempotency key, and waits while another request uses the key.
     async fn create<T: Deserialize>(&self, key: &str, request: &impl StripeRequest) -> Result<T, Failure> {
         let key = IdempotencyKey::new(key).map_err(|error| Failure::Misconfigured(error.into()))?;
         let mut tries = 1;
@@ -243,8 +241,9 @@ fn metadata(user: UserId) -> HashMap<String, String> {
     HashMap::from([("user_id".to_owned(), user.to_string())])
 }
 
-/// Tells whether Stripe keeps this error under the idempotency key. It keeps none for a request it never began: one
-/// that is not valid, came too fast, or met its own key in use (<https://docs.stripe.com/api/idempotent_requests>).
+/// Returns whether Stripe has stored this error under the idempotency key. It stores none for a request that it never
+/// began: an invalid one, one beyond its rate limit, and one whose key is in use
+/// (<https://docs.stripe.com/api/idempotent_requests>).
 fn is_kept(error: &Failure) -> bool {
     matches!(error, Failure::Refused(error, status)
         if *status >= 500 || error.type_ == ApiErrorsType::IdempotencyError && !is_in_use(error))
@@ -254,7 +253,7 @@ fn is_missing(error: &Failure) -> bool {
     matches!(error, Failure::Refused(error, _) if error.code == Some(ApiErrorsCode::ResourceMissing))
 }
 
-/// Tells whether a request with the same key is being served at this moment.
+/// Returns whether Stripe is serving another request with the same key at this moment.
 fn is_in_use(error: &ApiError) -> bool {
     error.code == Some(ApiErrorsCode::IdempotencyKeyInUse)
 }
@@ -262,8 +261,8 @@ fn is_in_use(error: &ApiError) -> bool {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match &failure {
-            // A response that cannot be read most likely comes from something between us and Stripe.
-            Failure::Refused(_, 409 | 429 | 500..) | Failure::Unanswered(_) | Failure::Unreadable(_) => {
+            // A response that cannot be read most likely comes from a proxy between us and Stripe.
+            Failure::Refused(_, 409 | 429 | 500..) | Failure::NoResponse(_) | Failure::Unreadable(_) => {
                 Self::Unavailable(failure.into())
             }
             Failure::Refused(..) | Failure::Misconfigured(_) => Self::Refused(failure.into()),

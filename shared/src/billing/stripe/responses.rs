@@ -1,4 +1,4 @@
-//! Reads the fields of Stripe's responses that are used, and ranks subscriptions.
+//! Parses the used fields of Stripe's responses, and ranks subscriptions.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::billing::{CheckoutSession, ProPrices, Subscription};
 
-/// An error that Stripe responds with.
+/// The body of an error response.
 #[derive(Deserialize)]
 pub(super) struct Refusal {
     pub error: ApiError,
@@ -41,7 +41,7 @@ impl Display for ApiError {
 
 /// An object of which only the id matters.
 #[derive(Deserialize)]
-pub(super) struct Named {
+pub(super) struct ObjectId {
     pub id: String,
 }
 
@@ -51,30 +51,30 @@ pub(super) struct Customer {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Link {
+pub(super) struct PortalSession {
     pub url: String,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Session {
+pub(super) struct RetrievedCheckout {
     pub id: String,
     pub status: Option<String>,
     pub url: Option<String>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Page<T> {
+pub(super) struct List<T> {
     pub data: Vec<T>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Listed {
+pub(super) struct ListedSubscription {
     pub id: String,
     pub status: String,
     pub created: i64,
     pub cancel_at: Option<i64>,
     pub cancel_at_period_end: bool,
-    pub items: Page<Item>,
+    pub items: List<Item>,
     pub latest_invoice: Option<Invoice>,
 }
 
@@ -103,15 +103,15 @@ fn instant(seconds: i64) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp(seconds).ok()
 }
 
-impl From<Session> for CheckoutSession {
-    fn from(session: Session) -> Self {
+impl From<RetrievedCheckout> for CheckoutSession {
+    fn from(session: RetrievedCheckout) -> Self {
         let is_open = session.status.as_deref() == Some("open");
         Self { id: session.id, url: session.url.filter(|_| is_open) }
     }
 }
 
-impl Listed {
-    /// Tells whether it is to one of these prices.
+impl ListedSubscription {
+    /// Returns whether one of its items has one of these prices.
     pub fn is_for(&self, prices: &ProPrices) -> bool {
         let paid = self.items.data.iter().filter_map(|item| item.price.as_ref());
         paid.filter_map(|price| price.id.as_deref()).any(|price| prices.contain(price))
@@ -133,7 +133,7 @@ impl Listed {
         items.filter_map(|item| item.current_period_end).max()
     }
 
-    /// Tells whether it ends with its period: Stripe's portal sets the flag or the date, depending on the account's
+    /// Returns whether it ends with its period: Stripe's portal sets the flag or the date, depending on the account's
     /// billing.
     fn ends_with_period(&self) -> bool {
         self.cancel_at_period_end
@@ -141,8 +141,8 @@ impl Listed {
     }
 }
 
-impl From<Listed> for Subscription {
-    fn from(listed: Listed) -> Self {
+impl From<ListedSubscription> for Subscription {
+    fn from(listed: ListedSubscription) -> Self {
         // A subscription is past due when its newest finalised invoice is not paid
         // (https://docs.stripe.com/billing/subscriptions/overview#subscription-statuses).
         let unpaid = listed.latest_invoice.as_ref();
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     /// Returns a subscription as Stripe lists it, with more than is read here.
-    fn listed(status: &str, created: i64, more: &str) -> Listed {
+    fn listed(status: &str, created: i64, more: &str) -> ListedSubscription {
         let text = format!(
             r#"{{"id": "sub_{created}", "object": "subscription", "status": "{status}", "created": {created},
                 "items": {{"data": [{{"current_period_end": 100}}, {{"current_period_end": 200}}, {{"price": {{}}}}]}},
@@ -183,7 +183,7 @@ mod tests {
             .zip(statuses)
             .map(|(created, status)| listed(status, created, r#""cancel_at_period_end": false"#))
             .collect();
-        all.sort_by_key(Listed::rank);
+        all.sort_by_key(ListedSubscription::rank);
         let best_last: Vec<_> = all.iter().map(|one| one.status.as_str()).collect();
         assert_eq!(
             best_last,
@@ -205,7 +205,7 @@ mod tests {
                 r#"{{"id": "sub_1", "status": "active", "created": 1, "cancel_at_period_end": false,
                     "items": {{"data": {items}}}}}"#
             );
-            let listed: Listed = json::from_str(&text).unwrap();
+            let listed: ListedSubscription = json::from_str(&text).unwrap();
             assert_eq!(listed.is_for(&prices), is_pro, "{items}");
         }
     }
