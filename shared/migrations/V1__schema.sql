@@ -52,7 +52,7 @@ create table chatrooms (
     title           text not null,
     created_at      timestamptz not null default now(),
     active_at       timestamptz not null default now(),
-    last_position   bigint not null default 0, -- the newest message's place in the room
+    last_position   bigint not null default 0, -- of the room's newest message
     -- One room, one worker: who claims it holds it until `answering_until`, and every later write of that worker
     -- carries the `epoch` of its claim.
     answering_until timestamptz,
@@ -72,13 +72,16 @@ create table messages (
     content         text not null,
     status          text not null default 'queued'
                     check (status in ('queued', 'answering', 'answered', 'failed')),
+    -- Its reply is still to come. Statements ask for this column, on the row itself where they change it.
+    unsettled       boolean not null generated always as (status in ('queued', 'answering')) stored,
     created_at      timestamptz not null default now(),
+    day             date not null generated always as ((created_at at time zone 'utc')::date) stored, -- it counts then
     idempotency_key text, -- forgotten after a day
     claimed_at      timestamptz, -- first; the deadline counts from then
     asked           integer not null default 0, -- how often the model was asked
     lost            integer not null default 0, -- how many workers died with it
     troubles        text[] not null default '{}', -- why it was deferred, each time
-    not_before      timestamptz, -- when a deferred message may be asked again
+    not_before      timestamptz not null default now(), -- the earliest time to ask; later, if it was deferred
     -- The reply while it is written, and the room's epoch when its worker began. Another epoch means another text.
     draft           text,
     draft_epoch     bigint,
@@ -90,7 +93,7 @@ create table messages (
     prompt_tokens   integer,
     reply_tokens    integer,
     failure         text,
-    check ((status in ('answered', 'failed')) = (settled_at is not null)),
+    check (unsettled = (settled_at is null)),
     check ((status = 'answered') = (reply is not null)),
     check ((status = 'failed') = (failure is not null)),
     primary key (user_id, id),
@@ -99,9 +102,16 @@ create table messages (
 );
 
 create unique index on messages (user_id, idempotency_key) where idempotency_key is not null;
-create index on messages (user_id, chatroom_id, position) where status in ('queued', 'answering');
+create index unsettled_messages on messages (user_id, chatroom_id, position) where unsettled;
 -- For the sweep, which forgets keys that are a day old.
 create index on messages (created_at) where idempotency_key is not null;
+
+-- The message that each room's worker is at, or takes next.
+create view oldest_unsettled as
+select distinct on (user_id, chatroom_id) user_id, chatroom_id, id, not_before
+from messages
+where unsettled
+order by user_id, chatroom_id, position;
 
 -- A user's open streams. A slot whose function died is free when it expires.
 create table streams (

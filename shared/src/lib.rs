@@ -17,7 +17,7 @@ pub mod error;
 mod events;
 pub mod gemini;
 pub mod http;
-pub mod posting;
+pub mod messages;
 pub mod queue;
 mod redis;
 pub mod secrets;

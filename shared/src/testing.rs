@@ -59,7 +59,7 @@ pub async fn chatroom(database: &Database, owner: Caller) -> ChatroomId {
 pub async fn message(database: &Database, owner: Caller, room: ChatroomId, content: &str) -> MessageId {
     let message = MessageId::new();
     let sql = "
-        with place as (
+        with turn as (
             update chatrooms set last_position = last_position + 1
             where user_id = $1 and id = $2
             returning last_position
@@ -68,7 +68,7 @@ pub async fn message(database: &Database, owner: Caller, room: ChatroomId, conte
             on conflict (user_id, day) do update set used = daily_usage.used + 1
         )
         insert into messages (user_id, id, chatroom_id, position, content)
-        select $1, $3, $2, last_position, $4 from place";
+        select $1, $3, $2, last_position, $4 from turn";
     database.query(sql, &[&owner.user, &room, &message, &content]).await.expect("a message can be stored");
     message
 }

@@ -61,9 +61,7 @@ enum CursorPosition {
 /// The first message always fits.
 const GET: &str = "
     -- $1 user, $2 room, $3 anchor: a position, $4 whether later ones, $5 most messages, $6 most bytes
-    select room.title, room.created_at as room_created_at, room.active_at, room.last_position,
-           message.id, message.chatroom_id, message.position, message.content, message.status, message.created_at,
-           message.reply, message.model, message.finish_reason, message.settled_at, message.failure
+    select message.*, room.title, room.created_at as room_created_at, room.active_at, room.last_position
     from chatrooms room
     left join lateral (
         select *, sum(octet_length(to_json(to_json(concat(content, reply))::text)::text)) over nearest as sent
@@ -139,7 +137,8 @@ impl App {
         let write = |position: Option<CursorPosition>| position.map(|it| cursor::write(&it, &list)).transpose();
         Ok(Page {
             room,
-            messages: rows[..positions.len()].iter().map(Message::from).collect(),
+            // A page shows a reply once it is whole.
+            messages: rows[..positions.len()].iter().map(|row| Message { draft: None, ..row.into() }).collect(),
             next_cursor: write(next)?,
             previous_cursor: write(previous)?,
         })

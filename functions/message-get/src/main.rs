@@ -3,8 +3,8 @@
 //! With `wait` the response comes as soon as the message is settled, or when the wait is over. Meanwhile the statement
 //! is sent again and again: listening for a notification would hold a server connection for every waiting client.
 //!
-//! A request that waits occupies one of the account's concurrent executions, so a user has three places to wait in.
-//! Whoever finds none free gets the message as it is. A place is a key in the state store that expires by itself, and
+//! A request that waits occupies one of the account's concurrent executions, so a user has three slots to wait in.
+//! Whoever finds none free gets the message as it is. A slot is a key in the state store that expires by itself, and
 //! is only looked for when the message is not settled. When the state store is down, everybody may wait.
 
 use std::time::Duration;
@@ -29,9 +29,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// How many requests of one user may wait at once.
-const PLACES: usize = 3;
+const SLOTS: usize = 3;
 
-/// How much longer than its wait a request may keep its place: the time of a last look.
+/// How much longer than its wait a request may keep its slot: the time of a last look.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
 struct App {
@@ -48,10 +48,7 @@ impl App {
 
 const GET: &str = "
     -- $1 user, $2 room, $3 message
-    select id, chatroom_id, content, status, created_at, reply, model, finish_reason, settled_at, failure,
-           case when status = 'answering' then draft end as draft
-    from messages
-    where user_id = $1 and id = $3 and chatroom_id = $2";
+    select * from messages where user_id = $1 and id = $3 and chatroom_id = $2";
 
 async fn get(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
@@ -63,28 +60,28 @@ async fn get(app: &App, request: Request) -> Result<Response<Body>> {
     let mut message = app.message(id, room, caller.user).await?;
     if !message.status.is_settled()
         && !wait.is_zero()
-        && let Some(place) = app.take_place(caller.user, wait).await
+        && let Some(slot) = app.take_slot(caller.user, wait).await
     {
         let settled = app.settled(message, caller.user, until).await;
-        app.leave(place).await;
+        app.leave(slot).await;
         message = settled?;
     }
     http::ok(&message)
 }
 
-/// A place that a request waits in.
-enum Place {
+/// A slot that a request waits in.
+enum Slot {
     /// A key of the state store, whose value is this request's own.
     Taken { key: String, owner: String },
-    /// Nobody counts.
-    Uncounted,
+    /// The state store is down, so this wait is not limited.
+    Unlimited,
 }
 
 impl App {
     async fn message(&self, id: MessageId, room: ChatroomId, owner: UserId) -> Result<Message> {
         let row = self.database.query_opt(GET, &[&owner, &room, &id]).await?;
         let row = row.ok_or(Error::NotFound("message"))?;
-        Ok(Message { draft: row.get("draft"), ..Message::from(&row) })
+        Ok(Message::from(&row))
     }
 
     /// Looks at a message until it is settled or the time is over.
@@ -98,29 +95,29 @@ impl App {
         Ok(message)
     }
 
-    /// Takes one of the user's places, or finds all of them taken.
-    async fn take_place(&self, user: UserId, wait: Duration) -> Option<Place> {
+    /// Takes one of the user's slots, or finds all of them taken.
+    async fn take_slot(&self, user: UserId, wait: Duration) -> Option<Slot> {
         let owner = Uuid::now_v7().to_string();
-        for n in 1..=PLACES {
+        for n in 1..=SLOTS {
             let key = format!("waits:{user}:{n}");
             match self.state.put_if_absent(&key, &owner, wait + LAST_LOOK).await {
-                Ok(true) => return Some(Place::Taken { key, owner }),
+                Ok(true) => return Some(Slot::Taken { key, owner }),
                 Ok(false) => {}
                 Err(error) => {
-                    warn!(error = %Chain(&error), "waiting requests are not counted");
-                    return Some(Place::Uncounted);
+                    warn!(error = %Chain(&error), "the state store is down: waiting requests are not limited");
+                    return Some(Slot::Unlimited);
                 }
             }
         }
         None
     }
 
-    /// Gives a place to the next request. One that is not given back is free when its time is over.
-    async fn leave(&self, place: Place) {
-        if let Place::Taken { key, owner } = place
+    /// Gives a slot back. One that is not given back is free when its time is over.
+    async fn leave(&self, slot: Slot) {
+        if let Slot::Taken { key, owner } = slot
             && let Err(error) = self.state.remove_if(&key, &owner).await
         {
-            warn!(error = %Chain(&error), "a place to wait in was not given back");
+            warn!(error = %Chain(&error), "a waiting slot was not given back");
         }
     }
 }

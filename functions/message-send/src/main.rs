@@ -14,7 +14,7 @@ use shared::{
     database::Database,
     domain::ChatroomId,
     http,
-    posting::{Draft, Posting},
+    messages::{Post, Posting},
     queue::Queue,
 };
 
@@ -43,9 +43,9 @@ async fn send(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
     let room: ChatroomId = http::path(&request, "id", "chatroom")?;
     let key = http::idempotency_key(&request)?;
-    let draft: Draft = http::json(&request)?;
+    let post: Post = http::json(&request)?;
 
-    let message = app.posting.accept(caller.user, room, key, &draft).await?;
+    let message = app.posting.accept(caller.user, room, key, &post).await?;
     // Both may fail; neither is part of the promise.
     tokio::join!(app.queue.wake(room, caller.user), app.cache.forget(caller.user));
     let location = format!("/chatroom/{room}/message/{}", message.id);

@@ -3,64 +3,15 @@
 //! Clients of earlier versions refuse types and members that they do not know, so there are no others. The schema is
 //! `uiMessageChunkSchema` of the npm package `ai`.
 
-use std::{fmt, num::ParseIntError, str::FromStr};
-
 use serde::Serialize;
 use shared::{
     domain::{Failure, Message, MessageId},
     http::ChunkWriter,
+    messages::Position,
 };
 
 /// The id of the only part of a message.
 const PART: &str = "reply";
-
-/// Says how much of which text a client has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// Whose reply it is.
-    pub message: MessageId,
-    /// The claim whose worker wrote it. Another worker asks again, and gets another text.
-    pub epoch: i64,
-    /// How many Unicode characters of it there are so far.
-    pub characters: usize,
-}
-
-impl Position {
-    /// The position of a client that has nothing yet.
-    pub fn beginning(message: MessageId) -> Self {
-        Self { message, epoch: 0, characters: 0 }
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}.{}.{}", self.message, self.epoch, self.characters)
-    }
-}
-
-/// Says what a position looks like.
-#[derive(Debug)]
-pub struct NotAPosition;
-
-impl From<ParseIntError> for NotAPosition {
-    fn from(_: ParseIntError) -> Self {
-        Self
-    }
-}
-
-impl FromStr for Position {
-    type Err = NotAPosition;
-
-    fn from_str(text: &str) -> Result<Self, NotAPosition> {
-        let mut parts = text.splitn(3, '.');
-        let mut next = || parts.next().ok_or(NotAPosition);
-        Ok(Self {
-            message: next()?.parse().map_err(|_| NotAPosition)?,
-            epoch: next()?.parse()?,
-            characters: next()?.parse()?,
-        })
-    }
-}
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
@@ -150,10 +101,7 @@ pub mod tests {
     //! The wire format, to the byte: older clients refuse what they do not know.
 
     use serde_json::{Value, json};
-    use shared::{
-        domain::{ChatroomId, Status},
-        http,
-    };
+    use shared::{domain::ChatroomId, http};
     use time::OffsetDateTime;
 
     use super::*;
@@ -173,16 +121,8 @@ pub mod tests {
     }
 
     fn message() -> Message {
-        Message {
-            id: MessageId::new(),
-            chatroom_id: ChatroomId::new(),
-            content: "hi".into(),
-            status: Status::Answering,
-            created_at: OffsetDateTime::UNIX_EPOCH,
-            draft: None,
-            reply: None,
-            failure: None,
-        }
+        let created_at = OffsetDateTime::UNIX_EPOCH;
+        Message::accepted(MessageId::new(), ChatroomId::new(), "hi".into(), created_at)
     }
 
     /// Writes a message from its beginning, and returns the positions and the data of its events.
@@ -228,16 +168,5 @@ pub mod tests {
         let failure = json!({ "reason": "SAFETY", "message": message });
         assert_eq!(failed[1].1, json!({ "type": "data-failure", "data": failure }));
         assert_eq!(failed[2].1, json!({ "type": "error", "errorText": message }));
-    }
-
-    #[test]
-    fn a_position_reads_back_and_anything_else_is_none() {
-        let position = Position { epoch: 7, characters: 12, ..Position::beginning(MessageId::new()) };
-        let text = position.to_string();
-        assert_eq!(text.parse::<Position>().unwrap(), position);
-        for wrong in ["", "7", "..", &text[1..], &text[..text.len() - 3], &format!("{text}.1")] {
-            assert!(wrong.parse::<Position>().is_err(), "{wrong}");
-        }
-        assert!(text.replace(".12", ".-1").parse::<Position>().is_err());
     }
 }

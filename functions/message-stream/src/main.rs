@@ -10,8 +10,8 @@
 //! The function has a URL of its own, because an HTTP API cannot stream. A URL knows no routes, so the path is parsed
 //! here.
 
+mod connection;
 mod events;
-mod session;
 mod slots;
 
 use std::time::Duration;
@@ -24,14 +24,14 @@ use shared::{
     chatroom_cache::ChatroomCache,
     config::ConfigError,
     database::Database,
-    domain::{ChatroomId, Message, MessageId, UserId},
+    domain::{ChatroomId, Message, UserId},
     http::{self, ChunkWriter, Chunks},
-    posting::{Draft, Posting},
+    messages::{self, Attached, Position, Post, Posting},
 };
 use tokio::time::{Instant, interval_at};
 
-use events::{EventWriter, Position};
-use session::Session;
+use connection::{Connection, Step};
+use events::EventWriter;
 use slots::Slot;
 
 /// How often something is sent, so that no proxy closes the connection.
@@ -68,12 +68,12 @@ async fn stream(app: &'static App, request: Request) -> Result<Response<Chunks>>
 
 async fn post(app: &'static App, request: &Request, user: UserId, room: ChatroomId) -> Result<Response<Chunks>> {
     let key = http::idempotency_key(request)?;
-    let draft: Draft = http::json(request)?;
+    let post: Post = http::json(request)?;
     let slot = Slot::take(app.answering.database(), user).await?;
-    match app.posting.accept(user, room, key, &draft).await {
+    match app.posting.accept(user, room, key, &post).await {
         Ok(message) => {
             let beginning = Position::beginning(message.id);
-            open(app, request, user, slot, (message, beginning), true)
+            open(app, request, user, slot, (message, beginning), Step::Claim)
         }
         Err(error) => {
             slot.give_back(app.answering.database()).await;
@@ -82,37 +82,19 @@ async fn post(app: &'static App, request: &Request, user: UserId, room: Chatroom
     }
 }
 
-/// Finds the message of a position, or the one that the room is busy with.
-const ATTACH: &str = "
-    -- $1 user, $2 room, $3 message of the position
-    select message.*
-    from chatrooms room left join lateral (
-        select id, chatroom_id, content, status, created_at, reply, model, finish_reason, settled_at, failure
-        from (
-            (select 1 as choice, * from messages where user_id = $1 and id = $3 and chatroom_id = $2)
-            union all
-            (select 2 as choice, * from messages
-             where user_id = $1 and chatroom_id = $2 and status in ('queued', 'answering')
-             order by position limit 1)
-        ) found
-        order by choice limit 1
-    ) message on true
-    where room.user_id = $1 and room.id = $2";
-
 async fn attach(app: &'static App, request: &Request, user: UserId, room: ChatroomId) -> Result<Response<Chunks>> {
     let position = last_event_id(request)?;
     let database = app.answering.database();
     let known = position.map(|position| position.message);
-    let row = database.query_opt(ATTACH, &[&user, &room, &known]).await?;
-    let row = row.ok_or(Error::NotFound("chatroom"))?;
-    if row.get::<_, Option<MessageId>>("id").is_none() {
-        return http::no_events();
-    }
-    let message = Message::from(&row);
+    let message = match messages::attach(database, user, room, known).await? {
+        Attached::NoSuchRoom => return Err(Error::NotFound("chatroom")),
+        Attached::Idle => return http::no_events(),
+        Attached::Message(message) => *message,
+    };
     let position = position.filter(|position| position.message == message.id);
     let position = position.unwrap_or(Position::beginning(message.id));
     let slot = Slot::take(database, user).await?;
-    open(app, request, user, slot, (message, position), false)
+    open(app, request, user, slot, (message, position), Step::Look)
 }
 
 fn last_event_id(request: &Request) -> Result<Option<Position>> {
@@ -123,28 +105,31 @@ fn last_event_id(request: &Request) -> Result<Option<Position>> {
     position.map(Some).ok_or_else(|| Error::Malformed("The Last-Event-ID header is not the id of an event.".into()))
 }
 
-/// Opens the stream of a message. The room of a posted one may be free.
+/// Opens the stream of a message, which begins with a claim for one that was just posted.
 fn open(
     app: &'static App,
     request: &Request,
     caller: UserId,
     slot: Slot,
     (message, position): (Message, Position),
-    is_posted: bool,
+    first: Step,
 ) -> Result<Response<Chunks>> {
     let request_id = request.lambda_context().request_id;
     http::event_stream(request_id, move |chunks| async move {
         let events = EventWriter::new(chunks.clone(), position);
-        let mut session = Session::new(&app.answering, caller, message, events);
-        let run = hold(app, &slot, &chunks, session.run(is_posted));
-        let outcome = if is_posted { tokio::join!(run, app.cache.forget(caller)).0 } else { run.await };
+        let mut connection = Connection::new(&app.answering, caller, message, events);
+        let run = hold(app, &slot, &chunks, connection.run(first));
+        let outcome = match first {
+            Step::Claim => tokio::join!(run, app.cache.forget(caller)).0,
+            Step::Look | Step::Pause => run.await,
+        };
         slot.give_back(app.answering.database()).await;
         outcome
     })
 }
 
-/// Keeps a session's line open and its slot held while it runs.
-async fn hold(app: &App, slot: &Slot, chunks: &ChunkWriter, session: impl Future<Output = Result<()>>) -> Result<()> {
+/// Keeps a connection's line open and its slot held while it runs.
+async fn hold(app: &App, slot: &Slot, chunks: &ChunkWriter, run: impl Future<Output = Result<()>>) -> Result<()> {
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     let hold = async {
         loop {
@@ -154,7 +139,7 @@ async fn hold(app: &App, slot: &Slot, chunks: &ChunkWriter, session: impl Future
         }
     };
     tokio::select! {
-        outcome = session => outcome,
+        outcome = run => outcome,
         () = hold => Ok(()), // never
     }
 }

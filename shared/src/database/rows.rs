@@ -5,28 +5,7 @@ use tokio_postgres::{
     types::{FromSql, Type},
 };
 
-use crate::domain::{Chatroom, Failure, Message, Plan, Reply, Status, User};
-
-impl From<&Row> for Message {
-    fn from(row: &Row) -> Self {
-        let reply = row.get::<_, Option<String>>("reply").map(|content| Reply {
-            content,
-            model: row.get("model"),
-            finish_reason: row.get("finish_reason"),
-            created_at: row.get("settled_at"),
-        });
-        Self {
-            id: row.get("id"),
-            chatroom_id: row.get("chatroom_id"),
-            content: row.get("content"),
-            status: row.get("status"),
-            created_at: row.get("created_at"),
-            draft: None,
-            reply,
-            failure: row.get::<_, Option<String>>("failure").map(Failure::from),
-        }
-    }
-}
+use crate::domain::{Chatroom, Plan, Status, User};
 
 impl From<&Row> for Chatroom {
     fn from(row: &Row) -> Self {

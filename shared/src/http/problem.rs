@@ -48,6 +48,11 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
     }
 }
 
+/// Names the kind of an error, as the type of its problem document does.
+pub(super) fn kind(error: &Error) -> &'static str {
+    classify(error).1
+}
+
 /// Writes the response for an error, with the headers that its status requires.
 ///
 /// # Errors

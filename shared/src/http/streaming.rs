@@ -99,8 +99,9 @@ where
     lambda_http::run_with_streaming_response(service).await
 }
 
-/// Starts a stream of server-sent events, which `write` writes in a task of its own. What it fails with is logged, and
-/// the stream ends.
+/// Starts a stream of server-sent events, which `write` writes in a task of its own. When it fails or panics, the error
+/// is logged, and the stream ends with a comment such as `: internal error, request 1-5f`, which clients skip: whoever
+/// looks at the stream sees that it did not end by itself, and which line of the log says why.
 ///
 /// # Errors
 /// Never in practice.
@@ -109,8 +110,12 @@ where
     Outcome: Future<Output = Result<()>> + Send + 'static,
 {
     let (writer, chunks) = chunks();
-    let task = write(writer);
-    tokio::spawn(async move { catch(&request_id, task).await.ok() });
+    let task = write(writer.clone());
+    tokio::spawn(async move {
+        if let Err(error) = catch(&request_id, task).await {
+            writer.write(format!(": {} error, request {request_id}\n\n", problem::kind(&error)));
+        }
+    });
     Response::builder()
         .header("content-type", "text/event-stream")
         .header("cache-control", "no-cache")
@@ -180,13 +185,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_writer_that_panics_ends_its_stream_where_it_is() {
+    async fn a_writer_that_panics_ends_its_stream_and_says_so() {
         let response = event_stream("request".into(), |chunks| async move {
             chunks.write("first");
             panic!("a test's");
         });
         let mut body = response.unwrap().into_body();
         assert_eq!(next(&mut body).await.unwrap(), "first");
+        assert_eq!(next(&mut body).await.unwrap(), ": internal error, request request\n\n");
         assert_eq!(next(&mut body).await, None);
     }
 }

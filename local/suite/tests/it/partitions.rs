@@ -32,8 +32,8 @@ const IN_ONE_PIECE: [&str; 2] = ["subscriptions", "stripe_events"];
 /// Statements of schedules, which look at every user.
 const OF_ALL_USERS: [&str; 3] = [
     "functions/message-sweep/src/main.rs FORGET",
-    "functions/message-sweep/src/main.rs FORGOTTEN",
-    "functions/message-sweep/src/main.rs WOKEN",
+    "shared/src/messages/forgotten.rs FORGOTTEN",
+    "shared/src/messages/forgotten.rs WOKEN",
 ];
 
 /// A statement of the product.

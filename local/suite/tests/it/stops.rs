@@ -14,7 +14,7 @@ use tokio_postgres::Client;
 /// Parts of the statements at which a worker can be kept waiting.
 pub const ACCEPT: &str = "insert into daily_usage as usage";
 pub const CLAIM: &str = "asked = asked + 1";
-pub const SETTLE: &str = "status = 'answered'";
+pub const SETTLE: &str = "settled_at = now(), reply";
 pub const DEFER: &str = "set status = 'queued', not_before";
 
 /// Names a process by its number.

@@ -12,9 +12,9 @@
 //! 3. Postgres is down at a post → 503 with `Retry-After`; nothing is stored or queued.
 //!    `posts::a_post_while_postgres_is_down_is_refused_and_leaves_nothing`
 //! 4. The same Idempotency-Key and body, 20 at once → One message, the same 202.
-//!    `shared: posting::tests::twenty_parallel_posts_with_one_key_make_one_message_even_at_the_limit`
+//!    `shared: messages::accept::tests::twenty_parallel_posts_with_one_key_make_one_message_even_at_the_limit`
 //! 5. The same key with another body → 422.
-//!    `shared: posting::tests::a_key_is_good_for_one_body_in_one_room`
+//!    `shared: messages::accept::tests::a_key_is_good_for_one_body_in_one_room`
 //! 6. A wake-up comes 20 times, also at once → One call of Gemini at a time, one reply.
 //!    `workers::a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_time`
 //! 7. A worker is killed before asking, while asking, before settling → Another one takes over when the lease ends.
@@ -42,7 +42,7 @@
 //! 18. Postgres goes away while a message is answered → Asked again; one reply.
 //!     `rooms::postgres_goes_away_while_a_message_is_answered_and_there_is_one_reply`
 //! 19. 40 parallel posts with 5 left → 5 accepted, 35 × 429; the counter says so.
-//!     `shared: posting::tests::of_forty_parallel_posts_exactly_the_allowed_five_are_accepted`
+//!     `shared: messages::accept::tests::of_forty_parallel_posts_exactly_the_allowed_five_are_accepted`
 //! 20. A Stripe event comes 20 times at once, and again → One effect.
 //!     `payments::webhook::an_event_that_comes_twenty_times_at_once_has_one_effect`
 //! 21. A subscription's events in every order, with any one missing → The state Stripe has.
@@ -130,7 +130,8 @@
 //! 59. A streaming worker is killed at any moment, and the client comes again → The text assembled is the reply stored.
 //!     `streams::deaths, every test`
 //! 60. A stop: queued, answering, during a takeover, twice, after the end → One end.
-//!     `streams::stopping, every test; message-stop: every test`
+//!     `streams::stopping, every test; message-stop: every test`,
+//!     `shared: messages::stop::tests::a_message_that_is_settled_while_a_stop_waits_is_returned_settled`
 //!
 //! Many of these at random: `random::after_random_faults_every_message_has_come_to_its_one_end`
 

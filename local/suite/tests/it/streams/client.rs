@@ -94,6 +94,8 @@ impl Stream {
                     self.heartbeats += 1;
                     continue;
                 }
+                // A comment that says which request failed by a defect.
+                assert!(!event.starts_with(": internal"), "{event}");
                 if event == "data: [DONE]\n\n" {
                     return Err(Ended::Done);
                 }
@@ -228,6 +230,9 @@ impl Client {
                 let mut stream = Stream::of(response);
                 stream.limit = limit;
                 self.read(&mut stream).await;
+            }
+            (500, Ok(response)) if response.headers()["content-type"] == "application/problem+json" => {
+                panic!("the function failed by a defect: {}", response.text().await.unwrap_or_default())
             }
             // The function died, or those of three streams before, whose slots are still held.
             (0 | 429 | 500 | 502, _) => sleep(Duration::from_millis(200)).await,

@@ -8,13 +8,14 @@ use shared::{
     database::Parameter,
     domain::{ChatroomId, MessageId},
     http::{self, Chunks},
+    messages::Position,
     testing,
 };
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
 use super::*;
-use crate::events::{Position, tests::read};
+use crate::events::tests::read;
 
 /// A text of characters of one to four bytes.
 const TEXT: &str = "Grüße aus Köln 🌉🚋 — 上海和东京 ✨ naïve café";
@@ -37,7 +38,7 @@ struct Fixture {
 
 /// A connection and what it is sent.
 struct Reader {
-    session: Session,
+    connection: Connection,
     chunks: Chunks,
 }
 
@@ -61,7 +62,7 @@ impl Fixture {
                        update chatrooms set epoch = $1, answering_until = now() + interval '1 minute'
                    )
                    update messages
-                   set status = 'answering', draft = $2, draft_epoch = $1, not_before = null, settled_at = null,
+                   set status = 'answering', draft = $2, draft_epoch = $1, not_before = now(), settled_at = null,
                        reply = null, finish_reason = null";
         self.execute(sql, &[&epoch, &draft]).await;
     }
@@ -91,19 +92,10 @@ impl Fixture {
 
     /// A connection whose client has so much of the text of an epoch.
     fn reader(&self, epoch: i64, characters: usize) -> Reader {
-        let message = Message {
-            id: self.message,
-            chatroom_id: self.room,
-            content: "hello".into(),
-            status: Status::Queued,
-            created_at: OffsetDateTime::now_utc(),
-            draft: None,
-            reply: None,
-            failure: None,
-        };
+        let message = Message::accepted(self.message, self.room, "hello".into(), OffsetDateTime::now_utc());
         let (writer, chunks) = http::chunks();
         let events = EventWriter::new(writer, Position { message: self.message, epoch, characters });
-        Reader { session: Session::new(self.answering, self.owner.user, message, events), chunks }
+        Reader { connection: Connection::new(self.answering, self.owner.user, message, events), chunks }
     }
 
     async fn value(&self, sql: &str) -> String {
@@ -114,14 +106,14 @@ impl Fixture {
 impl Reader {
     /// Lets it look once, and returns the events that it is sent.
     async fn look(&mut self) -> Vec<(Option<Position>, Value)> {
-        self.session.until = Instant::now();
-        self.session.run(false).await.unwrap();
+        self.connection.until = Instant::now();
+        self.connection.run(Step::Look).await.unwrap();
         read(&self.chunks.written())
     }
 
     /// Lets it follow to its end, which comes before its time is over, and returns the events that it is sent.
     async fn follow(&mut self) -> Vec<(Option<Position>, Value)> {
-        timeout(SOON, self.session.run(false)).await.expect("it goes on following").unwrap();
+        timeout(SOON, self.connection.run(Step::Look)).await.expect("it goes on following").unwrap();
         read(&self.chunks.written())
     }
 }
@@ -199,7 +191,7 @@ async fn a_reader_that_has_a_part_is_sent_nothing_of_another_workers_text_and_to
         fixture.write(7, "Hel").await;
         let mut reader = fixture.reader(7, 0);
         assert_eq!(text(&reader.look().await, 7, 0), "Hel");
-        reader.session.until = Instant::now() + PATIENCE;
+        reader.connection.until = Instant::now() + PATIENCE;
         match change {
             "a takeover" => fixture.write(8, "Good morning").await,
             "another try" => {
@@ -277,7 +269,7 @@ async fn a_reader_of_a_room_that_is_gone_is_told_of_no_end() {
     fixture.write(7, "Hel").await;
     let mut reader = fixture.reader(7, 0);
     reader.look().await;
-    reader.session.until = Instant::now() + PATIENCE;
+    reader.connection.until = Instant::now() + PATIENCE;
     fixture.execute("delete from chatrooms", &[]).await;
     assert_eq!(reader.follow().await, []);
 }
@@ -287,11 +279,11 @@ async fn a_reader_is_sent_away_after_a_minute_and_told_of_no_end() {
     let fixture = Fixture::new().await;
     fixture.write(7, "Hel").await;
     let mut reader = fixture.reader(7, 0);
-    let patience = reader.session.until - Instant::now();
+    let patience = reader.connection.until - Instant::now();
     assert!(patience <= Duration::from_mins(1) && patience > Duration::from_secs(50), "{patience:?}");
-    reader.session.until = Instant::now() + 2 * PAUSE;
+    reader.connection.until = Instant::now() + 2 * PAUSE;
     assert_eq!(kinds(&reader.follow().await), ["start", "text-start", "text-delta"]);
-    assert!(Instant::now() >= reader.session.until);
+    assert!(Instant::now() >= reader.connection.until);
 }
 
 #[tokio::test]
@@ -302,7 +294,7 @@ async fn a_reader_leaves_nothing_open_in_postgres_between_its_looks() {
     let fixture = Fixture::new().await;
     fixture.write(7, "Hel").await;
     let mut reader = fixture.reader(7, 0);
-    reader.session.until = Instant::now() + 4 * PAUSE;
+    reader.connection.until = Instant::now() + 4 * PAUSE;
     let watcher = fixture.answering.database().another_connection();
     let watch = async {
         let mut states = Vec::new();

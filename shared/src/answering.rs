@@ -11,8 +11,6 @@
 //! The consumer of the queue calls [`answer`](Answering::answer). An endpoint that passes the reply on while it is
 //! written calls [`claim`](Answering::claim), [`work`](Answering::work) and [`hand_over`](Answering::hand_over).
 
-mod lease;
-
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
@@ -24,12 +22,11 @@ use crate::{
     config::{self, ConfigError},
     database::{self, Database},
     domain::Message,
-    gemini::{Finish, Gemini, Outcome, Trouble},
+    gemini::{Finish, Gemini, Model, Outcome, Trouble},
+    messages::{Claim, End, Lease, Settled, Terms},
     queue::{Queue, WakeUp},
     telemetry::Chain,
 };
-pub use lease::Lease;
-use lease::{Claim, Settled};
 
 type Result<T> = std::result::Result<T, database::Error>;
 
@@ -54,20 +51,11 @@ pub struct Answering {
     database: Database,
     queue: Queue,
     gemini: Gemini,
-    settings: Settings,
+    terms: Terms,
 }
 
-struct Settings {
-    /// How long a claim holds without a checkpoint.
-    lease: Duration,
-    /// How long after its first claim a message may still be tried again.
-    deadline: Duration,
-    /// The longest history sent with a prompt, in estimated tokens.
-    history_tokens: i64,
-}
-
-/// How the work on a message ended.
-pub enum End {
+/// What became of a worker's message.
+pub enum Fate {
     /// The message is answered or failed.
     Settled(Box<Message>),
     /// The message waits for another try.
@@ -78,8 +66,8 @@ pub enum End {
 
 /// What a worker leaves behind.
 pub struct Worked {
-    /// What became of the message.
-    pub end: End,
+    /// What became of its message.
+    pub fate: Fate,
     /// When the room has to be woken, for this message or a later one. Nothing, when nothing waits.
     pub wake_after: Option<Duration>,
 }
@@ -95,7 +83,7 @@ impl Answering {
             database,
             queue: Queue::from_env()?,
             gemini: Gemini::from_env()?,
-            settings: Settings {
+            terms: Terms {
                 lease: seconds("ANSWER_LEASE_SECONDS", 20)?,
                 deadline: seconds("MESSAGE_DEADLINE_SECONDS", 900)?,
                 history_tokens: config::or_default("HISTORY_TOKENS", 8_000)?,
@@ -120,7 +108,7 @@ impl Answering {
         }
         // The alarm counts lines with this metric.
         error!(metric = "room_panicked", room = %room.chatroom_id, "a worker panicked");
-        let lease = self.settings.lease;
+        let lease = self.terms.lease;
         self.queue.wake_after(lease, room.chatroom_id, room.user_id).await;
         Ok(())
     }
@@ -139,7 +127,7 @@ impl Answering {
     /// When Postgres fails.
     pub async fn claim(&self, room: WakeUp) -> Result<Option<Lease>> {
         loop {
-            match Claim::attempt(&self.database, room, &self.settings).await? {
+            match Claim::attempt(&self.database, room, &self.terms).await? {
                 Claim::Nothing => return Ok(None),
                 // It had to wait for the room, and what it was about to do is done. Look again.
                 Claim::Outdated => {}
@@ -156,7 +144,7 @@ impl Answering {
     /// # Errors
     /// When Postgres fails. The room stays as it is until the lease is over.
     pub async fn work(&self, lease: &Lease, draft: &Draft) -> Result<Worked> {
-        if lease.stopped {
+        if lease.is_to_stop {
             draft.send_replace(lease.draft.clone());
             return self.stop(lease, draft).await;
         }
@@ -166,10 +154,9 @@ impl Answering {
         if lease.deadline <= Instant::now() {
             return self.fail(lease, "MODEL_UNAVAILABLE", "past its deadline").await;
         }
-        let model = lease.model();
         let outcome = tokio::select! {
-            outcome = self.gemini.ask(model, &lease.history, &lease.prompt, draft) => outcome,
-            interruption = self.keep(lease, draft) => return match interruption? {
+            outcome = self.gemini.ask(model(lease), &lease.history, &lease.prompt, draft) => outcome,
+            interruption = self.checkpoint_until_interrupted(lease, draft) => return match interruption? {
                 Interruption::Stopped => self.stop(lease, draft).await,
                 Interruption::Lost => Ok(lost(lease)),
             },
@@ -210,19 +197,19 @@ impl Answering {
             return;
         }
         if let Err(error) = lease.leave_to_the_sweep(&self.database).await {
-            warn!(%room, error = %Chain(&error), "the sweep was not told of a wake-up that was not sent");
+            warn!(%room, error = %Chain(&error), "a wake-up was lost, and the sweep may take minutes to make up for it");
         }
     }
 
     /// Stores a checkpoint every second, until the reply is to stop or the room is lost.
-    async fn keep(&self, lease: &Lease, draft: &Draft) -> Result<Interruption> {
-        let period = CHECKPOINT_PERIOD.min(self.settings.lease / 2);
+    async fn checkpoint_until_interrupted(&self, lease: &Lease, draft: &Draft) -> Result<Interruption> {
+        let period = CHECKPOINT_PERIOD.min(self.terms.lease / 2);
         let mut ticks = interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let text = draft.borrow().clone();
-            match lease.checkpoint(&self.database, self.settings.lease, &text).await? {
+            match lease.checkpoint(&self.database, self.terms.lease, &text).await? {
                 Some(false) => {}
                 Some(true) => return Ok(Interruption::Stopped),
                 None => return Ok(Interruption::Lost),
@@ -233,7 +220,7 @@ impl Answering {
     async fn settle(&self, lease: &Lease, draft: &Draft, finish: Finish) -> Result<Worked> {
         info!(message_id = %lease.message, finish_reason = finish.reason, "answered");
         let reply = draft.borrow().clone();
-        let settled = lease.settle_answered(&self.database, reply, finish).await?;
+        let settled = lease.settle(&self.database, End::Answered { reply, finish }).await?;
         Ok(settled.map_or_else(|| lost(lease), Worked::from))
     }
 
@@ -245,7 +232,7 @@ impl Answering {
         }
         let finish = Finish {
             reason: "STOPPED".into(),
-            model: Some(self.gemini.name(lease.model()).to_owned()),
+            model: Some(self.gemini.name(model(lease)).to_owned()),
             ..Finish::default()
         };
         self.settle(lease, draft, finish).await
@@ -258,8 +245,8 @@ impl Answering {
         self.settle_failed(lease, reason, true).await
     }
 
-    async fn settle_failed(&self, lease: &Lease, reason: &str, free: bool) -> Result<Worked> {
-        let settled = lease.settle_failed(&self.database, reason, free).await?;
+    async fn settle_failed(&self, lease: &Lease, reason: &str, is_free: bool) -> Result<Worked> {
+        let settled = lease.settle(&self.database, End::Failed { reason: reason.to_owned(), is_free }).await?;
         Ok(settled.map_or_else(|| lost(lease), Worked::from))
     }
 
@@ -272,7 +259,7 @@ impl Answering {
         }
         warn!(message_id = %lease.message, reason, ?delay, "deferred");
         let deferred = lease.defer(&self.database, delay, trouble).await?;
-        Ok(deferred.map_or_else(|| lost(lease), |delay| Worked { end: End::Deferred, wake_after: Some(delay) }))
+        Ok(deferred.map_or_else(|| lost(lease), |delay| Worked { fate: Fate::Deferred, wake_after: Some(delay) }))
     }
 }
 
@@ -290,13 +277,18 @@ enum Interruption {
 
 impl From<Settled> for Worked {
     fn from(settled: Settled) -> Self {
-        Self { end: End::Settled(Box::new(settled.message)), wake_after: settled.more_wait.then_some(Duration::ZERO) }
+        Self { fate: Fate::Settled(Box::new(settled.message)), wake_after: settled.more_wait.then_some(Duration::ZERO) }
     }
+}
+
+/// Chooses the model to ask: the fallback, once the usual one was overloaded twice.
+fn model(lease: &Lease) -> Model {
+    if lease.deferred_for(Trouble::Overload) < 2 { Model::Usual } else { Model::Fallback }
 }
 
 fn lost(lease: &Lease) -> Worked {
     warn!(message_id = %lease.message, "the room was taken over; its reply is dropped");
-    Worked { end: End::Lost, wake_after: None }
+    Worked { fate: Fate::Lost, wake_after: None }
 }
 
 /// How long to wait after the model was asked `asked` times: exponentially longer, no less than `retry_after`, and with

@@ -3,17 +3,22 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::{auth::Caller, testing};
+use crate::{
+    auth::Caller,
+    gemini::Finish,
+    messages::{End, Settled},
+    testing,
+};
 
-const SETTINGS: Settings =
-    Settings { lease: Duration::from_secs(20), deadline: Duration::from_mins(15), history_tokens: 1_000_000 };
+const TERMS: Terms =
+    Terms { lease: Duration::from_secs(20), deadline: Duration::from_mins(15), history_tokens: 1_000_000 };
 
 fn wake_up(owner: Caller, room: ChatroomId) -> WakeUp {
     WakeUp { user_id: owner.user, chatroom_id: room }
 }
 
 async fn claim(database: &Database, owner: Caller, room: ChatroomId) -> Option<Lease> {
-    match Claim::attempt(database, wake_up(owner, room), &SETTINGS).await.unwrap() {
+    match Claim::attempt(database, wake_up(owner, room), &TERMS).await.unwrap() {
         Claim::Held(lease) => Some(*lease),
         Claim::Nothing | Claim::Outdated => None,
     }
@@ -22,15 +27,15 @@ async fn claim(database: &Database, owner: Caller, room: ChatroomId) -> Option<L
 /// Stores a reply.
 async fn settle(lease: &Lease, database: &Database, reply: &str) -> Option<Settled> {
     let finish = Finish { reason: "STOP".into(), ..Finish::default() };
-    lease.settle_answered(database, reply.into(), finish).await.unwrap()
+    lease.settle(database, End::Answered { reply: reply.into(), finish }).await.unwrap()
 }
 
-async fn fail(lease: &Lease, database: &Database, free: bool) -> Option<Settled> {
-    lease.settle_failed(database, "REASON", free).await.unwrap()
+async fn fail(lease: &Lease, database: &Database, is_free: bool) -> Option<Settled> {
+    lease.settle(database, End::Failed { reason: "REASON".into(), is_free }).await.unwrap()
 }
 
 async fn checkpoint(lease: &Lease, database: &Database, draft: &str) -> Option<bool> {
-    lease.checkpoint(database, SETTINGS.lease, draft).await.unwrap()
+    lease.checkpoint(database, TERMS.lease, draft).await.unwrap()
 }
 
 async fn count(database: &Database, sql: &str) -> i64 {
@@ -95,7 +100,7 @@ async fn a_claim_that_waited_for_its_room_sees_what_became_of_the_message_meanwh
             while count(&watcher, WAITING).await == 0 {}
             other.query("commit", &[]).await.unwrap();
         };
-        let claim = Claim::attempt(&database, wake_up(owner, room), &SETTINGS);
+        let claim = Claim::attempt(&database, wake_up(owner, room), &TERMS);
         let (claim, ()) = tokio::join!(claim, meanwhile);
         assert!(matches!(claim, Ok(Claim::Outdated)), "{change}");
     }
@@ -178,7 +183,7 @@ async fn the_deadline_counts_from_the_first_claim_and_not_from_waiting_behind_ot
     let old = "update messages set created_at = now() - interval '1 hour'";
     database.query(old, &[]).await.unwrap();
     let lease = claim(&database, owner, room).await.unwrap();
-    assert!(lease.deadline > Instant::now() + SETTINGS.deadline / 2);
+    assert!(lease.deadline > Instant::now() + TERMS.deadline / 2);
 
     database.query(DIE, &[]).await.unwrap();
     let old = "update messages set claimed_at = now() - interval '1 hour'";
@@ -198,7 +203,7 @@ async fn a_deferred_message_holds_back_the_later_ones() {
     lease.defer(&database, Duration::from_mins(1), Trouble::Other).await.unwrap();
     assert!(claim(&database, owner, room).await.is_none());
 
-    database.query("update messages set not_before = now() where not_before is not null", &[]).await.unwrap();
+    database.query("update messages set not_before = now()", &[]).await.unwrap();
     let again = claim(&database, owner, room).await.unwrap();
     assert_eq!((again.message, again.asked), (first, 2));
 }
@@ -216,8 +221,8 @@ async fn history_keeps_whole_turns_within_its_budget_newest_first() {
         settle(&lease, &database, "reply").await;
     }
     // The short turn is three estimated tokens, the long one more than a hundred.
-    let settings = Settings { history_tokens: 50, ..SETTINGS };
-    let Claim::Held(lease) = Claim::attempt(&database, wake_up(owner, room), &settings).await.unwrap() else {
+    let terms = Terms { history_tokens: 50, ..TERMS };
+    let Claim::Held(lease) = Claim::attempt(&database, wake_up(owner, room), &terms).await.unwrap() else {
         panic!("there is a message to answer");
     };
     let turn = Turn { prompt: "short".into(), reply: "reply".into() };
@@ -293,7 +298,7 @@ async fn a_stop_reaches_the_worker_or_after_its_death_the_next_with_the_draft() 
 
     database.query(DIE, &[]).await.unwrap();
     let next = claim(&database, owner, room).await.unwrap();
-    assert_eq!((next.stopped, next.draft.as_str(), next.lost), (true, "Hell", 1));
+    assert_eq!((next.is_to_stop, next.draft.as_str(), next.lost), (true, "Hell", 1));
     // Deferred, it does not wait.
     let delay = next.defer(&database, Duration::from_mins(1), Trouble::Other).await.unwrap();
     assert_eq!(delay, Some(Duration::ZERO));
@@ -309,7 +314,7 @@ async fn a_message_without_a_stop_begins_anew_with_every_claim_and_counts_dead_w
     testing::message(&database, owner, room, "hello").await;
     for lost in 0..3 {
         let lease = claim(&database, owner, room).await.unwrap();
-        assert_eq!((lease.stopped, lease.draft.as_str(), lease.lost), (false, "", lost));
+        assert_eq!((lease.is_to_stop, lease.draft.as_str(), lease.lost), (false, "", lost));
         let anew = "select count(*) from messages, chatrooms where draft is null and draft_epoch = epoch";
         assert_eq!(count(&database, anew).await, 1, "the draft is of this claim");
         checkpoint(&lease, &database, "Hel").await;
@@ -321,4 +326,13 @@ async fn a_message_without_a_stop_begins_anew_with_every_claim_and_counts_dead_w
         checkpoint(&lease, &database, "Hel").await;
         lease.defer(&database, Duration::ZERO, Trouble::Other).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn among_ten_thousand_users_a_claim_finds_its_message_by_the_index_of_unsettled_ones() {
+    let database = testing::database().await;
+    testing::crowd(&database).await;
+    let (user, room) = (UserId::new(), ChatroomId::new());
+    let plan = testing::plan(&database, CLAIM, &[&user, &room, &20.0, &900.0, &8_000_i64]).await;
+    assert!(!plan.contains("Seq Scan") && plan.contains("unsettled_messages"), "{plan}");
 }

@@ -9,8 +9,8 @@ async fn posting(basic: i32) -> Posting {
     Posting { database: testing::database().await, limits: DailyLimits { basic, pro: 1_000 } }
 }
 
-fn draft(content: &str) -> Draft {
-    Draft { content: Content::try_from(content.to_owned()).unwrap() }
+fn a_post(content: &str) -> Post {
+    Post { content: Content::try_from(content.to_owned()).unwrap() }
 }
 
 /// Connections of their own, so that posts meet in Postgres and not in one pipeline.
@@ -20,10 +20,10 @@ async fn post_at_once(
     (user, room): (UserId, ChatroomId),
     key: Option<&str>,
 ) -> Vec<Result<Message>> {
-    let draft = &draft("hello");
+    let post = &a_post("hello");
     let posts = (0..times).map(|_| async move {
         let twin = Posting { database: posting.database.another_connection(), limits: posting.limits };
-        twin.accept(user, room, key, draft).await
+        twin.accept(user, room, key, post).await
     });
     join_all(posts).await
 }
@@ -75,10 +75,7 @@ async fn a_key_is_good_for_one_body_in_one_room() {
     let caller = testing::user(&posting.database).await;
     let room = testing::chatroom(&posting.database, caller).await;
     let other = testing::chatroom(&posting.database, caller).await;
-    let post = async |room, content| {
-        let draft = draft(content);
-        posting.accept(caller.user, room, Some("key"), &draft).await
-    };
+    let post = async |room, content| posting.accept(caller.user, room, Some("key"), &a_post(content)).await;
     post(room, "hello").await.unwrap();
 
     let again = post(room, "goodbye").await;
@@ -95,7 +92,7 @@ async fn another_users_room_takes_no_message_and_costs_nothing() {
     let stranger = testing::user(&posting.database).await;
     let room = testing::chatroom(&posting.database, owner).await;
 
-    let outcome = posting.accept(stranger.user, room, None, &draft("hello")).await;
+    let outcome = posting.accept(stranger.user, room, None, &a_post("hello")).await;
     assert!(matches!(outcome, Err(Error::NotFound("chatroom"))));
     assert_eq!(stored(&posting).await, (0, 0));
 }
@@ -118,7 +115,7 @@ async fn pro_raises_the_limit_at_once() {
     let posting = posting(0).await;
     let caller = testing::user(&posting.database).await;
     let room = testing::chatroom(&posting.database, caller).await;
-    let post = async || posting.accept(caller.user, room, None, &draft("hello")).await;
+    let post = async || posting.accept(caller.user, room, None, &a_post("hello")).await;
     assert!(matches!(post().await, Err(Error::OverLimit(_))));
 
     let pay = "insert into subscriptions (user_id, stripe_customer_id, status) values ($1, 'cus_1', 'active')";

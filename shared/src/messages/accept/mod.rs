@@ -1,5 +1,4 @@
-//! Accepts a message, for `message-send` and `message-stream`: the same limits, keys and errors, whoever answers it
-//! then.
+//! Accepts a message, for `message-send` and `message-stream`: the same limits, keys and errors, whoever answers it.
 
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use crate::{
     Error, Result,
     config::ConfigError,
     database::{self, Database},
-    domain::{ChatroomId, Content, DailyLimits, Message, MessageId, Status, UserId},
+    domain::{ChatroomId, Content, DailyLimits, Message, MessageId, UserId},
     error::OverLimit,
 };
 
@@ -20,8 +19,16 @@ mod tests;
 /// The body of a post.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Draft {
+pub struct Post {
     content: Content,
+}
+
+impl Post {
+    /// The post of a text.
+    #[must_use]
+    pub fn new(content: Content) -> Self {
+        Self { content }
+    }
 }
 
 /// Stores messages.
@@ -61,7 +68,7 @@ const ACCEPT: &str = "
         on conflict (user_id, day) do update set used = usage.used + 1
         where usage.used < (select daily from allowance)
         returning used
-    ), place as (
+    ), turn as (
         update chatrooms
         set last_position = last_position + 1, active_at = now()
         from quota
@@ -69,7 +76,7 @@ const ACCEPT: &str = "
         returning last_position
     ), message as (
         insert into messages (user_id, id, chatroom_id, position, content, idempotency_key)
-        select $1, $3, $2, last_position, $5, $4 from place
+        select $1, $3, $2, last_position, $5, $4 from turn
         returning id, chatroom_id, content, created_at
     )
     select allowance.daily, exists (select from room) as room_exists, accepted.*
@@ -82,11 +89,17 @@ impl Posting {
     /// # Errors
     /// When a limit is not a number.
     pub fn from_env(database: Database) -> Result<Self, ConfigError> {
-        Ok(Self { database, limits: DailyLimits::from_env()? })
+        Ok(Self::new(database, DailyLimits::from_env()?))
+    }
+
+    /// Stores messages in `database`, within `limits`.
+    #[must_use]
+    pub fn new(database: Database, limits: DailyLimits) -> Self {
+        Self { database, limits }
     }
 
     /// Accepts a message of `user`, or finds the one that was accepted under the same key. Either way the message is
-    /// durable, and is shown as it was when it was accepted.
+    /// durable, and returned as it was when it was accepted.
     ///
     /// With a key, a first look may miss a twin that was accepted while the statement ran: it then breaks the unique
     /// key, or finds the twin's message at the limit. Either way a second look sees the twin.
@@ -94,9 +107,9 @@ impl Posting {
     /// # Errors
     /// [`Error::NotFound`] when the room is not the user's, [`Error::OverLimit`] when the day's messages are used up,
     /// [`Error::KeyReused`] when the key belongs to another message.
-    pub async fn accept(&self, user: UserId, room: ChatroomId, key: Option<&str>, draft: &Draft) -> Result<Message> {
+    pub async fn accept(&self, user: UserId, room: ChatroomId, key: Option<&str>, post: &Post) -> Result<Message> {
         let id = MessageId::new();
-        let content = draft.content.as_str();
+        let content = post.content.as_str();
         let outcome = match self.attempt(id, room, user, key, content).await {
             Ok(Outcome::OverLimit(_)) | Err(database::Error::Duplicate(_)) if key.is_some() => {
                 self.attempt(id, room, user, key, content).await?
@@ -128,16 +141,12 @@ impl Posting {
             return Ok(Outcome::NoSuchRoom);
         };
         Ok(match row.get("id") {
-            Some(id) => Outcome::Accepted(Message {
+            Some(id) => Outcome::Accepted(Message::accepted(
                 id,
-                chatroom_id: row.get("chatroom_id"),
-                content: row.get("content"),
-                status: Status::Queued,
-                created_at: row.get("created_at"),
-                draft: None,
-                reply: None,
-                failure: None,
-            }),
+                row.get("chatroom_id"),
+                row.get("content"),
+                row.get("created_at"),
+            )),
             None => Outcome::OverLimit(over_limit(row.get("daily"))),
         })
     }

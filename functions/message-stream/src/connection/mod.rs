@@ -11,41 +11,26 @@ use std::{pin::pin, time::Duration};
 
 use shared::{
     Result,
-    answering::{Answering, Draft, End, Lease, Worked},
+    answering::{Answering, Draft, Fate, Worked},
     domain::{Failure, Message, Status, UserId},
+    messages::{self, Lease, Look},
     queue::WakeUp,
 };
 use tokio::time::{Instant, sleep};
 
 use crate::events::EventWriter;
 
-/// How a message ends whose reply was to stop.
+/// The reason of a stopped message.
 const STOPPED: &str = "STOPPED";
 
-/// How long to wait between two looks at what another worker writes.
+/// The pause between two looks at what another worker writes.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// How long a connection follows. Its client comes again.
+/// The longest time that a reader is served; it then reconnects.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Reads how far a message is: the text after a position, or all of it if the position belongs to another epoch, and
-/// whether the room is free for somebody to go on.
-const LOOK: &str = "
-    -- $1 user, $2 room, $3 message, $4 epoch of the position, $5 the first character after it
-    select message.status, coalesce(message.draft_epoch, 0) as epoch, message.finish_reason, message.failure,
-           substr(coalesce(message.reply, message.draft, ''),
-                  case when message.draft_epoch = $4 then $5 else 1 end) as text,
-           message.settled_at is null
-           and coalesce(room.answering_until <= now(), true)
-           and coalesce((select not_before is null or not_before <= now()
-                         from messages
-                         where user_id = $1 and chatroom_id = $2 and status in ('queued', 'answering')
-                         order by position limit 1), false) as is_free
-    from chatrooms room join messages message on message.user_id = $1 and message.id = $3
-    where room.user_id = $1 and room.id = $2";
-
 /// A connection and the message it is about.
-pub struct Session {
+pub struct Connection {
     answering: &'static Answering,
     room: WakeUp,
     message: Message,
@@ -54,17 +39,18 @@ pub struct Session {
     until: Instant,
 }
 
-/// How far a message is.
-struct Look {
-    status: Status,
-    epoch: i64,
-    text: String,
-    finish_reason: Option<String>,
-    failure: Option<String>,
-    is_free: bool,
+/// What a connection does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Claim the room and work on its oldest message, which need not be this connection's.
+    Claim,
+    /// Pass on what another worker has written.
+    Look,
+    /// Let the other worker write, and look again.
+    Pause,
 }
 
-impl Session {
+impl Connection {
     /// A connection of `user` that goes on after the position of `events`, as long as there is such a text.
     pub fn new(answering: &'static Answering, user: UserId, message: Message, events: EventWriter) -> Self {
         Self {
@@ -77,52 +63,59 @@ impl Session {
         }
     }
 
-    /// Writes events until the message is at its end, or the client is to come again. `may_be_free` says that it is
-    /// worth trying to claim the room without a look.
+    /// Writes events until the message is settled, or the client is to reconnect.
     ///
     /// # Errors
     /// When Postgres fails.
-    pub async fn run(&mut self, mut may_be_free: bool) -> Result<()> {
-        loop {
-            let mut may_claim = !may_be_free;
-            if may_be_free && let Some(lease) = self.answering.claim(self.room).await? {
-                // The room's oldest message comes first, which need not be this connection's.
-                let worked = self.work(&lease).await?;
-                let is_over = self.is_over(&worked.end);
-                self.answering.hand_over(&lease, &worked).await;
-                if is_over {
-                    return Ok(());
+    pub async fn run(&mut self, first: Step) -> Result<()> {
+        let mut next = Some(first);
+        while let Some(step) = next {
+            next = match step {
+                Step::Claim => self.claim().await?,
+                Step::Look => self.look().await?,
+                Step::Pause => {
+                    sleep(PAUSE).await;
+                    Some(Step::Look)
                 }
-                may_claim = true;
-            }
-            let Some(look) = self.look().await? else {
-                return Ok(()); // the room is gone
             };
-            let is_over = if look.is_free { self.has_sent() } else { self.show(&look) };
-            if is_over || Instant::now() >= self.until {
-                return Ok(());
-            }
-            may_be_free = look.is_free;
-            if !(may_be_free && may_claim) {
-                sleep(PAUSE).await;
-            }
         }
+        Ok(())
     }
 
-    /// Whether the client has a part of a text, which no other one may follow.
+    /// Works, if the room is free. A look tells how things stand then, unless the connection is over.
+    async fn claim(&mut self) -> Result<Option<Step>> {
+        let Some(lease) = self.answering.claim(self.room).await? else {
+            return Ok(Some(Step::Look));
+        };
+        let worked = self.work(&lease).await?;
+        let next = match &worked.fate {
+            Fate::Settled(message) if message.id == self.message.id => {
+                self.end(message);
+                None
+            }
+            Fate::Settled(_) | Fate::Deferred | Fate::Lost => Some(Step::Look),
+        };
+        self.answering.hand_over(&lease, &worked).await;
+        Ok(next)
+    }
+
+    /// Passes on what there is, and decides what to do about a room that nobody works in.
+    async fn look(&mut self) -> Result<Option<Step>> {
+        let WakeUp { user_id, chatroom_id } = self.room;
+        let database = self.answering.database();
+        let Some(look) = messages::look(database, user_id, chatroom_id, self.events.position).await? else {
+            return Ok(None); // the room is gone
+        };
+        let is_over = if look.is_free { self.has_sent() } else { self.show(&look) };
+        if is_over || Instant::now() >= self.until {
+            return Ok(None);
+        }
+        Ok(Some(if look.is_free { Step::Claim } else { Step::Pause }))
+    }
+
+    /// Returns whether the client already has text; another worker's must not be appended.
     fn has_sent(&self) -> bool {
         self.has_started && self.events.position.characters > 0
-    }
-
-    /// Ends the connection, if its message is at its end. Otherwise the next look decides.
-    fn is_over(&mut self, end: &End) -> bool {
-        match end {
-            End::Settled(message) if message.id == self.message.id => {
-                self.end(message);
-                true
-            }
-            End::Settled(_) | End::Deferred | End::Lost => false,
-        }
     }
 
     /// Works on the message of a lease, and passes on what is written if it is this connection's.
@@ -150,26 +143,6 @@ impl Session {
                 return Ok(worked);
             }
         }
-    }
-
-    async fn look(&self) -> Result<Option<Look>> {
-        let position = &self.events.position;
-        // A client may send any number.
-        let next = i32::try_from(position.characters).unwrap_or(i32::MAX).saturating_add(1);
-        let WakeUp { user_id, chatroom_id } = self.room;
-        let row = self
-            .answering
-            .database()
-            .query_opt(LOOK, &[&user_id, &chatroom_id, &self.message.id, &position.epoch, &next])
-            .await?;
-        Ok(row.map(|row| Look {
-            status: row.get("status"),
-            epoch: row.get("epoch"),
-            text: row.get("text"),
-            finish_reason: row.get("finish_reason"),
-            failure: row.get("failure"),
-            is_free: row.get("is_free"),
-        }))
     }
 
     /// Passes on what another worker has written. Returns whether the connection is over.
