@@ -197,7 +197,7 @@ impl Answering {
             return;
         }
         if let Err(error) = lease.leave_to_the_sweep(&self.database).await {
-            warn!(%room, error = %Chain(&error), "a wake-up was lost, and the sweep may take minutes to make up for it");
+            warn!(%room, error = %Chain(&error), "a wake-up is lost, and the sweep may make up for it late");
         }
     }
 

@@ -127,7 +127,7 @@
 //!     `deployment::migration::a_deploy_that_is_rolled_back_over_a_migration_leaves_the_newer_schema`
 //! 58. Gemini: a quota of the day, 499, 409, blank replies, errors without a frame, thoughts only → Each in its way.
 //!     `gemini::each_way_in_which_gemini_fails_is_met_in_its_own_way`
-//! 59. A streaming worker is killed at any moment, and the client comes again → The text assembled is the reply stored.
+//! 59. A streaming worker is killed at any moment, and the client comes again → Its text is the reply stored.
 //!     `streams::deaths, every test`
 //! 60. A stop: queued, answering, during a takeover, twice, after the end → One end.
 //!     `streams::stopping, every test; message-stop: every test`,
