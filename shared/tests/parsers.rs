@@ -1,15 +1,18 @@
-//! Feeds random input to the parsers: none panics, and none reports bad input as a defect of this code.
+//! Feeds random input to every parser of what clients, Stripe and the queue send: none panics, and none reports bad
+//! input as a defect of this code.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
 use std::collections::HashMap;
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use lambda_http::{Body, Request, RequestExt};
 use proptest::{collection::vec, prelude::*};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::{
     Error,
+    auth::{TokenVerifier, codes::Challenge, sessions::RefreshToken},
     billing::SigningSecrets,
     domain::{ChatroomId, Mobile, Name, Title},
     http::{self, cursor},
@@ -85,7 +88,7 @@ fn map(name: &str, value: &str) -> HashMap<String, Vec<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
     fn a_body_is_what_it_should_be_or_the_callers_fault(body in body()) {
@@ -136,6 +139,49 @@ proptest! {
         let request = request(Vec::new()).with_query_string_parameters(map("cursor", &cursor));
         let read = cursor::read::<(i64, String)>(&request, "rooms");
         prop_assert!(matches!(read, Err(Error::Malformed(_))), "{read:?}");
+    }
+
+    /// Its checksum is no secret, so a client may send any position.
+    #[test]
+    fn a_forged_cursor_is_a_position_or_the_callers_fault(position in any_json(), list in "rooms|\\PC{0,9}") {
+        let cursor = cursor::write(&position, &list).unwrap();
+        let request = request(Vec::new()).with_query_string_parameters(map("cursor", &cursor));
+        let expected: Option<(i64, String)> = serde_json::from_value(position).ok();
+        match cursor::read::<(i64, String)>(&request, &list) {
+            Ok(read) => prop_assert_eq!(read, expected),
+            Err(error) => prop_assert!(expected.is_none() && is_the_callers(&error), "{:?}", error),
+        }
+    }
+
+    #[test]
+    fn a_token_that_nobody_issued_is_refused(
+        text in "(Bearer )?[A-Za-z0-9_.-]{0,200}|\\PC{0,60}",
+        parts in vec(any_json(), 3),
+    ) {
+        let verifier = TokenVerifier::from_env().unwrap();
+        let parts = parts.iter().map(|part| BASE64_URL_SAFE_NO_PAD.encode(part.to_string()));
+        let looks_right = format!("Bearer {}", parts.collect::<Vec<_>>().join("."));
+        for text in [text, looks_right] {
+            let Ok(value) = lambda_http::http::HeaderValue::from_str(&text) else { continue };
+            let mut request = request(Vec::new());
+            request.headers_mut().insert("authorization", value);
+            let refused = verifier.authenticate(&request);
+            prop_assert!(matches!(refused, Err(Error::Unauthenticated(_))), "{text}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_or_challenge_is_read_as_it_was_written_or_not_at_all(
+        text in "[A-Za-z0-9_=-]{0,90}|\\PC{0,40}",
+        bytes in vec(any::<u8>(), 0..64),
+    ) {
+        for text in [text, BASE64_URL_SAFE_NO_PAD.encode(&bytes)] {
+            if let Some((user, token)) = RefreshToken::parse(&text) {
+                prop_assert_eq!(token.text(user), text.clone());
+            }
+            let challenge = serde_json::from_value::<Challenge>(Value::from(text.clone()));
+            prop_assert_eq!(challenge.is_ok(), BASE64_URL_SAFE_NO_PAD.decode(&text).is_ok_and(|it| it.len() == 16));
+        }
     }
 
     #[test]

@@ -50,8 +50,22 @@ const ORDERS: [(&str, Order); 2] = [("asc", Order::OldestFirst), ("desc", Order:
 /// Says on which side of which message's position a page lies.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 enum CursorPosition {
-    LaterThan(i64),
-    EarlierThan(i64),
+    LaterThan(Anchor),
+    EarlierThan(Anchor),
+}
+
+/// The position of a message, or one before the first or after the last. Anybody can forge a cursor, and Postgres cannot
+/// subtract a negative one from another.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(try_from = "i64")]
+struct Anchor(i64);
+
+impl TryFrom<i64> for Anchor {
+    type Error = &'static str;
+
+    fn try_from(position: i64) -> Result<Self, &'static str> {
+        if position >= 0 { Ok(Self(position)) } else { Err("no message has a negative position") }
+    }
 }
 
 /// Reads the messages on one side of an anchor, nearest first. The room comes with each, or once without any.
@@ -91,8 +105,8 @@ async fn get(app: &App, request: Request) -> Result<Response<Body>> {
     let limit = http::query(&request, "limit", 1..=100, 50)?;
     let order = http::query_choice(&request, "order", &ORDERS)?;
     let at = cursor::read(&request, &list_name(room, order))?.unwrap_or(match order {
-        Order::OldestFirst => CursorPosition::LaterThan(0),
-        Order::NewestFirst => CursorPosition::EarlierThan(i64::MAX),
+        Order::OldestFirst => CursorPosition::LaterThan(Anchor(0)),
+        Order::NewestFirst => CursorPosition::EarlierThan(Anchor(i64::MAX)),
     });
     http::ok(&app.page(room, caller.user, limit, order, at).await?)
 }
@@ -105,8 +119,8 @@ fn list_name(room: ChatroomId, order: Order) -> String {
 impl App {
     async fn page(&self, id: ChatroomId, owner: UserId, limit: i64, order: Order, at: CursorPosition) -> Result<Page> {
         let (anchor, scan_order) = match at {
-            CursorPosition::LaterThan(position) => (position, Order::OldestFirst),
-            CursorPosition::EarlierThan(position) => (position, Order::NewestFirst),
+            CursorPosition::LaterThan(Anchor(position)) => (position, Order::OldestFirst),
+            CursorPosition::EarlierThan(Anchor(position)) => (position, Order::NewestFirst),
         };
         let later = scan_order == Order::OldestFirst;
         let mut rows = self.database.query(GET, &[&owner, &id, &anchor, &later, &limit, &PAGE_BYTES]).await?;
@@ -127,8 +141,8 @@ impl App {
         // Positions are counted from 1 without gaps, so they tell whether there are more messages.
         let earlier = positions.iter().min().filter(|first| **first > 1);
         let later = positions.iter().max().filter(|last| **last < last_position);
-        let earlier = earlier.map(|first| CursorPosition::EarlierThan(*first));
-        let later = later.map(|last| CursorPosition::LaterThan(*last));
+        let earlier = earlier.map(|first| CursorPosition::EarlierThan(Anchor(*first)));
+        let later = later.map(|last| CursorPosition::LaterThan(Anchor(*last)));
         let (previous, next) = match order {
             Order::OldestFirst => (earlier, later),
             Order::NewestFirst => (later, earlier),
@@ -230,6 +244,31 @@ mod tests {
         assert_eq!(page["messages"], json!([]));
         assert_eq!(page["next_cursor"], json!(null));
         assert_eq!(page["previous_cursor"], json!(null));
+    }
+
+    /// The checksum of a cursor is no secret, so a client may send any position of any list.
+    #[tokio::test]
+    async fn a_forged_cursor_gives_a_page_or_is_malformed() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        let room = room_of(&app, caller, 3).await;
+        let bits = (0..64).map(|bit| 1_i64 << bit);
+        let positions = bits.flat_map(|power| [power.wrapping_sub(1), power, power.wrapping_neg()]).chain([0, 2]);
+        for position in positions {
+            for (side, order) in [("LaterThan", "asc"), ("EarlierThan", "desc"), ("LaterThan", "desc")] {
+                let list = list_name(room, if order == "asc" { Order::OldestFirst } else { Order::NewestFirst });
+                let cursor = cursor::write(&json!({ side: position }), &list).unwrap();
+                let query =
+                    HashMap::from([("order".to_owned(), vec![order.to_owned()]), ("cursor".into(), vec![cursor])]);
+                let request = request(caller, &[("id", room.to_string())], &json!({}));
+                match get(&app, request.with_query_string_parameters(query)).await {
+                    Ok(_) => assert!(position >= 0, "{side} {position}"),
+                    Err(error) => {
+                        assert!(matches!(error, Error::Malformed(_)) && position < 0, "{position}: {error:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[tokio::test]

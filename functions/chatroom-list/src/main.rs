@@ -4,7 +4,7 @@
 //! and one more to know whether there is another page, so it serves pages of any size.
 
 use lambda_http::{Body, Request, Response};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use shared::{
     Result,
     auth::TokenVerifier,
@@ -14,7 +14,7 @@ use shared::{
     domain::{Chatroom, ChatroomId, UserId},
     http::{self, cursor},
 };
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcOffset, serde::rfc3339};
 
 struct App {
     tokens: TokenVerifier,
@@ -41,9 +41,15 @@ struct Page {
 /// The room after which a page starts.
 #[derive(Serialize, Deserialize)]
 struct CursorPosition {
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(serialize_with = "rfc3339::serialize", deserialize_with = "utc")]
     active_at: OffsetDateTime,
     id: ChatroomId,
+}
+
+/// Reads a time that is one in UTC too. Anybody can forge a cursor, and the first day of the year 0 in the east is none.
+fn utc<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
+    let time = rfc3339::deserialize(deserializer)?;
+    time.checked_to_offset(UtcOffset::UTC).ok_or_else(|| D::Error::custom("no time in UTC"))
 }
 
 /// Reads one room more than the page holds, to know whether there is another page.
@@ -97,6 +103,7 @@ mod tests {
     use lambda_http::http::{StatusCode, header};
     use serde_json::{Value, json};
     use shared::{
+        Error,
         auth::Caller,
         state::StateStore,
         testing::{self, parts, request},
@@ -136,6 +143,33 @@ mod tests {
     async fn pages_of_any_size_show_every_room_once_latest_first() {
         for app in [app().await, with_cache().await] {
             show_every_room(&app).await;
+        }
+    }
+
+    /// The checksum of a cursor is no secret, so a client may send any position of any list.
+    #[tokio::test]
+    async fn a_forged_cursor_gives_a_page_or_is_malformed() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        testing::chatroom(&app.database, caller).await;
+        let ids = ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "", "\0"];
+        let times = [
+            "0000-01-01T00:00:00Z",
+            "0000-01-01T00:00:00+23:59",
+            "9999-12-31T23:59:59.999999999-23:59",
+            "9999-12-31T23:59:60Z",
+            "1970-01-01T00:00:00.000000000000000000001Z",
+            "+99999-01-01T00:00:00Z",
+            "-0001-01-01T00:00:00Z",
+            "infinity",
+            "",
+        ];
+        for (active_at, id) in times.iter().flat_map(|time| ids.map(|id| (time, id))) {
+            let cursor = cursor::write(&json!({ "active_at": active_at, "id": id }), &list_name(caller.user)).unwrap();
+            match list(&app, get(caller, &[("cursor", &cursor)])).await {
+                Ok(_) => assert!(id.len() > 1 && active_at.len() > 8, "{active_at} {id}"),
+                Err(error) => assert!(matches!(error, Error::Malformed(_)), "{active_at} {id}: {error:?}"),
+            }
         }
     }
 

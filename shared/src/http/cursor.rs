@@ -1,8 +1,8 @@
 //! Encodes cursors: the position where a list's next page starts, opaque to the caller.
 //!
 //! A cursor carries a checksum over its position and the list it belongs to, so that a mangled one, or one of another
-//! list, is an error and not a strange page. It is not a secret: the statement that uses it reads only the caller's
-//! rows.
+//! list, is an error and not a strange page. It protects from mistakes only: anybody can compute it. So a position's
+//! type must refuse, when it is read, whatever its statement cannot take; the statement reads only the caller's rows.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use lambda_http::Request;
