@@ -17,12 +17,12 @@ use crate::{aws::Aws, config::ConfigError, error::Source, tls};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Secrets Manager.
+/// Sends requests to Secrets Manager.
 pub struct Secrets(Aws);
 
-/// The part of a response that is used.
+/// The used field of a response.
 #[derive(Deserialize)]
-struct Answer {
+struct SecretValue {
     #[serde(rename = "SecretString")]
     text: Option<SecretString>,
 }
@@ -59,8 +59,8 @@ impl Secrets {
             return Err(format!("Secrets Manager refuses {name} with {status} {kind}").into());
         }
         // serde_json's error quotes a value of the wrong type.
-        let answer: Option<Answer> = serde_json::from_slice(&body).ok();
-        let text = answer.and_then(|answer| answer.text);
+        let value: Option<SecretValue> = serde_json::from_slice(&body).ok();
+        let text = value.and_then(|value| value.text);
         text.ok_or_else(|| format!("the secret {name} is no text").into())
     }
 

@@ -5,7 +5,8 @@
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::{
-    cloudformation::{self, Attributes, Request},
+    cloudformation::{Attributes, CloudFormation, Request},
+    config::ConfigError,
     database::{self, Database},
     telemetry::Chain,
 };
@@ -14,22 +15,33 @@ use tracing::{error, info};
 /// The name under which CloudFormation knows the schema. Another one would make it delete the old.
 const RESOURCE: &str = "schema";
 
-async fn migrate(database: &Database, event: LambdaEvent<Request>) -> Result<Value, Error> {
-    let request = event.payload;
-    let applied = match request {
-        Request::Delete(_) => Ok(0), // the stack is removed; its data stays
-        _ => database::migrate(database).await,
+struct App {
+    cloudformation: CloudFormation,
+    database: Database,
+}
+
+impl App {
+    fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self { cloudformation: CloudFormation::from_env()?, database: Database::for_migrations()? })
+    }
+}
+
+async fn migrate(app: &App, event: LambdaEvent<Request>) -> Result<Value, Error> {
+    let step = app.cloudformation.accept(event.payload)?;
+    let applied = match step.properties {
+        Some(_) => database::migrate(&app.database).await,
+        None => Ok(0), // the stack is removed; its data stays
     };
     match &applied {
         Ok(applied) => info!(applied, "the schema is up to date"),
         Err(error) => error!(error = %Chain(&**error), "a migration failed"),
     }
     let outcome = applied.as_ref().map(|_| Attributes::new()).map_err(|error| Chain(&**error).to_string());
-    cloudformation::answer(&request, RESOURCE, outcome).await?;
+    step.respond(RESOURCE, outcome).await?;
     Ok(json!({ "applied": applied.ok(), "schema_version": database::schema_version() }))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    shared::run(Database::for_migrations, migrate).await
+    shared::run(App::from_env, migrate).await
 }

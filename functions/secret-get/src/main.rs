@@ -2,7 +2,9 @@
 //!
 //! Each function takes only those it uses, by `!GetAtt Secret.NAME`. Dynamic references would do the same, but
 //! CloudFormation allows 60 in a template, and each new function would bring some. The response is marked `NoEcho`, so
-//! no stack, change set or output shows a value; nothing of the secret is logged or returned to the invoker.
+//! no stack, change set or output shows a value; nothing of the secret is logged or returned to the invoker. Whoever
+//! invokes it with an event of his own making gets nothing: the response goes to CloudFormation, for this stack, and the
+//! secret is the one that the environment names.
 //!
 //! The secret is read when the resource is created, and when its name, its version or the members asked for change.
 
@@ -11,8 +13,8 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shared::{
-    cloudformation::{self, Attributes, Request},
-    config::ConfigError,
+    cloudformation::{Attributes, CloudFormation, Request},
+    config::{self, ConfigError},
     secrets::Secrets,
     telemetry::Chain,
 };
@@ -22,12 +24,18 @@ use tracing::{error, info};
 const RESOURCE: &str = "secret";
 
 struct App {
+    cloudformation: CloudFormation,
     secrets: Secrets,
+    secret_name: String,
 }
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self { secrets: Secrets::from_env()? })
+        Ok(Self {
+            cloudformation: CloudFormation::from_env()?,
+            secrets: Secrets::from_env()?,
+            secret_name: config::required("SECRET_NAME")?,
+        })
     }
 }
 
@@ -35,6 +43,7 @@ impl App {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Properties {
+    /// The one that the environment names. It is here so that CloudFormation asks again when it changes.
     secret_name: String,
     /// Empty for the current one.
     #[serde(default)]
@@ -47,24 +56,27 @@ struct Properties {
 }
 
 async fn get(app: &App, event: LambdaEvent<Request>) -> Result<Value, Error> {
-    let request = event.payload;
-    let outcome = match cloudformation::properties(&request) {
-        Some(properties) => app.attributes(properties.clone()).await,
+    let step = app.cloudformation.accept(event.payload)?;
+    let outcome = match &step.properties {
+        Some(properties) => app.attributes(properties).await,
         None => Ok(Attributes::new()), // the stack is removed
     };
     match &outcome {
         Ok(attributes) => info!(attributes = attributes.len(), "the secret was read"),
         Err(reason) => error!(error = reason, "the secret was not read"),
     }
-    cloudformation::answer(&request, RESOURCE, outcome).await?;
+    step.respond(RESOURCE, outcome).await?;
     Ok(json!({}))
 }
 
 impl App {
-    async fn attributes(&self, properties: Value) -> Result<Attributes, String> {
-        let properties: Properties = serde_json::from_value(properties).map_err(|error| error.to_string())?;
+    async fn attributes(&self, properties: &Value) -> Result<Attributes, String> {
+        let properties = Properties::deserialize(properties).map_err(|error| error.to_string())?;
+        if properties.secret_name != self.secret_name {
+            return Err("the stack has another secret".into());
+        }
         let version = Some(properties.secret_version.as_str()).filter(|it| !it.is_empty());
-        let secret = self.secrets.read(&properties.secret_name, version).await;
+        let secret = self.secrets.read(&self.secret_name, version).await;
         let secret = secret.map_err(|error| Chain(&*error).to_string())?;
         select(&properties, secret.expose_secret())
     }

@@ -113,12 +113,18 @@ impl Settings {
 const LIMITS: [&str; 4] =
     ["OTP_CODES_PER_ADDRESS_HOUR", "OTP_CODES_PER_COUNTRY_HOUR", "OTP_CODES_PER_HOUR", "OTP_GUESSES_PER_ADDRESS_HOUR"];
 
+/// The stack of the sample events.
+const STACK_ID: &str =
+    "arn:aws:cloudformation:eu-central-1:123456789012:stack/chat/16580499-7622-4a9c-b32f-4eba35da93da";
+
 /// Makes settings for one machine, with fresh secrets.
 fn defaults() -> Result<Variables> {
     let keys = Keys::generate()?;
     let limits = LIMITS.map(|name| (name, 1_000_000.to_string()));
     let defaults = [
         ("STAGE", "local".to_owned()),
+        ("STACK_ID", STACK_ID.to_owned()),
+        ("SECRET_NAME", "chat".to_owned()),
         ("JWT_PRIVATE_KEY", keys.private),
         ("JWT_PUBLIC_KEYS", keys.public),
         ("OTP_PEPPER", random_hex()?),

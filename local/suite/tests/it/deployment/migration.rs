@@ -1,4 +1,5 @@
-//! Tests the step of a deploy that brings the schema up to date: CloudFormation gets its outcome, whatever it is.
+//! Tests the step of a deploy that brings the schema up to date: CloudFormation gets its outcome, whatever it is, and
+//! nobody else does.
 
 use axum::{Json, Router, extract::State, http::HeaderMap, routing::put};
 use local_stack::{
@@ -29,6 +30,11 @@ impl CloudFormation {
         Self { url, answers }
     }
 
+    /// Makes it the AWS of a system's functions.
+    fn settings(&self) -> Settings {
+        Settings::default().with("AWS_ENDPOINT_URL", self.url.trim_end_matches("/answer"))
+    }
+
     /// Turns the sample event into another type of request, answered here.
     fn request(&self, kind: &str) -> Value {
         let mut event = sample("migrate");
@@ -55,20 +61,20 @@ async fn take(State(give): State<UnboundedSender<Value>>, headers: HeaderMap, bo
     Json(())
 }
 
-/// Starts a system whose database has no schema yet.
-async fn start(name: &str) -> (Services, System, String) {
+/// Starts a system whose database has no schema yet, at this CloudFormation.
+async fn start(name: &str, cloudformation: &CloudFormation) -> (Services, System, String) {
     let services = Services::from_env().unwrap();
     let name = format!("{name}_{}", std::process::id());
     let url = services.create_unmigrated_database(&name).await.unwrap();
-    let settings = Settings::default().with("DATABASE_URL", &url);
+    let settings = cloudformation.settings().with("DATABASE_URL", &url);
     let system = System::start(&services, settings).await.unwrap();
     (services, system, url)
 }
 
 #[tokio::test]
 async fn deploys_at_once_all_succeed_and_the_schema_is_there() {
-    let (_services, system, url) = start("migration").await;
     let mut cloudformation = CloudFormation::start().await;
+    let (_services, system, url) = start("migration", &cloudformation).await;
     let create = cloudformation.request("Create");
     let (first, second) = tokio::join!(system.invoke("migrate", &create), system.invoke("migrate", &create));
     let applied = [first.unwrap(), second.unwrap()].map(|it| it["applied"].as_u64().unwrap());
@@ -98,12 +104,12 @@ async fn deploys_at_once_all_succeed_and_the_schema_is_there() {
 
 #[tokio::test]
 async fn a_migration_that_fails_fails_the_deploy_and_leaves_no_trace() {
-    let (_services, system, url) = start("broken_migration").await;
+    let mut cloudformation = CloudFormation::start().await;
+    let (_services, system, url) = start("broken_migration", &cloudformation).await;
     let database = connect(&url).await.unwrap();
     let obstacle = "create table sessions (id text)";
     database.batch_execute(obstacle).await.unwrap();
 
-    let mut cloudformation = CloudFormation::start().await;
     let event = cloudformation.request("Create");
     system.invoke("migrate", &event).await.unwrap();
     let answer = cloudformation.answer().await;
@@ -120,8 +126,8 @@ async fn a_deploy_that_is_rolled_back_over_a_migration_leaves_the_newer_schema()
     const LATER: &str = "
         insert into refinery_schema_history (version, name, applied_on, checksum)
         values (999, 'tomorrow', '2031-01-01T00:00:00Z', '7')";
-    let (_services, system, url) = start("roll_back").await;
     let mut cloudformation = CloudFormation::start().await;
+    let (_services, system, url) = start("roll_back", &cloudformation).await;
     let create = cloudformation.request("Create");
     system.invoke("migrate", &create).await.unwrap();
     assert_eq!(cloudformation.answer().await["Status"], "SUCCESS");
@@ -145,8 +151,8 @@ async fn a_deploy_that_is_rolled_back_over_a_migration_leaves_the_newer_schema()
 
 #[tokio::test]
 async fn a_migration_does_not_wait_for_ever_for_a_table() {
-    let (_services, system, url) = start("busy_migration").await;
     let mut cloudformation = CloudFormation::start().await;
+    let (_services, system, url) = start("busy_migration", &cloudformation).await;
     let create = cloudformation.request("Create");
     system.invoke("migrate", &create).await.unwrap();
     assert_eq!(cloudformation.answer().await["Status"], "SUCCESS");
@@ -164,14 +170,15 @@ async fn a_migration_does_not_wait_for_ever_for_a_table() {
 
 #[tokio::test]
 async fn a_migration_takes_the_way_of_its_own_to_the_database() {
+    let mut cloudformation = CloudFormation::start().await;
     let services = Services::from_env().unwrap();
     let name = format!("direct_migration_{}", std::process::id());
     let url = services.create_unmigrated_database(&name).await.unwrap();
-    let settings = Settings::default()
+    let settings = cloudformation
+        .settings()
         .with("DATABASE_URL", "postgres://somebody@127.0.0.1:1/a-pooler")
         .with("MIGRATE_DATABASE_URL", &url);
     let system = System::start(&services, settings).await.unwrap();
-    let mut cloudformation = CloudFormation::start().await;
     let create = cloudformation.request("Create");
     system.invoke("migrate", &create).await.unwrap();
     let answer = cloudformation.answer().await;
@@ -182,15 +189,31 @@ async fn a_migration_takes_the_way_of_its_own_to_the_database() {
 
 #[tokio::test]
 async fn a_database_that_is_away_fails_the_deploy() {
+    let mut cloudformation = CloudFormation::start().await;
     let services = Services::from_env().unwrap();
     let away = "postgres://somebody:s3cret@127.0.0.1:1/nowhere";
-    let settings = Settings::default().with("DATABASE_URL", away);
+    let settings = cloudformation.settings().with("DATABASE_URL", away);
     let system = System::start(&services, settings).await.unwrap();
-    let mut cloudformation = CloudFormation::start().await;
     let event = cloudformation.request("Update");
     system.invoke("migrate", &event).await.unwrap();
     let answer = cloudformation.answer().await;
     assert_eq!(answer["Status"], "FAILED");
     assert!(!answer.to_string().contains("s3cret"), "{answer}");
     assert!(answer.to_string().contains("Postgres"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_forged_event_sends_nothing_to_its_author() {
+    let cloudformation = CloudFormation::start().await;
+    let mut author = CloudFormation::start().await;
+    let (_services, system, url) = start("forged_migration", &cloudformation).await;
+    for function in ["migrate", "secret-get"] {
+        let mut event = sample(function);
+        event["ResponseURL"] = json!(author.url);
+        let outcome = system.invoke(function, &event).await;
+        assert!(outcome.is_err(), "{function}: {outcome:?}");
+        assert!(author.answers.try_recv().is_err(), "{function} responds to the author");
+    }
+    let database = connect(&url).await.unwrap();
+    database.query("select from messages", &[]).await.expect_err("nothing was migrated");
 }
