@@ -16,6 +16,7 @@
 
 mod parameter;
 mod rows;
+mod url;
 
 #[cfg(test)]
 mod tests;
@@ -149,7 +150,7 @@ impl Database {
     /// As [`from_env`](Self::from_env).
     pub fn for_migrations() -> Result<Self, ConfigError> {
         match config::optional::<String>("MIGRATE_DATABASE_URL")? {
-            Some(url) => Ok(Self { roots: Roots::All, ..Self::at(&url)? }),
+            Some(url) => Ok(Self { roots: Roots::All, ..Self::named("MIGRATE_DATABASE_URL", &url)? }),
             None => Self::from_env(),
         }
     }
@@ -159,9 +160,16 @@ impl Database {
     /// # Errors
     /// When it is not a Postgres URL.
     pub fn at(url: &str) -> Result<Self, ConfigError> {
-        let config = url.parse::<Config>();
-        let mut config = config.map_err(|error| ConfigError::malformed("DATABASE_URL", error))?;
-        config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(STATEMENT_TIMEOUT).application_name("chat-backend");
+        Self::named("DATABASE_URL", url)
+    }
+
+    /// Configures the database whose URL is in the variable `name`.
+    fn named(name: &'static str, url: &str) -> Result<Self, ConfigError> {
+        let mut config = url::parse(name, url)?;
+        config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(STATEMENT_TIMEOUT);
+        if config.get_application_name().is_none() {
+            config.application_name("chat-backend");
+        }
         Ok(Self { config, roots: Roots::Mozilla, statement_timeout: STATEMENT_TIMEOUT, connection: Arc::default() })
     }
 
