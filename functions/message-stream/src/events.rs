@@ -6,7 +6,7 @@
 use serde::Serialize;
 use shared::{
     domain::{Failure, Message, MessageId},
-    http::ChunkWriter,
+    http::{self, ChunkWriter},
     messages::Position,
 };
 
@@ -84,7 +84,7 @@ impl EventWriter {
     }
 
     fn done(&self) {
-        self.chunks.write("data: [DONE]\n\n");
+        self.chunks.write(http::DONE);
     }
 
     fn write(&self, event: &Event) {
@@ -101,7 +101,7 @@ pub mod tests {
     //! The wire format, to the byte: older clients refuse what they do not know.
 
     use serde_json::{Value, json};
-    use shared::{domain::ChatroomId, http};
+    use shared::domain::{ChatroomId, Status};
     use time::OffsetDateTime;
 
     use super::*;

@@ -2,7 +2,7 @@
 //!
 //! `POST` accepts a message as `message-send` does, and answers it in place: the connection that waits for the reply is
 //! its worker. `GET` attaches to the message that the room is busy with, replays its reply and follows; if nobody works
-//! on it, this connection does.
+//! on it, this connection does. Of a room that is busy with nothing it gets a stream without events.
 //!
 //! Whoever works does so in a task of its own, so a client that goes away stops nothing. A worker that dies leaves a
 //! lease, as every other one: the client that comes again, another one, or the queue goes on.
@@ -58,7 +58,7 @@ impl App {
 
 async fn stream(app: &'static App, request: Request) -> Result<Response<Chunks>> {
     let caller = app.tokens.authenticate(&request)?;
-    let room = http::raw_path(&request, ("/chatroom/", "/stream"), "chatroom")?;
+    let room = http::raw_path(&request, ("chatroom/", "/stream"), "chatroom")?;
     match *request.method() {
         Method::POST => post(app, &request, caller.user, room).await,
         Method::GET => attach(app, &request, caller.user, room).await,
@@ -88,7 +88,7 @@ async fn attach(app: &'static App, request: &Request, user: UserId, room: Chatro
     let known = position.map(|position| position.message);
     let message = match messages::attach(database, user, room, known).await? {
         Attached::NoSuchRoom => return Err(Error::NotFound("chatroom")),
-        Attached::Idle => return http::no_events(),
+        Attached::Idle => return http::no_events(request.lambda_context().request_id),
         Attached::Message(message) => *message,
     };
     let position = position.filter(|position| position.message == message.id);
@@ -134,7 +134,7 @@ async fn hold(app: &App, slot: &Slot, chunks: &ChunkWriter, run: impl Future<Out
     let hold = async {
         loop {
             heartbeat.tick().await;
-            chunks.write(":\n\n");
+            chunks.write(http::COMMENT);
             slot.prolong(app.answering.database()).await;
         }
     };

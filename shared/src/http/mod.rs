@@ -17,7 +17,7 @@ pub use request::{
     MAX_BODY_BYTES, client_address, idempotency_key, json, json_or_default, path, query, query_choice, raw_path,
 };
 pub use response::{accepted, created, no_content, ok, ok_unless_known};
-pub use streaming::{ChunkWriter, Chunks, chunks, event_stream, no_events, serve_streaming};
+pub use streaming::{COMMENT, ChunkWriter, Chunks, DONE, chunks, event_stream, no_events, serve_streaming};
 
 use crate::{Error, Result, config::ConfigError, telemetry};
 

@@ -78,12 +78,13 @@ pub fn path<T: FromStr>(request: &Request, name: &str, resource: &'static str) -
         .ok_or(Error::NotFound(resource))
 }
 
-/// Parses the id between `before` and `after` in the path of a request to a function URL, which knows no routes.
+/// Parses the id between `before` and `after` in the path of a request to a function URL, which knows no routes. AWS
+/// writes such a URL with a slash at its end, so the path may begin with more than one.
 ///
 /// # Errors
 /// [`Error::NotFound`] of `endpoint` for another path, or of `resource` as [`path`].
 pub fn raw_path<T: FromStr>(request: &Request, (before, after): (&str, &str), resource: &'static str) -> Result<T> {
-    let path = request.raw_http_path();
+    let path = request.raw_http_path().trim_start_matches('/');
     let id = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).ok_or(Error::NotFound("endpoint"))?;
     id.parse().map_err(|_| Error::NotFound(resource))
 }
@@ -176,7 +177,7 @@ pub fn client_address(request: &Request) -> String {
 
 #[cfg(test)]
 mod tests {
-    //! What counts as one address.
+    //! What counts as one address, and which paths a function URL has.
 
     use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
 
@@ -187,6 +188,20 @@ mod tests {
         context.http.source_ip = Some(source_ip.to_owned());
         let context = RequestContext::ApiGatewayV2(context);
         client_address(&Request::default().with_request_context(context))
+    }
+
+    #[test]
+    fn a_path_may_begin_with_more_than_one_slash_and_has_no_other_freedom() {
+        let id = |path: &str| {
+            let request = Request::default().with_raw_http_path(path);
+            raw_path::<u32>(&request, ("chatroom/", "/stream"), "chatroom").map_err(|error| error.to_string())
+        };
+        for path in ["/chatroom/7/stream", "//chatroom/7/stream", "///chatroom/7/stream"] {
+            assert_eq!(id(path), Ok(7), "{path}");
+        }
+        for path in ["/", "", "/chatroom//7/stream", "/chatroom/7/stream/", "/x/chatroom/7/stream", "/chatroom/7"] {
+            assert!(id(path).is_err(), "{path}");
+        }
     }
 
     #[test]

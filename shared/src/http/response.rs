@@ -45,7 +45,8 @@ pub fn ok_unless_known(request: &Request, body: &impl Serialize) -> Result<Respo
     response.map_err(Error::internal)
 }
 
-/// Writes 201 with the created resource and its address.
+/// Writes 201 with the created resource and its address, relative to the request's: a function does not know under
+/// which path of a custom domain it is reached (RFC 9110, section 10.2.2).
 ///
 /// # Errors
 /// When the body cannot be serialised, which is a defect.
@@ -54,7 +55,8 @@ pub fn created(location: &str, body: &impl Serialize) -> Result<Response<Body>> 
     json(builder, body)
 }
 
-/// Writes 202: the request is durably accepted. A `follow_up` adds the result's address and the time to wait for it.
+/// Writes 202: the request is durably accepted. A `follow_up` adds the result's address, relative as in [`created`], and
+/// the time to wait for it.
 ///
 /// # Errors
 /// When the body cannot be serialised, which is a defect.

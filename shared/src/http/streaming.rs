@@ -3,6 +3,10 @@
 //! Lambda does not tell a function that its client went away, and ends an invocation with its response. So a response
 //! is written by a task of its own, through a channel without a limit: the task waits for no client, stops for none,
 //! and the invocation lasts until the task is done.
+//!
+//! Every response has a body. After the head of one without, a 204 for instance, Lambda was seen not to end the response
+//! (<https://github.com/aws/aws-lambda-web-adapter/issues/499>, which uses the same runtime): the client waits for the
+//! function's timeout. So a stream begins with a comment, whatever becomes of its writer.
 
 use std::{
     convert::Infallible,
@@ -12,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::Frame;
-use lambda_http::{Body, Request, RequestExt, Response, http::StatusCode, service_fn};
+use lambda_http::{Body, Request, RequestExt, Response, service_fn};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{catch, problem, request::refuse_unknown_query};
@@ -99,6 +103,12 @@ where
     lambda_http::run_with_streaming_response(service).await
 }
 
+/// A comment, which readers of server-sent events skip.
+pub const COMMENT: &str = ":\n\n";
+
+/// The end of the AI SDK's streams.
+pub const DONE: &str = "data: [DONE]\n\n";
+
 /// Starts a stream of server-sent events, which `write` writes in a task of its own. When it fails or panics, the error
 /// is logged, and the stream ends with a comment such as `: internal error, request 1-5f`, which clients skip: whoever
 /// looks at the stream sees that it did not end by itself, and which line of the log says why.
@@ -110,6 +120,7 @@ where
     Outcome: Future<Output = Result<()>> + Send + 'static,
 {
     let (writer, chunks) = chunks();
+    writer.write(COMMENT);
     let task = write(writer.clone());
     tokio::spawn(async move {
         if let Err(error) = catch(&request_id, task).await {
@@ -125,14 +136,15 @@ where
         .map_err(Error::internal)
 }
 
-/// Writes 204 as a response of a streaming function.
+/// Writes a stream without events, which `useChat` takes for a 204: it shows nothing and is ready.
 ///
 /// # Errors
 /// Never in practice.
-pub fn no_events() -> Result<Response<Chunks>> {
-    let response = Response::builder().status(StatusCode::NO_CONTENT);
-    let response = response.body(Body::Empty).map_err(Error::internal)?;
-    Ok(streamed(response))
+pub fn no_events(request_id: String) -> Result<Response<Chunks>> {
+    event_stream(request_id, |chunks| async move {
+        chunks.write(DONE);
+        Ok(())
+    })
 }
 
 fn streamed(response: Response<Body>) -> Response<Chunks> {
@@ -178,6 +190,7 @@ mod tests {
             Ok(())
         });
         let mut body = response.unwrap().into_body();
+        assert_eq!(next(&mut body).await.unwrap(), COMMENT);
         assert_eq!(next(&mut body).await.unwrap(), "first");
         go_on.send(()).unwrap();
         assert_eq!(next(&mut body).await.unwrap(), "last");
@@ -191,8 +204,19 @@ mod tests {
             panic!("a test's");
         });
         let mut body = response.unwrap().into_body();
+        assert_eq!(next(&mut body).await.unwrap(), COMMENT);
         assert_eq!(next(&mut body).await.unwrap(), "first");
         assert_eq!(next(&mut body).await.unwrap(), ": internal error, request request\n\n");
         assert_eq!(next(&mut body).await, None);
+    }
+
+    /// Lambda was seen not to end a response whose body is empty.
+    #[tokio::test]
+    async fn no_stream_is_empty_even_if_nothing_is_written() {
+        let failed = event_stream("request".into(), |_| async { Err(Error::internal("a test's")) });
+        for response in [failed.unwrap(), no_events("request".into()).unwrap()] {
+            assert_eq!(response.status(), 200);
+            assert!(!next(&mut response.into_body()).await.unwrap().is_empty());
+        }
     }
 }
