@@ -61,7 +61,7 @@ async fn create(app: &App, request: Request) -> Result<Response<Body>> {
 
     let room = app.open(caller.user, ChatroomId::new(), &room.title).await?;
     app.cache.forget(caller.user).await;
-    http::created(&format!("/chatroom/{}", room.id), &room)
+    http::created(&format!("chatroom/{}", room.id), &room)
 }
 
 /// Counts the room by updating the user's row, whose lock makes creations at once take turns: of them, exactly as many

@@ -48,7 +48,7 @@ async fn send(app: &App, request: Request) -> Result<Response<Body>> {
     let message = app.posting.accept(caller.user, room, key, &post).await?;
     // Both may fail; neither is part of the promise.
     tokio::join!(app.queue.wake(room, caller.user), app.cache.forget(caller.user));
-    let location = format!("/chatroom/{room}/message/{}", message.id);
+    let location = format!("message/{}", message.id);
     http::accepted(Some((&location, RETRY_AFTER)), &message)
 }
 
