@@ -1,7 +1,7 @@
-//! Caches the first page of each user's chatrooms for ten minutes in the state store, if `CHATROOM_CACHE` says so.
+//! Caches the first page of each user's chatrooms for ten minutes in the state store.
 //!
-//! By default nothing is cached: Postgres returns a page faster and cheaper than `DynamoDB` does. The cache relieves a
-//! busy database, and works best over Redis; `docs/benchmark.md` has the figures.
+//! By default that is done where the store is Redis, which returns a page for no more than Postgres does and spares it.
+//! `DynamoDB` takes longer than Postgres, and each write is paid for. `docs/benchmark.md` has the figures.
 //!
 //! A reader that misses leaves a random marker, reads Postgres, and replaces the marker by the list. A writer removes
 //! the key after its change has committed, whether it holds a list or a marker. So a slow reader whose rows are older
@@ -19,7 +19,7 @@ use crate::{
     Result,
     config::{self, ConfigError},
     domain::{Chatroom, UserId},
-    state::StateStore,
+    state::{self, StateStore},
     telemetry::Chain,
 };
 
@@ -43,16 +43,17 @@ enum Found {
 }
 
 impl ChatroomCache {
-    /// Configures the cache that `CHATROOM_CACHE` asks for: `none`, which is the default, or `state`, in the state
-    /// store that the environment describes.
+    /// Configures the cache that `CHATROOM_CACHE` asks for: `none`; `state`, in the state store that the environment
+    /// describes; or `auto`, the default, which is `state` where that store is Redis.
     ///
     /// # Errors
     /// When a variable is missing or malformed.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let choices = [("none", false), ("state", true)];
-        let is_on = config::choice("CHATROOM_CACHE", &choices)?.unwrap_or(false);
-        let store = is_on.then(StateStore::from_env).transpose()?;
-        Ok(Self { store })
+        let choices = [("auto", None), ("none", Some(false)), ("state", Some(true))];
+        let asked = config::choice("CHATROOM_CACHE", &choices)?.flatten();
+        let store = state::Choice::from_env()?;
+        let is_on = asked.unwrap_or(store == state::Choice::Redis);
+        Ok(Self { store: is_on.then(|| StateStore::open(store)).transpose()? })
     }
 
     /// Makes a cache in this store, whatever the environment says.

@@ -25,12 +25,23 @@ enum Backend {
 }
 
 /// The values of `STATE`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// `dynamodb`: the table named by `STATE_TABLE`.
     DynamoDb,
     /// `redis`: the server at `REDIS_URL`.
     Redis,
+}
+
+impl Choice {
+    /// Reads `STATE`, by default `dynamodb`.
+    ///
+    /// # Errors
+    /// When it is no known choice.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let choices = [("dynamodb", Self::DynamoDb), ("redis", Self::Redis)];
+        Ok(config::choice("STATE", &choices)?.unwrap_or(Self::DynamoDb))
+    }
 }
 
 /// Limits how often something may happen in a window of time, which starts with the first time.
@@ -60,8 +71,7 @@ impl StateStore {
     /// # Errors
     /// When `STATE` is no known choice, or a variable of the chosen store is missing.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let choices = [("dynamodb", Choice::DynamoDb), ("redis", Choice::Redis)];
-        Self::open(config::choice("STATE", &choices)?.unwrap_or(Choice::DynamoDb))
+        Self::open(Choice::from_env()?)
     }
 
     /// Configures the chosen store from its variables.
