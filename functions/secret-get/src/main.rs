@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use shared::{
     cloudformation::{Attributes, CloudFormation, Request},
     config::{self, ConfigError},
-    secrets::Secrets,
+    secrets::{LONGEST_MEMBER, Secrets},
     telemetry::Chain,
 };
 use tracing::{error, info};
@@ -99,6 +99,12 @@ fn select(properties: &Properties, secret: &str) -> Result<Attributes, String> {
         let value = members.get(member).and_then(Value::as_str);
         attributes.insert(member.clone(), value.unwrap_or_default().into());
     }
+    for (member, value) in &attributes {
+        let length = value.as_str().map_or(0, str::len);
+        if length > LONGEST_MEMBER {
+            return Err(format!("{member} in the secret {name} has {length} bytes; {LONGEST_MEMBER} have room"));
+        }
+    }
     Ok(attributes)
 }
 
@@ -138,6 +144,14 @@ mod tests {
             let reason = selected(secret).unwrap_err();
             assert_eq!(reason, "the secret chat has no string B");
         }
+    }
+
+    #[test]
+    fn a_member_without_room_stops_the_deploy_before_its_functions_change() {
+        let secret = |length| json!({ "A": "s", "B": "s3cret", "C": "s".repeat(length) }).to_string();
+        assert!(selected(&secret(LONGEST_MEMBER)).is_ok());
+        let reason = selected(&secret(LONGEST_MEMBER + 1)).unwrap_err();
+        assert_eq!(reason, "C in the secret chat has 301 bytes; 300 have room");
     }
 
     #[test]

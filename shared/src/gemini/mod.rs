@@ -170,6 +170,13 @@ impl<'a> Content<'a> {
     }
 }
 
+/// Returns the text of `shared/system-prompt.txt`, unless it is empty. A function's variables have 4 KB together, in
+/// which a long prompt has no place.
+fn built_in_prompt() -> Option<String> {
+    let text = include_str!("../../system-prompt.txt").trim();
+    Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
 impl Gemini {
     /// The API as the environment describes it. Nothing is opened yet.
     ///
@@ -183,7 +190,7 @@ impl Gemini {
             model: config::or_default("GEMINI_MODEL", "gemini-3.8-flash".into())?,
             fallback: config::optional("GEMINI_FALLBACK_MODEL")?,
             key: config::secret("GEMINI_API_KEY")?,
-            system_prompt: config::optional("SYSTEM_PROMPT")?,
+            system_prompt: config::optional("SYSTEM_PROMPT")?.or_else(built_in_prompt),
             generation: Generation {
                 max_output_tokens: config::or_default("GEMINI_MAX_OUTPUT_TOKENS", 8_192)?,
                 thinking_config: thinking_level

@@ -2,7 +2,11 @@
 
 use std::{sync::OnceLock, time::Duration};
 
-use aws_sdk_sns::{Client, Config, config::timeout::TimeoutConfig, types::MessageAttributeValue};
+use aws_sdk_sns::{
+    Client, Config,
+    config::{Region, timeout::TimeoutConfig},
+    types::MessageAttributeValue,
+};
 use secrecy::{ExposeSecret, SecretString};
 use tracing::warn;
 
@@ -47,7 +51,11 @@ impl Sns {
         }
         let price = config::optional::<f64>("OTP_MAX_PRICE")?;
         attributes.extend(price.map(|price| ("AWS.SNS.SMS.MaxPrice", "Number", price.to_string())));
-        Ok(Self { aws: Aws::from_env()?, text, attributes, client: OnceLock::new() })
+        let mut aws = Aws::from_env()?;
+        if let Some(region) = config::optional::<String>("OTP_REGION")? {
+            aws.region = Region::new(region);
+        }
+        Ok(Self { aws, text, attributes, client: OnceLock::new() })
     }
 
     /// Sends `code`. A number that can get no SMS, or wants none, is no error: another attempt would not help.
