@@ -101,7 +101,7 @@ pub mod tests {
     //! The wire format, to the byte: older clients refuse what they do not know.
 
     use serde_json::{Value, json};
-    use shared::domain::{ChatroomId, Status};
+    use shared::domain::ChatroomId;
     use time::OffsetDateTime;
 
     use super::*;
