@@ -25,7 +25,7 @@ use crate::{
 const TERMS: Terms = Terms { lease: Duration::from_secs(20), deadline: Duration::from_mins(15), history_tokens: 1_000 };
 
 /// Something that is done to the room. An index chooses a message, or a worker among all that ever had the room.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Act {
     Accept,
     Claim,
@@ -125,14 +125,14 @@ impl Room {
 
     /// The worker that an index chooses, where its message stands, and whether it still has the room: no other claim
     /// came after it, and it has neither settled nor deferred its message.
-    fn worker(&self, index: &Index) -> Option<(&Lease, usize, bool)> {
+    fn worker(&self, index: Index) -> Option<(&Lease, usize, bool)> {
         let worker = index.get(self.workers.get(..).filter(|workers| !workers.is_empty())?);
         let at = self.messages.iter().position(|message| *message == worker.message)?;
         let is_last = self.workers.last().is_some_and(|last| last.epoch == worker.epoch);
         Some((worker, at, is_last && self.model.messages[at].status == Status::Answering))
     }
 
-    async fn act(&mut self, act: &Act) {
+    async fn act(&mut self, act: Act) {
         match act {
             Act::Accept => self.accept().await,
             Act::Claim => self.claim().await,
@@ -142,9 +142,9 @@ impl Room {
                 self.settle(worker, End::Answered { reply: "reply".into(), finish }).await;
             }
             Act::Fail(worker, is_free) => {
-                self.settle(worker, End::Failed { reason: "REASON".into(), is_free: *is_free }).await;
+                self.settle(worker, End::Failed { reason: "REASON".into(), is_free }).await;
             }
-            Act::Defer(worker, is_long) => self.defer(worker, *is_long).await,
+            Act::Defer(worker, is_long) => self.defer(worker, is_long).await,
             Act::Stop(message) => self.stop(message).await,
             Act::Die => {
                 let die = "update chatrooms set answering_until = now() where id = $1 and answering_until is not null";
@@ -187,7 +187,7 @@ impl Room {
         self.workers.push(lease);
     }
 
-    async fn checkpoint(&mut self, worker: &Index) {
+    async fn checkpoint(&mut self, worker: Index) {
         let Some((worker, at, has_room)) = self.worker(worker) else { return };
         let seen = worker.checkpoint(&self.database, TERMS.lease, "draft").await.unwrap();
         assert_eq!(seen, has_room.then_some(self.model.messages[at].is_to_stop));
@@ -196,7 +196,7 @@ impl Room {
         }
     }
 
-    async fn settle(&mut self, worker: &Index, end: End) {
+    async fn settle(&mut self, worker: Index, end: End) {
         let Some((worker, at, has_room)) = self.worker(worker) else { return };
         let status = if matches!(end, End::Answered { .. }) { Status::Answered } else { Status::Failed };
         let is_free = matches!(end, End::Failed { is_free: true, .. });
@@ -211,7 +211,7 @@ impl Room {
         }
     }
 
-    async fn defer(&mut self, worker: &Index, is_long: bool) {
+    async fn defer(&mut self, worker: Index, is_long: bool) {
         let Some((worker, at, has_room)) = self.worker(worker) else { return };
         let delay = Duration::from_secs(if is_long { 3_600 } else { 0 });
         worker.defer(&self.database, delay, Trouble::Other).await.unwrap();
@@ -222,7 +222,7 @@ impl Room {
         }
     }
 
-    async fn stop(&mut self, message: &Index) {
+    async fn stop(&mut self, message: Index) {
         if self.messages.is_empty() {
             return;
         }
@@ -240,7 +240,7 @@ impl Room {
         assert_eq!(stopped.unwrap().message.status, expected.status);
     }
 
-    async fn look(&mut self, message: &Index) {
+    async fn look(&mut self, message: Index) {
         if self.messages.is_empty() {
             return;
         }
@@ -272,7 +272,7 @@ fn the_statements_do_what_the_diagram_says_in_any_order() {
     let outcome = runner.run(&acts(), |acts| {
         runtime.block_on(async {
             let mut room = Room::new(&database).await;
-            for act in &acts {
+            for act in acts {
                 room.act(act).await;
                 room.check().await;
             }
