@@ -97,8 +97,9 @@ create table messages (
     check ((status = 'answered') = (reply is not null)),
     check ((status = 'failed') = (failure is not null)),
     primary key (user_id, id),
-    unique (user_id, chatroom_id, position),
-    foreign key (user_id, chatroom_id) references chatrooms (user_id, id) on delete cascade
+    unique (user_id, chatroom_id, position)
+    -- No foreign key leads to chatrooms: a deletion must not wait for the messages, of which there may be millions. A
+    -- message without its room is gone: every statement reaches messages through their room.
 );
 
 create unique index on messages (user_id, idempotency_key) where idempotency_key is not null;
@@ -112,6 +113,19 @@ select distinct on (user_id, chatroom_id) user_id, chatroom_id, id, not_before
 from messages
 where unsettled
 order by user_id, chatroom_id, position;
+
+-- For the sweep, which counts the users whose messages fail.
+create index on messages (settled_at) where failure in ('REJECTED', 'MODEL_UNAVAILABLE', 'MODEL_QUOTA', 'GIVEN_UP');
+
+-- Whose messages are still to be removed: those of a deleted room, or without a room, those of a deleted user.
+create table removals (
+    user_id      uuid not null,
+    chatroom_id  uuid,
+    requested_at timestamptz not null default now(),
+    unique nulls not distinct (user_id, chatroom_id)
+);
+
+create index on removals (requested_at);
 
 -- A user's open streams. A slot whose function died is free when it expires.
 create table streams (

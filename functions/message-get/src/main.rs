@@ -48,7 +48,9 @@ impl App {
 
 const GET: &str = "
     -- $1 user, $2 room, $3 message
-    select * from messages where user_id = $1 and id = $3 and chatroom_id = $2";
+    select messages.*
+    from chatrooms room join messages on messages.user_id = room.user_id and messages.chatroom_id = room.id
+    where room.user_id = $1 and room.id = $2 and messages.id = $3";
 
 async fn get(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
@@ -125,4 +127,27 @@ impl App {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     http::serve_with_query(&["wait"], App::from_env, get).await
+}
+
+#[cfg(test)]
+mod tests {
+    //! Tests which message is found.
+
+    use serde_json::json;
+    use shared::testing::{self, request};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_is_gone_with_its_room_while_its_row_is_left() {
+        let app = App { database: testing::database().await, ..App::from_env().unwrap() };
+        let caller = testing::user(&app.database).await;
+        let room = testing::chatroom(&app.database, caller).await;
+        let message = testing::message(&app.database, caller, room, "hello").await;
+        let path = [("id", room.to_string()), ("message_id", message.to_string())];
+        get(&app, request(caller, &path, &json!({}))).await.unwrap();
+        app.database.query("delete from chatrooms where id = $1", &[&room]).await.unwrap();
+        let gone = get(&app, request(caller, &path, &json!({}))).await;
+        assert!(matches!(gone, Err(Error::NotFound("message"))), "{gone:?}");
+    }
 }

@@ -1,11 +1,13 @@
-//! Wakes, every minute, the rooms whose wake-up was lost, and forgets what has expired.
+//! Wakes, every minute, the rooms whose wake-up was lost, forgets what has expired, and removes what was deleted.
 //!
 //! This is what makes the queue a mere wake-up: whatever happens to it, or to a worker, Postgres still knows the work.
 //!
 //! A room is not woken again and again while its wake-up waits behind others: see [`messages::forgotten`].
 //!
-//! Three statements, because the rooms that were woken are known only afterwards, and because forgetting can wait: it
+//! Several statements, because the rooms that were woken are known only afterwards, and because the rest can wait: it
 //! must neither delay the wake-ups nor stop them when it fails.
+
+mod removals;
 
 use std::time::Duration;
 
@@ -13,14 +15,17 @@ use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use shared::{
     config::{self, ConfigError},
-    database::Database,
+    database::{self, Database},
     messages,
     queue::Queue,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 /// How long wake-ups are sent. What is left is for the next minute.
 const WAKING: Duration = Duration::from_secs(10);
+
+/// How long messages of deleted rooms and accounts are removed. Those that are left are for the next minute.
+const REMOVING: Duration = Duration::from_secs(10);
 
 struct App {
     database: Database,
@@ -69,6 +74,14 @@ const FORGET: &str = "
             and left_over.expires_at >= now()
       )";
 
+/// Counts the users whose messages failed lately through no fault that we know to be theirs. One user may have a way to
+/// make messages fail, so the alarm counts users.
+const FAILING: &str = "
+    select count(distinct user_id) as users
+    from messages
+    where failure in ('REJECTED', 'MODEL_UNAVAILABLE', 'MODEL_QUOTA', 'GIVEN_UP')
+      and settled_at > now() - interval '5 minutes'";
+
 async fn sweep(app: &App) -> Result<Value, Error> {
     let forgotten = messages::forgotten(&app.database, app.waiting, app.again).await?;
     info!(rooms = forgotten.len(), "waking forgotten rooms");
@@ -76,8 +89,21 @@ async fn sweep(app: &App) -> Result<Value, Error> {
     if !woken.is_empty() {
         messages::woken(&app.database, &woken).await?;
     }
+    app.report_failing().await?;
     app.database.query(FORGET, &[]).await?;
-    Ok(json!({ "woken": woken.len() }))
+    let removed = removals::remove(&app.database, REMOVING).await?;
+    Ok(json!({ "woken": woken.len(), "removed": removed }))
+}
+
+impl App {
+    /// Logs how many users' messages fail, which an alarm watches.
+    async fn report_failing(&self) -> Result<i64, database::Error> {
+        let users: i64 = self.database.query_one(FAILING, &[]).await?.get("users");
+        if users > 0 {
+            warn!(metric = "failing_users", users, "messages failed within five minutes");
+        }
+        Ok(users)
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -129,7 +155,7 @@ mod tests {
                     update messages set status = 'answering' where chatroom_id = $1";
         let abandoned = room(&app, "2 minutes", died).await;
         assert_eq!(forgotten(&app).await, [abandoned, lost]);
-        assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 2 }));
+        assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 2, "removed": 0 }));
     }
 
     /// Four hundred rooms whose wake-ups wait in a long queue, at every minute's sweep.
@@ -139,13 +165,13 @@ mod tests {
         for _ in 0..400 {
             room(&app, "1 minute", "").await;
         }
-        assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 400 }));
+        assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 400, "removed": 0 }));
         for _ in 0..3 {
-            assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 0 }));
+            assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 0, "removed": 0 }));
         }
         let later = "update chatrooms set woken_at = woken_at - interval '10 minutes'";
         app.database.query(later, &[]).await.unwrap();
-        assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 400 }));
+        assert_eq!(sweep(&app).await.unwrap(), json!({ "woken": 400, "removed": 0 }));
     }
 
     #[tokio::test]
@@ -200,10 +226,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn many_failures_of_one_user_count_once_and_each_user_once() {
+        let app = app().await;
+        let fail = "update messages set status = 'failed', failure = 'REJECTED', settled_at = now()
+                    where chatroom_id = $1";
+        let owner = testing::user(&app.database).await;
+        for _ in 0..20 {
+            let room = testing::chatroom(&app.database, owner).await;
+            testing::message(&app.database, owner, room, "refused").await;
+            app.database.query(fail, &[&room]).await.unwrap();
+        }
+        assert_eq!(app.report_failing().await.unwrap(), 1);
+
+        room(&app, "1 minute", fail).await;
+        room(&app, "1 minute", &fail.replace("REJECTED", "GIVEN_UP")).await;
+        for their_own in ["SAFETY", "STOPPED"] {
+            room(&app, "1 minute", &fail.replace("REJECTED", their_own)).await;
+        }
+        room(&app, "1 hour", &fail.replace("now()", "now() - interval '6 minutes'")).await;
+        assert_eq!(app.report_failing().await.unwrap(), 3);
+    }
+
+    #[tokio::test]
     async fn no_table_is_read_from_end_to_end() {
         let app = app().await;
         testing::crowd(&app.database).await;
-        let plan = testing::plan(&app.database, FORGET, &[]).await;
-        assert!(!plan.contains("Seq Scan"), "{plan}");
+        for sql in [FAILING, FORGET] {
+            let plan = testing::plan(&app.database, sql, &[]).await;
+            assert!(!plan.contains("Seq Scan"), "{plan}");
+        }
     }
 }

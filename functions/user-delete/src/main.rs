@@ -1,4 +1,5 @@
-//! `DELETE /user/me`: ends the subscription and removes the account with its sessions, chatrooms and messages.
+//! `DELETE /user/me`: ends the subscription and removes the account with its sessions and chatrooms. Its messages are
+//! gone with them, and the sweep removes their rows: there may be millions, and a request has seconds.
 //!
 //! Stripe comes first, and nothing of the account is touched before it has answered: the customer is deleted there,
 //! which ends what is paid at once and cannot be undone. Whatever breaks off in between leaves an account that is
@@ -52,9 +53,10 @@ const ACCOUNT: &str = "
     left join subscriptions on subscriptions.user_id = users.id
     where users.id = $1";
 
-/// Deletes the user's row, and with it everything that refers to it. But the account stays when its customer is
-/// not the one that was closed: deleting the subscription's row waits for a checkout that is just storing a customer,
-/// and then looks at the row again. A row without a customer may come at any time; without its user, none is stored.
+/// Deletes the user's row, and with it everything that refers to it, and asks the sweep for the messages, which do not.
+/// But the account stays when its customer is not the one that was closed: deleting the subscription's row waits for a
+/// checkout that is just storing a customer, and then looks at the row again. A row without a customer may come at any
+/// time; without its user, none is stored.
 ///
 /// The session must still last: a log-out that came first is seen under the lock on both rows.
 ///
@@ -79,6 +81,8 @@ const DELETE: &str = "
         where users.id = $1
           and (exists (select from closed) or not exists (select from subscriptions where user_id = $1))
         returning users.id
+    ), removal as (
+        insert into removals (user_id) select id from deleted
     ), usage as (
         insert into departed_usage (number_hash, day, used)
         select $4, day, used
@@ -169,6 +173,29 @@ mod tests {
             assert!(deleted.is_empty(), "{end}");
             let left: i64 = database.query_one("select count(*) from users", &[]).await.unwrap().get(0);
             assert_eq!(left, 1, "{end}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_account_is_gone_at_once_and_does_not_wait_for_its_messages() {
+        let app = app().await;
+        let database = &app.database;
+        let caller = testing::user(database).await;
+        for _ in 0..2 {
+            let room = testing::chatroom(database, caller).await;
+            testing::message(database, caller, room, "hello").await;
+        }
+        delete(&app, request(caller, &[], &json!({}))).await.unwrap();
+        for (rows, left) in [
+            ("users", 0),
+            ("sessions", 0),
+            ("chatrooms", 0),
+            ("daily_usage", 0),
+            ("messages", 2),
+            ("removals where chatroom_id is null", 1),
+        ] {
+            let count = database.query_one(&format!("select count(*) from {rows}"), &[]).await.unwrap();
+            assert_eq!(count.get::<_, i64>(0), left, "{rows}");
         }
     }
 

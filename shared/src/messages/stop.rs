@@ -22,6 +22,7 @@ const STOP: &str = "
             failure = case status when 'queued' then 'STOPPED' end,
             settled_at = case status when 'queued' then now() end
         where user_id = $1 and id = $3 and chatroom_id = $2 and unsettled
+          and exists (select from chatrooms where user_id = $1 and id = $2)
         returning *
     ), refund as (
         update daily_usage
@@ -146,6 +147,15 @@ mod tests {
             assert!((7..=9).contains(&seconds), "{seconds}");
             assert_eq!(fixture.used().await, 1);
         }
+    }
+
+    #[tokio::test]
+    async fn a_message_whose_room_was_deleted_is_gone_and_gives_nothing_back() {
+        let fixture = Fixture::new().await;
+        fixture.execute("delete from chatrooms").await;
+        let stopped = stop(&fixture.database, fixture.owner.user, fixture.room, fixture.message).await;
+        assert!(stopped.unwrap().is_none());
+        assert_eq!(fixture.used().await, 1);
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use local_stack::{
 };
 use local_suite::harness::{Stack, User};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -30,8 +30,10 @@ const PARTITIONS: usize = 16;
 const IN_ONE_PIECE: [&str; 2] = ["subscriptions", "stripe_events"];
 
 /// Statements of schedules, which look at every user.
-const OF_ALL_USERS: [&str; 3] = [
+const OF_ALL_USERS: [&str; 5] = [
+    "functions/message-sweep/src/main.rs FAILING",
     "functions/message-sweep/src/main.rs FORGET",
+    "functions/message-sweep/src/removals.rs REMOVE",
     "shared/src/messages/forgotten.rs FORGOTTEN",
     "shared/src/messages/forgotten.rs WOKEN",
 ];
@@ -77,6 +79,7 @@ async fn a_conversation_goes_the_same_way_over_partitioned_tables() {
     assert_eq!(stack.value::<i64>(&left).await, 2);
 
     user.call(Method::DELETE, "/user/me", 204).await;
+    stack.system.invoke("message-sweep", &json!({})).await.unwrap();
     assert_eq!(stack.value::<i64>(&left).await, 0, "the user's rows go too");
     stack.stop().await;
 }

@@ -114,7 +114,12 @@ pub async fn a_deleted_account_is_gone_with_everything(stack: &Stack) {
     assert_eq!(stack.refresh(&user.refresh_token).await.status, 401);
     assert_eq!(user.get("/user/me").await.status, 401);
     assert_eq!(user.get(&room).await.status, 404);
+    assert_eq!(user.get(&message).await.status, 404);
     assert_eq!(user.try_post(&room, "hello").await.status, 404);
+    let again = User::sign_up(stack, &user.mobile).await;
+    assert_eq!(again.get("/chatroom").await.body["items"], json!([]), "the number opens a new account");
+
+    stack.system.invoke("message-sweep", &json!({})).await.unwrap();
     for table in ["sessions", "chatrooms", "messages", "daily_usage"] {
         let rows = format!("{table} where user_id = '{}'", user.id);
         assert_eq!(stack.count(&rows).await, 0, "{table}");

@@ -132,3 +132,40 @@ fn the_visibility_timeout_is_six_times_that_of_the_consumer() {
     let reported = array(&batch["FunctionResponseTypes"]);
     assert_eq!(reported, ["ReportBatchItemFailures"]);
 }
+
+/// Returns the metrics that alarms watch of a function, by name.
+fn watched(function: &str) -> Vec<&'static str> {
+    let is_about = |dimension: &Value| dimension["Name"] == "FunctionName" && dimension["Value"] == function;
+    let resources = members(&WORKSPACE.template["Resources"]).map(|(_, resource)| resource);
+    let alarms = resources.filter(|resource| resource["Type"] == "AWS::CloudWatch::Alarm");
+    let alarms = alarms.map(|alarm| &alarm["Properties"]);
+    alarms
+        .filter(|alarm| alarm["Dimensions"].as_array().is_some_and(|all| all.iter().any(is_about)))
+        .map(|alarm| alarm["MetricName"].as_str().expect("a metric"))
+        .collect()
+}
+
+#[test]
+fn a_function_that_is_not_behind_the_api_has_alarms_of_its_own() {
+    let is_step = |name: &str| ["MigrateFunction", "SecretGetFunction"].contains(&name); // the deploy fails with them
+    for (name, resource) in members(&WORKSPACE.template["Resources"]) {
+        if resource["Type"] != "AWS::Serverless::Function" || is_step(name) {
+            continue;
+        }
+        let has_route = triggers(resource).iter().any(|(kind, _)| *kind == "HttpApi");
+        let watched = watched(name);
+        assert_eq!(watched.contains(&"Errors"), !has_route, "{name}: {watched:?}");
+        let has_address = resource["Properties"].get("FunctionUrlConfig").is_some();
+        assert_eq!(watched.contains(&"Url5xxCount"), has_address, "{name}: {watched:?}");
+    }
+}
+
+#[test]
+fn no_alarm_counts_messages_that_one_user_can_make_fail() {
+    for (name, resource) in members(&WORKSPACE.template["Resources"]) {
+        if resource["Type"] == "AWS::Logs::MetricFilter" {
+            let pattern = text(&resource["Properties"]["FilterPattern"]);
+            assert!(!pattern.contains("message_failed"), "{name} counts {pattern}");
+        }
+    }
+}
