@@ -91,11 +91,17 @@ impl Workspace {
     }
 
     /// Builds every function and shows what is being compiled.
+    ///
+    /// Cargo compiles the dependencies again for a selection of packages that asks other features of them. Development
+    /// builds share them with the tests, so they select the whole workspace. Release builds are the deployed ones, for
+    /// which any choice of functions asks the same features: see [`build_packages`](Self::build_packages).
     pub async fn build(&self) -> Result<()> {
-        // Any other selection of packages than the whole workspace would make cargo resolve other features and compile
-        // the dependencies again for the tests.
         let functions = self.functions()?;
-        let binaries = functions.iter().flat_map(|function| ["--bin", function.as_str()]);
+        let functions: Vec<_> = functions.iter().map(String::as_str).collect();
+        if self.release {
+            return self.build_packages(&functions).await;
+        }
+        let binaries = functions.iter().flat_map(|function| ["--bin", *function]);
         self.compile(&["--workspace"].into_iter().chain(binaries).collect::<Vec<_>>()).await
     }
 

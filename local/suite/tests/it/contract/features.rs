@@ -2,6 +2,10 @@
 
 use std::{collections::BTreeSet, process::Command};
 
+use local_stack::machine::workspace::root;
+
+use super::workspace::WORKSPACE;
+
 /// A package whose features differ would be compiled once for `cargo local`, and again, with its dependents, for the
 /// functions.
 #[test]
@@ -15,13 +19,25 @@ fn building_the_functions_and_then_the_tests_compiles_no_package_again() {
     }
 }
 
+/// A release build takes minutes. What is compiled for one function has to do for every other, for `cargo lambda build`,
+/// which selects the default members, and for the benchmark.
+#[test]
+fn a_release_of_one_function_compiles_nothing_that_a_release_of_all_would_not() {
+    let all = packages(&["--edges=normal,build"]);
+    for function in WORKSPACE.functions.keys() {
+        let one = packages(&["--edges=normal,build", "--package", function, "--package=hello"]);
+        let again: Vec<_> = one.difference(&all).filter(|package| !package.starts_with("hello ")).collect();
+        assert!(again.is_empty(), "{function} asks other features: {again:#?}");
+    }
+}
+
 /// Lists the packages with their features that cargo compiles for a selection.
 fn packages(selection: &[&str]) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
         .args(["tree", "--prefix=none", "--offline"])
         .arg("--format={p} {f}")
         .args(selection)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(root()) // where cargo selects the default members
         .output()
         .expect("cargo runs");
     assert!(tree.status.success(), "{tree:?}");
