@@ -142,9 +142,9 @@ fn names_stack(path: &str, stack_id: &str) -> bool {
 }
 
 impl Step {
-    /// Tells CloudFormation the outcome: the step is done and gives these attributes, or the deploy has to fail for this
-    /// reason. The resource is known as `resource` from then on. CloudFormation masks the attributes wherever it shows
-    /// the stack.
+    /// Tells CloudFormation the outcome: the step is done and gives these attributes, or the deploy has to fail for
+    /// this reason. The resource is known as `resource` from then on. CloudFormation masks the attributes wherever it
+    /// shows the stack.
     ///
     /// # Errors
     /// When CloudFormation cannot be reached or does not take the verdict.
@@ -195,7 +195,7 @@ mod tests {
 
     const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/chat/16580499-7622-4a9c-b32f-4eba35da93da";
     const KEY: &str = "arn%3Aaws%3Acloudformation%3Aeu-west-1%3A123456789012%3Astack/chat/\
-                       16580499-7622-4a9c-b32f-4eba35da93da%7CSecret%7C82304eb2-bdda-469f-a33b-a3f1406d0a52?Signature=a";
+                       16580499-7622-4a9c-b32f-4eba35da93da%7CSecret%7C82304eb2-bdda-469f-a33b-a3f1406d0a52?Sign=a";
     const BUCKET: &str = "cloudformation-custom-resource-response-euwest1";
 
     /// Says what becomes of an event with this address, in a function of this region.

@@ -1,5 +1,5 @@
-//! `DELETE /chatroom/{id}`: removes a chatroom. Its messages are gone with it, and the sweep removes their rows. A reply
-//! that is being written is discarded, as its worker finds no room to settle it in.
+//! `DELETE /chatroom/{id}`: removes a chatroom. Its messages are gone with it, and the sweep removes their rows. The
+//! worker of a reply that is being written finds no room to settle it in.
 
 use lambda_http::{Body, Request, Response};
 use shared::{

@@ -54,8 +54,8 @@ enum CursorPosition {
     EarlierThan(Anchor),
 }
 
-/// The position of a message, or one before the first or after the last. Anybody can forge a cursor, and Postgres cannot
-/// subtract a negative one from another.
+/// The position of a message, or one before the first or after the last. Anybody can forge a cursor, and Postgres
+/// cannot subtract a negative one from another.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "i64")]
 struct Anchor(i64);

@@ -46,7 +46,8 @@ struct CursorPosition {
     id: ChatroomId,
 }
 
-/// Reads a time that is one in UTC too. Anybody can forge a cursor, and the first day of the year 0 in the east is none.
+/// Reads a time that is one in UTC too. Anybody can forge a cursor, and the first day of the year 0 in the east is
+/// none.
 fn utc<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
     let time = rfc3339::deserialize(deserializer)?;
     time.checked_to_offset(UtcOffset::UTC).ok_or_else(|| D::Error::custom("no time in UTC"))

@@ -3,8 +3,8 @@
 //! Each function takes only those it uses, by `!GetAtt Secret.NAME`. Dynamic references would do the same, but
 //! CloudFormation allows 60 in a template, and each new function would bring some. The response is marked `NoEcho`, so
 //! no stack, change set or output shows a value; nothing of the secret is logged or returned to the invoker. Whoever
-//! invokes it with an event of his own making gets nothing: the response goes to CloudFormation, for this stack, and the
-//! secret is the one that the environment names.
+//! invokes it with an event of his own making gets nothing: the response goes to CloudFormation, for this stack, and
+//! the secret is the one that the environment names.
 //!
 //! The secret is read when the resource is created, and when its name, its version or the members asked for change.
 

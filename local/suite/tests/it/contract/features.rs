@@ -19,8 +19,8 @@ fn building_the_functions_and_then_the_tests_compiles_no_package_again() {
     }
 }
 
-/// A release build takes minutes. What is compiled for one function has to do for every other, for `cargo lambda build`,
-/// which selects the default members, and for the benchmark.
+/// A release build takes minutes. What is compiled for one function has to do for every other, for `cargo lambda
+/// build`, which selects the default members, and for the benchmark.
 #[test]
 fn a_release_of_one_function_compiles_nothing_that_a_release_of_all_would_not() {
     let all = packages(&["--edges=normal,build"]);
