@@ -106,7 +106,7 @@ impl Answering {
         if let Some(result) = contained(self.answer_one(room)).await {
             return result;
         }
-        // The alarm counts lines with this metric.
+        // The sweep counts the users to whom this happens, for an alarm. This line says why.
         error!(metric = "room_panicked", room = %room.chatroom_id, "a worker panicked");
         let lease = self.terms.lease;
         self.queue.wake_after(lease, room.chatroom_id, room.user_id).await;
@@ -240,7 +240,7 @@ impl Answering {
 
     /// Fails a message through no fault of its own: it is free, and somebody is told.
     async fn fail(&self, lease: &Lease, reason: &str, cause: &str) -> Result<Worked> {
-        // The alarm counts lines with this metric.
+        // The sweep counts the users to whom this happens, for an alarm. This line says why.
         error!(metric = "message_failed", message_id = %lease.message, reason, cause, "failed");
         self.settle_failed(lease, reason, true).await
     }

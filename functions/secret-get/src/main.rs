@@ -138,6 +138,13 @@ mod tests {
         assert_eq!(attributes["C"], "3");
     }
 
+    #[tokio::test]
+    async fn another_secret_than_the_environments_is_not_read() {
+        let app = App { secret_name: "chat".into(), ..App::from_env().unwrap() };
+        let properties = json!({ "SecretName": "payroll", "Names": ["A"] });
+        assert_eq!(app.attributes(&properties).await.unwrap_err(), "the stack has another secret");
+    }
+
     #[test]
     fn a_member_that_is_missing_is_named() {
         for secret in [r#"{"A": "s3cret"}"#, r#"{"A": "s3cret", "B": ""}"#, r#"{"A": "s3cret", "B": 7}"#] {

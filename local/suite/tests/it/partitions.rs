@@ -195,7 +195,7 @@ async fn touched(client: &Client, statement: &Statement) -> BTreeSet<(String, us
         "uuid" => format!("'00000000-0000-7000-8000-{index:012}'"),
         "text" => "'text'".to_owned(),
         "bytea" => "'\\x00'".to_owned(),
-        "_uuid" => "'{}'".to_owned(),
+        "_uuid" | "_text" => "'{}'".to_owned(),
         "timestamptz" => "now()".to_owned(),
         "bool" => "true".to_owned(),
         _ => "1".to_owned(),

@@ -70,7 +70,7 @@ pub async fn a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_noth
 }
 
 /// Fault 14.
-pub async fn an_error_of_ours_fails_the_message_after_one_call_and_raises_the_alarm(stack: &Stack) {
+pub async fn an_error_of_ours_fails_the_message_after_one_call_and_is_logged(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
     for status in [400, 401, 403, 404] {

@@ -32,7 +32,7 @@
 //! 13. Gemini is down for longer than a message's deadline → Failed with its reason; costs nothing.
 //!     `gemini::a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_nothing`
 //! 14. Gemini: 400, 401, 403, 404 → One call; failed; an alarm.
-//!     `gemini::an_error_of_ours_fails_the_message_after_one_call_and_raises_the_alarm`
+//!     `gemini::an_error_of_ours_fails_the_message_after_one_call_and_is_logged`
 //! 15. A blocked prompt, SAFETY, an empty reply, `MAX_TOKENS` → Settled with that reason, no retry.
 //!     `gemini::a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_repeated`
 //! 16. A stream that is cut, or has an error inside → Never a reply; retried.
@@ -132,6 +132,15 @@
 //! 60. A stop: queued, answering, during a takeover, twice, after the end → One end.
 //!     `streams::stopping, every test; message-stop: every test`,
 //!     `shared: messages::stop::tests::a_message_that_is_settled_while_a_stop_waits_is_returned_settled`
+//! 68. `secret-get` or `migrate` is invoked with a response address of the caller's → Refused before anything is read.
+//!     `deployment::migration::a_forged_event_sends_nothing_to_its_author`, `shared: cloudformation: every test`
+//! 69. Every bit pattern of a cursor, event id, challenge, token or key → A page or a 4xx.
+//!     `chatroom-get: a_forged_cursor_gives_a_page_or_is_malformed`,
+//!     `chatroom-list: a_forged_cursor_gives_a_page_or_is_malformed`, `shared: tests/parsers.rs`
+//! 70. An account of a million messages is deleted, and the sweep killed half way → Gone at once, rows in portions.
+//!     `auth::sessions::a_deleted_account_is_gone_with_everything`,
+//!     `user-delete: an_account_is_gone_at_once_and_does_not_wait_for_its_messages`,
+//!     `message-sweep: a_run_that_ends_after_any_portion_is_continued_by_the_next`
 //!
 //! Many of these at random: `random::after_random_faults_every_message_has_come_to_its_one_end`
 
@@ -169,7 +178,7 @@ on!(sqs:
     workers::a_panic_in_one_room_leaves_its_batch_answered,
     posts::a_post_while_postgres_is_down_is_refused_and_leaves_nothing,
     gemini::a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_nothing,
-    gemini::an_error_of_ours_fails_the_message_after_one_call_and_raises_the_alarm,
+    gemini::an_error_of_ours_fails_the_message_after_one_call_and_is_logged,
     gemini::refused_messages_count_against_the_day,
     gemini::an_endless_reply_is_cut_at_a_megabyte_and_takes_no_memory,
     gemini::a_reply_that_never_ends_is_tried_twice,
