@@ -6,16 +6,23 @@ use local_stack::machine::workspace::root;
 
 use super::workspace::WORKSPACE;
 
-/// A package whose features differ would be compiled once for `cargo local`, and again, with its dependents, for the
-/// functions.
+/// A dependency whose features differ would be compiled once for one command, and again, with its dependents, for the
+/// next.
 #[test]
-fn building_the_functions_and_then_the_tests_compiles_no_package_again() {
-    let own = packages(&["--package=local-stack", "--edges=normal,build"]);
-    let functions = packages(&["--workspace", "--edges=normal,build"]);
+fn cargo_local_the_functions_and_any_tests_share_every_dependency() {
     let tests = packages(&["--workspace", "--edges=normal,build,dev"]);
-    for (before, after) in [(&own, &functions), (&functions, &tests)] {
-        let again: Vec<_> = before.difference(after).collect();
-        assert!(again.is_empty(), "give `local-stack` their features: {again:#?}");
+    for selection in [
+        ["--package=local-stack", "--edges=normal,build"],
+        ["--workspace", "--edges=normal,build"],
+        ["--package=local-suite", "--edges=normal,build"],
+        ["--package=local-bench", "--edges=normal,build"],
+        ["--package=shared", "--edges=normal,build,dev"],
+        ["--package=message-stream", "--edges=normal,build,dev"],
+        ["--package=migrate", "--edges=normal,build,dev"],
+    ] {
+        let before = packages(&[&["--package=local-features"], &selection[..]].concat());
+        let again: Vec<_> = before.difference(&tests).collect();
+        assert!(again.is_empty(), "{selection:?}: give local/features/Cargo.toml their features: {again:#?}");
     }
 }
 
