@@ -16,6 +16,7 @@ use anyhow::Result;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{Child, Command},
+    sync::watch,
 };
 
 use crate::machine::{lock, process::log_file};
@@ -28,6 +29,7 @@ pub struct Logs {
     directory: PathBuf,
     shown: AtomicBool,
     silent: AtomicBool,
+    panic: watch::Sender<String>,
     functions: Mutex<HashMap<String, Log>>,
 }
 
@@ -44,6 +46,7 @@ impl Logs {
             directory: directory.to_owned(),
             shown: AtomicBool::new(false),
             silent: AtomicBool::new(false),
+            panic: watch::Sender::default(),
             functions: Mutex::default(),
         }))
     }
@@ -69,6 +72,12 @@ impl Logs {
     /// Returns where the files are.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Waits until some function panics, and returns its name with what it panicked at.
+    pub fn panic(&self) -> impl Future<Output = Option<String>> + Send + use<> {
+        let mut panic = self.panic.subscribe();
+        async move { panic.wait_for(|said| !said.is_empty()).await.ok().map(|said| said.clone()) }
     }
 
     /// Starts a program of a function and follows its output.
@@ -102,7 +111,14 @@ impl Logs {
 
     async fn copy(self: Arc<Self>, function: String, output: impl AsyncRead + Unpin) {
         let mut lines = BufReader::new(output).lines();
+        let mut panicked = None;
         while let Ok(Some(line)) = lines.next_line().await {
+            if let Some(place) = panicked.take() {
+                self.panic.send_replace(format!("{function}: {place} {line}"));
+            }
+            if line.contains(" panicked at ") {
+                panicked = Some(line.clone()); // the next line says why
+            }
             if self.shown.load(Ordering::Relaxed) {
                 eprintln!("{function}: {line}");
             }

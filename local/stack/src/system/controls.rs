@@ -128,6 +128,11 @@ impl System {
         self.logs.silence();
     }
 
+    /// Waits until some function panics, and returns its name with what it panicked at.
+    pub fn panic(&self) -> impl Future<Output = Option<String>> + Send + use<> {
+        self.logs.panic()
+    }
+
     /// Returns the directory of the logs, which has a file for each function.
     pub fn logs(&self) -> &Path {
         self.logs.directory()

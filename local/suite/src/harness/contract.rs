@@ -32,6 +32,31 @@ pub struct Contract {
 /// The repository's contract, read once.
 pub static CONTRACT: LazyLock<Contract> = LazyLock::new(|| must(Contract::load(), "no contract"));
 
+/// An operation of the contract.
+pub struct Operation {
+    /// Its method.
+    pub method: Method,
+    /// Its path, with parameters in braces.
+    pub path: &'static str,
+    /// The function that it leads to.
+    pub function: &'static str,
+    /// What the contract says of it.
+    pub content: &'static Value,
+}
+
+/// Lists the operations of the contract.
+pub fn operations() -> impl Iterator<Item = Operation> {
+    members(&CONTRACT.document["paths"]).flat_map(|(path, item)| {
+        let operations = members(item).filter(|(_, content)| content.get("operationId").is_some());
+        operations.map(move |(method, content)| Operation {
+            method: must(method.to_uppercase().parse(), path),
+            path,
+            function: function(content),
+            content,
+        })
+    })
+}
+
 /// Holds a response to the contract; see [`Contract::check`].
 pub fn check(method: &Method, path: &str, response: &Response) {
     CONTRACT.check(method.as_str(), path, response);
@@ -166,7 +191,7 @@ impl Contract {
 }
 
 /// The function that an operation leads to. Its id, unless the function has more than one operation.
-pub fn function(operation: &Value) -> &str {
+fn function(operation: &Value) -> &str {
     let function = operation.get("x-function");
     let function = function.unwrap_or(&operation["operationId"]).as_str();
     function.unwrap_or_else(|| panic!("an operation has no id: {operation}"))

@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 pub use api::{Api, Codes, Response, Sent, text};
-pub use stack::Stack;
+pub use stack::{Stack, run};
 pub use user::User;
 
 /// The longest wait for anything: for a schedule of one minute and its effects.

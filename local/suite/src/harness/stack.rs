@@ -2,8 +2,26 @@
 
 use std::ops::Deref;
 
+use tokio::{select, sync::mpsc, task::AbortHandle};
+
 use super::{Api, Codes, api::Check, must};
 use local_stack::{lambda::functions::worker, services::Services, settings::Settings, system::System};
+
+tokio::task_local! {
+    /// Takes the panics of the systems that a rule starts.
+    static PANICS: mpsc::Sender<String>;
+}
+
+/// Runs a rule, and panics at once when a function of `stack`, or of a system that the rule starts, has panicked: what
+/// the rule waits for would never come.
+pub async fn run(stack: &Stack, rule: impl Future<Output = ()>) {
+    let (give, mut panics) = mpsc::channel(1);
+    select! {
+        () = PANICS.scope(give, rule) => {}
+        Some(panic) = stack.system.panic() => panic!("{panic}\nsee {}", stack.system.logs().display()),
+        Some(panic) = panics.recv() => panic!("{panic}"),
+    }
+}
 
 /// A running system and its API.
 pub struct Stack {
@@ -12,6 +30,7 @@ pub struct Stack {
     /// What it was started with.
     pub settings: Settings,
     api: Api,
+    panics: Option<AbortHandle>,
 }
 
 impl Deref for Stack {
@@ -32,7 +51,23 @@ impl Stack {
         if variables["OTP_DELIVERY"] == "sns" {
             api.codes = Codes::BySms(variables["AWS_ENDPOINT_URL"].clone());
         }
-        Self { settings, api: Api { check, ..api }, system }
+        let panics = PANICS.try_with(Clone::clone).ok().map(|panics| {
+            let panic = system.panic();
+            let tell = async move {
+                if let Some(panic) = panic.await {
+                    let _ = panics.send(panic).await; // the rule may be over
+                }
+            };
+            tokio::spawn(tell).abort_handle()
+        });
+        Self { settings, api: Api { check, ..api }, panics, system }
+    }
+
+    /// Lets functions of this system panic: its rule provokes that.
+    pub fn may_panic(&self) {
+        if let Some(panics) = &self.panics {
+            panics.abort();
+        }
     }
 
     /// Starts another system of this kind with some other settings, or for a test that wants no company.

@@ -7,7 +7,7 @@ use local_stack::{
     lambda::triggers::Paused,
     settings::{Queue, Settings, State},
 };
-use local_suite::harness::{Stack, contract};
+use local_suite::harness::{Stack, contract, run};
 use reqwest::Method;
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::Mutex};
@@ -18,23 +18,24 @@ pub const DAILY: i64 = 15;
 /// The secrets of the webhook, of which one is about to go.
 pub const SECRETS: [&str; 2] = ["whsec_going", "whsec_coming"];
 
-/// Makes tests of rules, each on one system: `on!(sqs: lists::a_message_moves_its_room_to_the_top);`.
+/// Makes tests of a file's rules, each on one system: `on!(sqs: a_message_moves_its_room_to_the_top_of_the_list);`.
+/// A test has its file's name before the system's, so both choose tests.
 macro_rules! on {
-    ($system:ident: $($module:ident :: $rule:ident),+ $(,)?) => {
+    ($system:ident: $($rule:ident),+ $(,)?) => {
         mod $system {
-            $(#[test] fn $rule() { crate::stacks::$system().run(super::$module::$rule); })+
+            $(#[test] fn $rule() { crate::stacks::$system().run(super::$rule); })+
         }
     };
 }
 
-/// Makes tests of rules, each on each kind of queue and state store.
+/// Makes tests of a file's rules, each on each kind of queue and state store.
 macro_rules! on_every_kind {
-    ($($module:ident :: $rule:ident),+ $(,)?) => {
+    ($($rule:ident),+ $(,)?) => {
         mod sqs_and_dynamodb {
-            $(#[test] fn $rule() { crate::stacks::sqs().run(super::$module::$rule); })+
+            $(#[test] fn $rule() { crate::stacks::sqs().run(super::$rule); })+
         }
         mod redis_and_redis {
-            $(#[test] fn $rule() { crate::stacks::redis().run(super::$module::$rule); })+
+            $(#[test] fn $rule() { crate::stacks::redis().run(super::$rule); })+
         }
     };
 }
@@ -95,14 +96,14 @@ impl Shared {
     pub fn run(&'static self, rule: impl AsyncFnOnce(&'static Stack)) {
         self.runtime.block_on(async {
             let Some((turn, _)) = &self.turn else {
-                return rule(&self.stack).await;
+                return run(&self.stack, rule(&self.stack)).await;
             };
             let _turn = turn.lock().await;
             // A rule that failed may have left something behind.
             self.stack.post_stripe("/_release", json!({ "order": [] })).await;
             let script = self.stack.stripe(Method::DELETE, "/_script");
             self.stack.ask_stripe(script).await;
-            rule(&self.stack).await;
+            run(&self.stack, rule(&self.stack)).await;
         });
     }
 }

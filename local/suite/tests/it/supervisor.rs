@@ -1,6 +1,8 @@
 //! Tests that the local stack acts as Lambda, API Gateway and SQS do, where a test or a developer relies on it.
 
-use std::time::Duration;
+use std::{future::pending, panic::AssertUnwindSafe, time::Duration};
+
+use futures_util::FutureExt;
 
 use local_stack::{
     lambda::entrance::{ALLOWED_HEADERS, ALLOWED_METHODS, EXPOSED_HEADERS, MAX_AGE},
@@ -9,7 +11,7 @@ use local_stack::{
     services::postgres::connect,
     settings::Settings,
 };
-use local_suite::harness::{Stack, contract, until};
+use local_suite::harness::{Stack, contract, run, until};
 use reqwest::{
     Method,
     header::{HeaderMap, HeaderValue},
@@ -175,6 +177,21 @@ async fn a_caller_of_a_killed_process_gets_an_error_and_the_next_one_another_pro
     stack.execute("update chatrooms set answering_until = null").await;
     stack.system.wake(id(&room)).await.unwrap();
     user.reply(&message).await;
+}
+
+#[tokio::test]
+async fn a_rule_fails_at_once_with_what_a_function_panicked_at() {
+    let stack = start().await;
+    let user = stack.user().await;
+    // A column of an unexpected type is a defect that the function can only panic at.
+    stack.execute("alter table users alter name type int using null").await;
+    let rule = async {
+        user.get("/user/me").await;
+        pending::<()>().await; // as a test that waits for what will not come
+    };
+    let failed = AssertUnwindSafe(run(&stack, rule)).catch_unwind().await;
+    let message = failed.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.starts_with("user-get: ") && message.contains("panicked at"), "{message}");
 }
 
 #[tokio::test]

@@ -6,6 +6,19 @@ use tokio::time::sleep;
 
 use super::{invoke_from, limits::RESEND_AFTER};
 
+on_every_kind!(
+    a_new_code_comes_after_thirty_seconds,
+    an_unknown_number_gets_the_same_responses_as_a_known_one,
+    a_code_works_once_and_ten_wrong_guesses_an_hour_lock_its_number_and_no_other,
+);
+
+on!(sqs:
+    a_number_is_the_same_however_it_is_written,
+    an_unverified_number_owns_nothing_and_leaves_nothing,
+    what_waits_with_a_code_is_of_whoever_asked_for_that_one,
+    a_stranger_who_asks_for_codes_does_not_stop_the_owners,
+);
+
 pub async fn a_new_code_comes_after_thirty_seconds(stack: &Stack) {
     let mobile = stack.mobile();
     let first = stack.post("/auth/signup", &json!({ "mobile": mobile })).await;

@@ -10,6 +10,21 @@ use tokio::time::sleep;
 
 use super::invoke_from;
 
+on_every_kind!(
+    wrong_guesses_from_one_address_are_limited_whatever_the_number,
+    codes_of_one_country_are_capped_and_others_still_get_theirs,
+    a_flood_of_codes_is_stopped_and_others_still_get_theirs,
+    sms_go_to_known_numbers_only,
+);
+
+on!(sqs: numbers_of_countries_that_are_not_served_get_no_code);
+
+on!(redis:
+    a_number_gets_five_codes_an_hour_and_others_are_not_affected,
+    a_response_does_not_tell_that_sms_failed_or_is_slow,
+    an_sms_is_sent_as_its_country_asks_for,
+);
+
 /// A number may get another code after thirty seconds, which a state store may round up.
 pub const RESEND_AFTER: Duration = Duration::from_millis(31_500);
 

@@ -7,6 +7,18 @@ use serde_json::{Value, json};
 
 use super::invoke_from;
 
+on_every_kind!(
+    a_stranger_who_tries_passwords_all_hour_does_not_keep_the_owner_out,
+    guessing_passwords_is_limited_and_codes_still_work,
+);
+
+on!(sqs:
+    right_passwords_are_not_counted,
+    a_password_signs_in_and_a_wrong_one_or_an_unknown_number_does_not,
+    a_reset_ends_every_session,
+    a_change_needs_the_current_password_and_ends_the_other_sessions,
+);
+
 const PASSWORD: &str = "correct horse battery";
 const ANOTHER: &str = "staple battery horse";
 

@@ -6,6 +6,15 @@ use serde_json::json;
 
 use super::invoke_from;
 
+on_every_kind!(neither_the_state_store_nor_a_log_names_a_number);
+
+on!(redis:
+    an_ended_session_changes_nothing_for_good,
+    an_account_that_is_deleted_and_opened_again_has_its_day_used_up,
+    logging_out_ends_this_session_or_all,
+    a_deleted_account_is_gone_with_everything,
+);
+
 /// Signs in once more, with a password.
 pub async fn another_session<'a>(stack: &'a Stack, user: &User<'_>) -> User<'a> {
     let password = "correct horse battery";

@@ -12,6 +12,13 @@ use local_suite::harness::{Stack, text};
 
 use crate::input::Sender;
 
+on!(sqs:
+    a_token_made_like_the_issuers_is_good,
+    a_forged_token_is_refused,
+    a_header_that_is_no_bearer_token_is_refused,
+    every_endpoint_that_needs_a_token_refuses_to_do_without_and_to_be_fooled,
+);
+
 const UNAUTHENTICATED: (u16, &str) = (401, "unauthenticated");
 
 /// What a token is made of.

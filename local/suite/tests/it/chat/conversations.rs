@@ -4,6 +4,11 @@ use local_suite::harness::Stack;
 use reqwest::Method;
 use serde_json::json;
 
+on_every_kind!(
+    a_conversation_goes_from_sign_up_to_its_second_reply,
+    an_idempotency_key_gives_the_first_response_again_also_after_the_reply,
+);
+
 pub async fn a_conversation_goes_from_sign_up_to_its_second_reply(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;

@@ -11,6 +11,10 @@ use tokio::{process::Command, time::sleep};
 
 use crate::stops::process;
 
+on_every_kind!(a_plain_process_drains_the_queue_and_finishes_what_it_began_when_told_to_stop);
+
+on!(redis: redis_stops_for_five_seconds_in_the_middle_of_fifty_conversations_and_every_message_is_answered);
+
 pub async fn a_plain_process_drains_the_queue_and_finishes_what_it_began_when_told_to_stop(stack: &Stack) {
     let stack = stack.another(&[]).await;
     let user = stack.user().await;

@@ -1,26 +1,30 @@
 //! Ids that name nothing, or something of somebody else's: always the same 404.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use local_suite::harness::{Response, Stack, User};
+use local_suite::harness::{Response, Stack, User, contract::operations};
 
 use crate::stops::id;
+
+on!(sqs:
+    an_id_that_is_none_or_that_nothing_has_is_not_found,
+    what_belongs_to_somebody_else_cannot_be_told_from_what_does_not_exist,
+);
 
 /// A UUIDv7 that nothing has.
 const UNKNOWN: &str = "019b0000-0000-7000-8000-000000000003";
 
 const NOT_FOUND: (u16, &str) = (404, "not-found");
 
-/// What can be asked of a room, and of a message in it.
-fn requests(room: &str, message: &str) -> [(Method, String, Value); 5] {
-    [
-        (Method::GET, format!("/chatroom/{room}"), Value::Null),
-        (Method::PATCH, format!("/chatroom/{room}"), json!({ "title": "taken over" })),
-        (Method::POST, format!("/chatroom/{room}/message"), json!({ "content": "from outside" })),
-        (Method::GET, format!("/chatroom/{room}/message/{message}"), Value::Null),
-        (Method::DELETE, format!("/chatroom/{room}"), Value::Null),
-    ]
+/// Every operation of the contract that names a room, about this room and this message.
+fn requests(room: &str, message: &str) -> Vec<(Method, String, Value)> {
+    let named = operations().filter(|operation| operation.path.contains("/{id}"));
+    let requests = named.map(|operation| {
+        let path = operation.path.replace("{id}", room).replace("{message_id}", message);
+        (operation.method, path, operation.content["requestBody"]["content"]["application/json"]["example"].clone())
+    });
+    requests.collect()
 }
 
 async fn ask(user: &User<'_>, method: &Method, path: &str, body: &Value) -> Response {
@@ -53,8 +57,10 @@ pub async fn an_id_that_is_none_or_that_nothing_has_is_not_found(stack: &Stack) 
             ask(&user, &method, &path, &body).await;
         }
     }
-    let path = format!("{}/message/x", user.room().await);
-    ask(&user, &Method::GET, &path, &Value::Null).await;
+    let own = user.room().await;
+    for (method, path, body) in requests(id(&own), "x").into_iter().filter(|(_, path, _)| path.contains("/x")) {
+        ask(&user, &method, &path, &body).await;
+    }
 }
 
 /// Fault 30.
@@ -76,8 +82,12 @@ pub async fn what_belongs_to_somebody_else_cannot_be_told_from_what_does_not_exi
         };
         assert_eq!(comparable(&path).await, comparable(&nowhere).await, "{method}");
     }
-    let through_own_room = format!("{}/message/{}", stranger.room().await, id(&message));
-    ask(&stranger, &Method::GET, &through_own_room, &Value::Null).await;
+    let own = stranger.room().await;
+    let through_own_room =
+        requests(id(&own), id(&message)).into_iter().filter(|(_, path, _)| path.contains(id(&message)));
+    for (method, path, body) in through_own_room {
+        ask(&stranger, &method, &path, &body).await;
+    }
 
     let room = owner.get(&room).await;
     assert_eq!(room.body["title"], "Trip to Lisbon", "it is as it was");

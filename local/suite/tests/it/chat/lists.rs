@@ -3,6 +3,8 @@
 use futures_util::{StreamExt, stream};
 use local_suite::harness::{Stack, User, text};
 
+on_every_kind!(a_list_never_lacks_a_room_whose_creation_was_answered, a_message_moves_its_room_to_the_top_of_the_list);
+
 async fn list(user: &User<'_>) -> Vec<String> {
     let response = user.get("/chatroom?limit=100").await;
     assert_eq!(response.status, 200);

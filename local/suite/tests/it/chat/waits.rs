@@ -11,6 +11,8 @@ use tokio::time::sleep;
 
 use crate::stops::id;
 
+on_every_kind!(of_fifty_requests_of_one_user_three_wait_and_the_others_are_answered_at_once);
+
 /// Stores a message that no worker may answer yet, and gives its path.
 async fn waiting_message(stack: &Stack, user: &User<'_>) -> String {
     let room = user.room().await;

@@ -14,12 +14,10 @@ mod workspace;
 use std::collections::{BTreeMap, BTreeSet};
 
 use local_stack::lambda::functions::Trigger;
-use local_suite::harness::contract::{CONTRACT, function, members};
+use local_suite::harness::contract::{self, CONTRACT, Operation, members};
 use serde_json::Value;
 
 use workspace::{Route, WORKSPACE, array};
-
-const METHODS: [&str; 8] = ["delete", "get", "head", "options", "patch", "post", "put", "trace"];
 
 /// Whether a function has an address of its own, which knows no routes.
 fn has_address(function: &str) -> bool {
@@ -29,50 +27,54 @@ fn has_address(function: &str) -> bool {
 
 /// Lists the operations of the contract, each under its route.
 fn operations() -> BTreeMap<Route, &'static Value> {
-    let mut operations = BTreeMap::new();
-    for (path, item) in members(&CONTRACT.document["paths"]) {
-        for (method, operation) in members(item).filter(|(key, _)| METHODS.contains(&key.as_str())) {
-            let route =
-                Route { method: method.to_uppercase(), path: path.clone(), function: function(operation).to_owned() };
-            operations.insert(route, operation);
+    let route =
+        |it: Operation| Route { method: it.method.to_string(), path: it.path.into(), function: it.function.into() };
+    contract::operations()
+        .map(|operation| (operation.content, route(operation)))
+        .map(|(it, route)| (route, it))
+        .collect()
+}
+
+/// Says everything that a new function lacks at once.
+#[test]
+fn every_function_has_all_its_parts_and_every_part_a_function() {
+    let resources = template::functions();
+    let places = [
+        ("[workspace.metadata.lambda.watch.router] of Cargo.toml", WORKSPACE.routes.clone()),
+        ("openapi.yaml, with the function as operationId or x-function", operations().into_keys().collect()),
+        ("template.yaml, as an event of the function", template::routes()),
+    ];
+    let routes: BTreeSet<_> = places.iter().flat_map(|(_, routes)| routes).collect();
+    let of_routes = routes.iter().map(|route| &route.function);
+    let all: BTreeSet<_> =
+        WORKSPACE.functions.keys().chain(WORKSPACE.events.keys()).chain(resources.keys()).chain(of_routes).collect();
+    let mut lacks = Vec::new();
+    for name in all {
+        let has_binary = WORKSPACE.functions.get(name).is_some_and(|binaries| binaries.iter().eq([name]));
+        let parts = [
+            (has_binary, "a crate below functions/ with one binary, both of this name"),
+            (WORKSPACE.events.contains_key(name), "a sample event in events/"),
+            (resources.contains_key(name), "a resource in template.yaml"),
+        ];
+        lacks.extend(parts.iter().filter(|(has, _)| !has).map(|(_, part)| format!("{name}: {part}")));
+        let own: Vec<_> = routes.iter().filter(|route| route.function == *name).collect();
+        for route in &own {
+            let missing = places.iter().filter(|(_, routes)| !routes.contains(route));
+            lacks.extend(missing.map(|(place, _)| format!("{name}: {} {} in {place}", route.method, route.path)));
+        }
+        let expected = match WORKSPACE.catalogue.get(name).map(|function| function.trigger) {
+            Ok(Trigger::Request) | Err(_) => 1,
+            Ok(Trigger::Address) => 2,
+            Ok(Trigger::Queue | Trigger::Schedule | Trigger::Deploy) => 0,
+        };
+        if own.len() != expected {
+            lacks.push(format!(
+                "{name}: {expected} routes instead of {}, or another trigger in template.yaml",
+                own.len()
+            ));
         }
     }
-    operations
-}
-
-#[test]
-fn the_contract_has_an_operation_for_every_route_and_no_other() {
-    let operations = operations().into_keys().collect::<BTreeSet<_>>();
-    let unequal: Vec<_> = WORKSPACE.routes.symmetric_difference(&operations).collect();
-    assert!(unequal.is_empty(), "only on one side: {unequal:#?}");
-}
-
-#[test]
-fn every_function_is_a_crate_with_one_binary_of_the_same_name() {
-    for (folder, binaries) in &WORKSPACE.functions {
-        assert_eq!(binaries.iter().collect::<Vec<_>>(), [folder]);
-    }
-}
-
-#[test]
-fn every_function_has_one_route_unless_something_else_calls_it_or_it_has_an_address() {
-    for (name, function) in WORKSPACE.catalogue.iter() {
-        let routes = WORKSPACE.routes.iter().filter(|route| route.function == name);
-        let expected = match function.trigger {
-            Trigger::Request => 1,
-            Trigger::Address => 2,
-            Trigger::Queue | Trigger::Schedule | Trigger::Deploy => 0,
-        };
-        assert_eq!(routes.count(), expected, "{name}");
-    }
-}
-
-#[test]
-fn every_function_has_a_sample_event_and_every_event_a_function() {
-    let functions = WORKSPACE.functions.keys().collect::<BTreeSet<_>>();
-    let events = WORKSPACE.events.keys().collect();
-    let unequal: Vec<_> = functions.symmetric_difference(&events).collect();
-    assert!(unequal.is_empty(), "only on one side: {unequal:?}");
+    assert!(lacks.is_empty(), "what is missing:\n{}", lacks.join("\n"));
 }
 
 #[test]

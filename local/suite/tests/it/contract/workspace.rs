@@ -13,7 +13,7 @@ use local_suite::harness::contract::members;
 use serde_json::Value;
 
 /// A method and a path that lead to a function.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     pub method: String,
     pub path: String,

@@ -9,9 +9,14 @@ use rustix::process::Signal;
 
 use crate::stops::{signal, until_logged};
 
+on_every_kind!(connections_that_were_cut_while_the_function_was_frozen_are_replaced);
+
+on!(redis: a_panic_is_a_500_and_the_process_serves_the_next_request);
+
 /// Fault 34.
 pub async fn a_panic_is_a_500_and_the_process_serves_the_next_request(stack: &Stack) {
     let stack = stack.another(&[]).await;
+    stack.may_panic();
     let user = stack.user().await;
     assert_eq!(user.get("/user/me").await.status, 200);
     let processes = stack.system.pids("user-get");

@@ -12,6 +12,25 @@ use crate::{
     stops::{id, until_logged},
 };
 
+on_every_kind!(what_may_pass_is_deferred_and_asked_again_until_it_is_answered);
+
+on!(sqs:
+    a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_nothing,
+    an_error_of_ours_fails_the_message_after_one_call_and_raises_the_alarm,
+    refused_messages_count_against_the_day,
+    an_endless_reply_is_cut_at_a_megabyte_and_takes_no_memory,
+    a_reply_that_never_ends_is_tried_twice,
+    gemini_is_told_how_much_to_write_and_to_think,
+);
+
+on!(redis:
+    a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_repeated,
+    a_broken_stream_is_never_a_reply,
+    a_retry_delay_that_makes_no_sense_is_bounded,
+    each_way_in_which_gemini_fails_is_met_in_its_own_way,
+    after_two_overloads_the_fallback_is_asked_and_named,
+);
+
 /// Fault 12.
 pub async fn what_may_pass_is_deferred_and_asked_again_until_it_is_answered(stack: &Stack) {
     let gemini = Proxy::before(stack.system.gemini_url().unwrap()).unwrap();

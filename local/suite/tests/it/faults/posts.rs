@@ -10,6 +10,13 @@ use serde_json::json;
 
 use crate::stops::{behind_proxies, kill, swept, without_workers};
 
+on_every_kind!(
+    a_post_while_the_queue_is_down_is_answered_once_it_is_back,
+    a_crash_after_the_commit_and_before_the_wake_up_is_made_up_for_by_the_sweep,
+);
+
+on!(sqs: a_post_while_postgres_is_down_is_refused_and_leaves_nothing);
+
 /// Fault 1.
 pub async fn a_post_while_the_queue_is_down_is_answered_once_it_is_back(stack: &Stack) {
     let (stack, lines) = behind_proxies(stack).await;

@@ -6,6 +6,8 @@ use serde_json::json;
 
 use crate::stops::{id, without_workers};
 
+on_every_kind!(a_message_that_cannot_be_read_is_retried_alone_and_ends_among_the_dead);
+
 /// Fault 17.
 pub async fn a_message_that_cannot_be_read_is_retried_alone_and_ends_among_the_dead(stack: &Stack) {
     const POISON: [&str; 3] = ["no wake-up", "{}", "{\"chatroom_id\":7}"];

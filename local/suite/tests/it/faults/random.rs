@@ -3,6 +3,8 @@
 use local_stack::system::System;
 use local_suite::{chaos, harness::Stack};
 
+on_every_kind!(after_random_faults_every_message_has_come_to_its_one_end);
+
 pub async fn after_random_faults_every_message_has_come_to_its_one_end(stack: &Stack) {
     let services = Stack::services().with_own_postgres().await.unwrap();
     let settings = chaos::settings(stack.settings.clone());

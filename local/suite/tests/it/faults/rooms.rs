@@ -10,6 +10,16 @@ use serde_json::json;
 
 use crate::stops::{DEFER, Held, id, swept, until_logged, until_waiting, without_workers};
 
+on_every_kind!(
+    as_many_busy_rooms_as_there_are_consumers_keep_no_stranger_waiting,
+    a_stop_ends_a_reply_where_it_is_and_before_its_first_word_fails_it,
+    ten_quick_posts_are_answered_in_order_each_with_all_earlier_turns,
+    a_call_that_hangs_holds_up_no_other_room_and_is_deferred_at_its_deadline,
+    postgres_goes_away_while_a_message_is_answered_and_there_is_one_reply,
+);
+
+on!(redis: a_strangers_message_comes_next_however_many_rooms_another_user_has_waiting);
+
 /// Fault 10.
 pub async fn ten_quick_posts_are_answered_in_order_each_with_all_earlier_turns(stack: &Stack) {
     let user = stack.user().await;

@@ -8,6 +8,8 @@ use serde_json::json;
 
 use crate::stops::{behind_proxies, swept};
 
+on_every_kind!(without_queue_and_state_store_chat_goes_on_and_codes_do_not);
+
 async fn rooms(user: &User<'_>) -> usize {
     let list = user.get("/chatroom").await.body;
     list["items"].as_array().unwrap().len()

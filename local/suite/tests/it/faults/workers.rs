@@ -17,6 +17,16 @@ use crate::stops::{
     until_queue_is_empty, until_waiting, without_workers,
 };
 
+on_every_kind!(
+    a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_time,
+    a_room_whose_worker_was_killed_is_taken_over_when_the_lease_ends,
+    a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_nothing,
+    a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes_again,
+    a_message_whose_workers_all_die_is_given_up_and_its_room_goes_on,
+);
+
+on!(sqs: a_message_past_its_deadline_fails_without_another_call, a_panic_in_one_room_leaves_its_batch_answered);
+
 /// Fault 6.
 pub async fn a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_time(stack: &Stack) {
     let stack = stack.another(&[]).await;
@@ -218,6 +228,7 @@ pub async fn a_message_past_its_deadline_fails_without_another_call(stack: &Stac
 /// Fault 47: in the batch of a consumer.
 pub async fn a_panic_in_one_room_leaves_its_batch_answered(stack: &Stack) {
     let stack = stack.another(&[]).await;
+    stack.may_panic();
     let user = stack.user().await;
     let workers = without_workers(&stack).await;
     let (mut rooms, mut messages) = (Vec::new(), Vec::new());

@@ -10,6 +10,18 @@ use crate::stops::id;
 
 use super::{INVALID, MALFORMED, Sender, fields};
 
+on!(sqs:
+    what_is_not_json_is_malformed_at_every_endpoint,
+    an_empty_body_is_malformed_unless_none_is_required,
+    json_that_is_no_object_is_invalid_at_every_endpoint,
+    a_field_that_is_unknown_missing_or_given_twice_is_named,
+    nesting_and_numbers_of_any_size_are_refused,
+    a_body_may_have_64_kib_and_not_a_byte_more,
+    a_body_must_be_declared_to_be_json,
+    json_is_declared_in_any_case_and_with_any_parameters,
+    bytes_that_are_no_text_are_malformed,
+);
+
 const NOT_JSON: (u16, &str) = (415, "not-json");
 const TOO_LARGE: (u16, &str) = (413, "too-large");
 const LIMIT: usize = 64 * 1024;

@@ -7,6 +7,16 @@ use local_suite::harness::{Stack, contract::CONTRACT, text};
 
 use super::{INVALID, Sender, fields};
 
+on!(redis:
+    a_value_of_another_type_is_refused_with_the_field_named,
+    what_is_no_mobile_number_is_refused_wherever_one_is_asked_for,
+    what_is_no_code_of_six_digits_is_refused_wherever_one_is_asked_for,
+    a_title_has_1_to_100_characters_of_any_script_and_is_not_blank,
+    every_wrong_field_of_a_body_is_named_at_once,
+    a_message_has_1_to_16000_characters_of_any_script,
+    a_name_has_1_to_100_characters_and_an_address_an_at_sign,
+);
+
 /// Sends the example of every endpoint that has the field, with this value instead.
 pub async fn refused_everywhere(sender: &Sender<'_>, field: &str, values: &[Value]) {
     let mut endpoints = 0;

@@ -7,6 +7,15 @@ use local_suite::harness::{Stack, text};
 
 use super::{INVALID, MALFORMED, Sender, fields};
 
+on!(sqs:
+    a_page_has_1_to_100_items,
+    an_order_is_asc_or_desc,
+    an_unknown_query_parameter_is_refused_at_every_endpoint_and_named,
+    a_wait_has_0_to_20_seconds,
+    a_cursor_works_for_the_list_that_gave_it_and_no_other,
+    an_idempotency_key_has_1_to_255_visible_characters,
+);
+
 pub async fn a_page_has_1_to_100_items(stack: &Stack) {
     let sender = &Sender::new(stack).await;
     for path in ["/chatroom".into(), sender.room.clone()] {

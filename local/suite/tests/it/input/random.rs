@@ -10,6 +10,8 @@ use local_suite::harness::Stack;
 
 use super::{Endpoint, Sender};
 
+on_every_kind!(requests_that_are_wrong_at_random_are_never_a_fault_of_ours);
+
 /// Requests to each endpoint.
 const REQUESTS: usize = 12;
 

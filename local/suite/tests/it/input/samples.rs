@@ -7,6 +7,11 @@ use local_suite::harness::{Response, Stack, contract::check, sample, text};
 
 use super::{Endpoint, Sender};
 
+on_every_kind!(
+    a_sample_is_answered_as_documented_with_its_placeholder_and_with_a_real_token,
+    a_sample_without_a_route_is_understood,
+);
+
 /// Sends an event, holds the response to the contract, and returns its status.
 async fn status(sender: &Sender<'_>, endpoint: &Endpoint, event: &Value) -> u16 {
     let response = sender.stack.system.invoke(endpoint.function, event).await.unwrap();

@@ -7,6 +7,12 @@ use local_suite::harness::Stack;
 
 use super::{INVALID, MALFORMED, Sender, fields::refused_everywhere};
 
+on_every_kind!(what_is_typed_into_a_wrong_place_is_never_logged);
+
+on!(sqs: a_new_password_has_8_to_128_characters_and_is_not_a_common_one);
+
+on!(redis: a_refresh_token_of_any_form_is_refused_alike);
+
 pub async fn a_new_password_has_8_to_128_characters_and_is_not_a_common_one(stack: &Stack) {
     let sender = &Sender::new(stack).await;
     let refused =

@@ -12,6 +12,13 @@ use local_suite::harness::Stack;
 
 use super::Sender;
 
+on_every_kind!(a_function_does_not_start_without_its_secrets_and_needs_no_others);
+
+on!(redis:
+    a_malformed_variable_is_named_and_a_secret_in_it_is_not_shown,
+    codes_are_shown_in_responses_at_the_stages_local_and_demo_only,
+);
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a start ended.

@@ -6,6 +6,16 @@ use serde_json::json;
 
 use local_suite::harness::Stack;
 
+on_every_kind!(a_subscriber_who_leaves_pays_no_more);
+
+on!(redis:
+    leaving_closes_the_payment_page_that_is_open,
+    leaving_goes_on_where_it_broke_off,
+    nobody_can_pay_for_an_account_that_is_gone,
+);
+
+on!(alone: leaving_waits_for_a_payment_that_is_running);
+
 pub async fn a_subscriber_who_leaves_pays_no_more(stack: &Stack) {
     let user = stack.user().await;
     user.room().await;

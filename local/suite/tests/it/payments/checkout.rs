@@ -6,6 +6,24 @@ use serde_json::json;
 
 use local_suite::harness::Stack;
 
+on_every_kind!(a_subscription_to_another_price_is_not_pro, nobody_gets_pages_without_end);
+
+on!(sqs:
+    a_user_who_has_not_paid_yet_gets_the_open_page_again,
+    a_customer_that_was_deleted_at_stripe_is_replaced,
+    a_key_that_was_used_for_something_else_is_left_behind,
+    a_page_that_expired_is_replaced,
+    an_open_page_is_given_again,
+    nobody_without_a_customer_has_a_portal,
+    a_subscriber_gets_the_portal_instead,
+);
+
+on!(alone:
+    an_error_that_stripe_would_repeat_is_left_behind,
+    a_user_who_paid_without_an_event_is_not_sold_a_second_one,
+    checkouts_at_once_give_one_customer_and_one_page,
+);
+
 pub async fn an_open_page_is_given_again(stack: &Stack) {
     let user = stack.user().await;
     let page = user.subscribe().await;

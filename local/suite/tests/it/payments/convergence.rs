@@ -8,6 +8,13 @@ use tokio::time::sleep;
 
 use local_suite::harness::{Stack, User};
 
+on!(alone:
+    any_order_with_duplicates_and_any_one_missing_ends_in_stripes_state,
+    events_among_changes_end_in_stripes_state,
+    a_slow_answer_does_not_replace_a_newer_one,
+    a_sync_finds_out_what_no_event_said,
+);
+
 /// Reads the subscription from Stripe and from the database, in the same words.
 async fn compare(user: &User<'_>, subscription: &str, told: &str) {
     let said = user.api.get_stripe(&format!("/v1/subscriptions/{subscription}")).await;

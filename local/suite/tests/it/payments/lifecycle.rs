@@ -9,6 +9,10 @@ use crate::stacks::DAILY;
 
 use super::now;
 
+on_every_kind!(a_user_subscribes_cancels_falls_behind_and_subscribes_again);
+
+on!(sqs: the_best_of_several_subscriptions_counts, a_late_payer_keeps_the_first_day_of_being_late);
+
 const DAY: u64 = 24 * 60 * 60;
 
 /// Presses a button of the portal's page.

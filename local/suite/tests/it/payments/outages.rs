@@ -6,6 +6,16 @@ use tokio::spawn;
 
 use local_suite::harness::{Stack, text, until};
 
+on!(sqs: an_event_is_handled_once_postgres_is_back);
+
+on!(alone:
+    an_event_is_handled_once_stripe_is_back,
+    a_read_that_stripe_refuses_for_a_moment_is_repeated,
+    a_write_whose_response_is_lost_is_repeated_under_its_key,
+    nobody_can_subscribe_while_stripe_is_away_but_everybody_can_chat,
+    an_account_stays_whole_while_stripe_is_away,
+);
+
 /// Returns Stripe's newest event, with the responses to its deliveries.
 async fn last_event(stack: &Stack) -> Value {
     let events = stack.get_stripe("/_events").await;

@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use local_suite::harness::Stack;
 
+on!(redis: a_call_that_it_does_not_know_is_a_clear_404, its_pages_work_without_a_script);
+
 async fn response(request: RequestBuilder) -> (u16, Value) {
     let response = request.send().await.unwrap();
     (response.status().as_u16(), response.json().await.unwrap())

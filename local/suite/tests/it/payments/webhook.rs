@@ -15,6 +15,20 @@ use super::{
     signature::{deliver, deliver_signed, header, sign},
 };
 
+on!(redis:
+    a_forged_event_is_refused_and_leaves_no_trace,
+    while_a_secret_rolls_either_one_will_do,
+    an_event_of_any_version_and_type_is_accepted_and_kept,
+    a_nul_in_an_event_is_refused,
+    an_event_is_kept_without_its_content_and_goes_with_the_account,
+    a_body_that_came_in_base64_is_verified_as_it_was_signed,
+);
+
+on!(alone:
+    an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_asked,
+    an_event_that_comes_twenty_times_at_once_has_one_effect,
+);
+
 /// Makes an event of an unknown type.
 fn event(id: &str) -> String {
     json!({ "id": id, "object": "event", "type": "radar.early_fraud_warning.created", "data": { "object": {} } })

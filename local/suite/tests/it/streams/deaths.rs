@@ -14,6 +14,11 @@ use super::{
 };
 use crate::stops::{ACCEPT, Held, SETTLE, kill, process, signal, undo_waiting, until_waiting};
 
+on_every_kind!(
+    a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes_again,
+    whoever_dies_or_leaves_at_random_the_text_assembled_is_the_reply_stored,
+);
+
 const STREAM: &str = "message-stream";
 
 /// How many clients there are at once, and how many messages each of them posts.

@@ -16,6 +16,27 @@ use crate::{
     stops::{id, without_workers},
 };
 
+on_every_kind!(
+    a_client_that_is_gone_at_once_finds_its_message_answered,
+    a_message_that_fails_says_why_and_ends,
+    a_reply_that_breaks_off_is_begun_anew_and_never_mixed_with_the_next,
+    a_stream_answers_the_messages_before_its_own_in_order,
+    a_post_that_is_repeated_is_one_message_and_both_get_its_whole_reply,
+    a_stream_that_has_nothing_yet_waits_for_the_next_try,
+    nobody_is_woken_while_a_stream_has_its_room_and_a_worker_when_it_hands_over,
+    readers_of_one_message_get_one_text_and_gemini_one_call,
+    words_come_as_the_model_writes_them_and_the_end_is_what_is_stored,
+);
+
+on!(sqs:
+    a_client_that_leaves_anywhere_in_a_reply_goes_on_where_it_left,
+    a_fourth_stream_at_once_is_refused_and_stores_nothing,
+    a_stream_in_which_nothing_comes_is_kept_open,
+    a_stream_is_refused_before_it_begins_as_any_request_is,
+    of_five_readers_at_once_three_read_and_two_are_told_when_to_come_again,
+    who_polls_sees_the_draft_of_a_reply_that_is_being_written,
+);
+
 /// A text whose pieces end between characters of one to four bytes.
 pub const TEXT: &str = "Grüße aus Köln 🌉🚋 — 上海和东京 ✨ naïve café";
 

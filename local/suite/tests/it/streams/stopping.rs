@@ -12,6 +12,14 @@ use super::{
 };
 use crate::stops::{kill, without_workers};
 
+on_every_kind!(
+    a_message_that_waits_fails_and_costs_nothing,
+    a_queued_reply_that_is_stopped_ends_with_its_draft,
+    a_reply_that_is_streamed_ends_with_what_its_client_has,
+    a_reply_without_a_word_yet_fails_and_counts,
+    a_stop_while_the_worker_is_dead_ends_with_its_draft_and_no_second_call,
+);
+
 async fn stop(user: &User<'_>, message: &str) -> Value {
     user.call(Method::POST, &format!("{message}/stop"), 200).await
 }
