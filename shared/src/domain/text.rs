@@ -46,20 +46,20 @@ macro_rules! text {
 text!(
     /// Titles a chatroom.
     Title,
-    "must have 1 to 100 characters, of which one at least is not blank",
-    |text| is_written(text) && text.chars().count() <= 100
+    "must have 1 to 100 characters, one of them visible, and no control characters but tabs and line feeds",
+    is_label
 );
 text!(
     /// Holds what a user writes to the model.
     Content,
-    "must have 1 to 16000 characters",
-    |text| (1..=16_000).contains(&text.chars().count())
+    "must have 1 to 16000 characters, one of them visible",
+    |text| is_visible(text) && text.chars().count() <= 16_000
 );
 text!(
     /// Holds the name of a user.
     Name,
-    "must have 1 to 100 characters, of which one at least is not blank",
-    |text| is_written(text) && text.chars().count() <= 100
+    "must have 1 to 100 characters, one of them visible, and no control characters but tabs and line feeds",
+    is_label
 );
 text!(
     /// Holds the e-mail address of a user. Nobody has verified it, so any two texts around an at sign will do.
@@ -74,9 +74,54 @@ text!(
     }
 );
 
-fn is_written(text: &str) -> bool {
-    !text.trim().is_empty()
+fn is_label(text: &str) -> bool {
+    let is_unwanted = |c: char| c.is_control() && !matches!(c, '\t' | '\n');
+    is_visible(text) && text.chars().count() <= 100 && !text.contains(is_unwanted)
 }
+
+/// Returns whether a reader sees anything of a text.
+#[must_use]
+pub fn is_visible(text: &str) -> bool {
+    !text.chars().all(is_blank)
+}
+
+/// Returns whether a character shows nothing by itself: white space, control characters, and what [`INVISIBLE`] lists.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&c))
+}
+
+/// Lists the characters of Unicode 17 that have the category Format (`Cf`) or the property
+/// `Default_Ignorable_Code_Point`, and the empty Braille pattern.
+///
+/// Source: `DerivedGeneralCategory.txt` and `DerivedCoreProperties.txt` of <https://www.unicode.org/Public/17.0.0/ucd/>.
+const INVISIBLE: [(char, char); 26] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{600}', '\u{605}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{6dd}', '\u{6dd}'),
+    ('\u{70f}', '\u{70f}'),
+    ('\u{890}', '\u{891}'),
+    ('\u{8e2}', '\u{8e2}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{202a}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{2800}', '\u{2800}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'),
+    ('\u{110bd}', '\u{110bd}'),
+    ('\u{110cd}', '\u{110cd}'),
+    ('\u{13430}', '\u{1343f}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
 
 /// Holds a mobile number in E.164: a plus sign and 7 to 15 digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSql)]
@@ -145,13 +190,42 @@ mod tests {
         }
     }
 
+    /// Refuses a text as each type of text that people read.
+    fn is_refused(text: &str) -> [bool; 3] {
+        let text = || text.to_owned();
+        [Title::try_from(text()).is_err(), Name::try_from(text()).is_err(), Content::try_from(text()).is_err()]
+    }
+
     #[test]
-    fn blanks_alone_are_no_title_and_no_name() {
-        for blanks in ["", " ", "\t\n", "\u{a0}\u{3000}"] {
-            assert!(Title::try_from(blanks.to_owned()).is_err(), "{blanks:?}");
-            assert!(Name::try_from(blanks.to_owned()).is_err(), "{blanks:?}");
+    fn text_that_shows_nothing_is_refused() {
+        for blanks in ["", " ", "\t\n", "\r\n", "\u{a0}\u{3000}", "\u{200b}", "\u{1b}\u{7f}\u{85}", "\u{2028}\u{2029}"]
+        {
+            assert_eq!(is_refused(blanks), [true; 3], "{blanks:?}");
         }
-        assert!(Title::try_from(" a ".to_owned()).is_ok());
+        for text in [" a ", "\u{200f}א", "👩\u{200d}🔬", ".", "é", "\u{301}"] {
+            assert_eq!(is_refused(text), [false; 3], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_character_of_a_kind_that_shows_nothing_counts_as_blank() {
+        use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator, SpaceSeparator};
+        use unicode_general_category::{GeneralCategory, get_general_category};
+        for c in '\0'..=char::MAX {
+            let shows_nothing = matches!(
+                get_general_category(c),
+                Control | Format | LineSeparator | ParagraphSeparator | SpaceSeparator
+            );
+            assert!(!shows_nothing || is_blank(c), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn a_control_character_is_refused_in_titles_and_names_unless_it_is_a_tab_or_a_line_feed() {
+        for c in ('\0'..='\u{9f}').filter(|c| c.is_control()) {
+            let is_allowed = matches!(c, '\t' | '\n');
+            assert_eq!(is_refused(&format!("a{c}b")), [!is_allowed, !is_allowed, c == '\0'], "{c:?}");
+        }
     }
 
     #[test]

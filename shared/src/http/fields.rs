@@ -175,7 +175,10 @@ mod tests {
         let body = json!({ "surplus": 1, "name": 7, "title": " ", "mobile": "555" });
         let expected = json!([
             ["mobile", "must be a mobile number in international form, such as +15550109999"],
-            ["title", "must have 1 to 100 characters, of which one at least is not blank"],
+            [
+                "title",
+                "must have 1 to 100 characters, one of them visible, and no control characters but tabs and line feeds"
+            ],
             ["name", "must be text"],
             ["agreed", "is required"],
             ["surplus", "is unknown; the fields are: mobile, title, name, agreed"],
