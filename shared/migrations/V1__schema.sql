@@ -8,6 +8,7 @@
 create table users (
     id            uuid primary key,
     mobile        text not null unique,
+    number_hash   bytea, -- of the number, keyed: what its deleted accounts did today counts for this one too
     name          text,
     email         text,
     password_hash text,
@@ -132,24 +133,36 @@ create table streams (
     user_id    uuid not null references users on delete cascade,
     slot       integer not null,
     id         uuid not null,
+    message_id uuid, -- that it reads
+    is_working boolean not null, -- its connection answers the message; others read, and give way to newer ones
+    opened_at  timestamptz not null default now(),
     expires_at timestamptz not null,
     primary key (user_id, slot)
 );
 
--- How many messages of a UTC day were accepted and did not fail.
+-- What a user did on a UTC day.
 create table daily_usage (
-    user_id uuid not null references users on delete cascade,
-    day     date not null,
-    used    integer not null check (used >= 0),
+    user_id    uuid not null references users on delete cascade,
+    day        date not null,
+    used       integer not null check (used >= 0), -- messages that count against the day's limit
+    accepted   integer not null, -- posts, whatever became of them
+    refunded   integer not null default 0, -- messages given back because they failed through no fault of the user's
+    tokens     bigint not null default 0, -- of prompts and replies, as the model counts them
+    -- The bounds of the plan at the last post.
+    refundable integer not null,
+    budget     bigint not null,
     primary key (user_id, day)
 );
 
--- The use of a number whose account was deleted, so that signing up again does not begin a new day. The hash is keyed.
--- Kept until midnight UTC.
+-- What the deleted accounts of a number did on a day, so that signing up again does not begin a new day. The hash is
+-- keyed. Kept until midnight UTC.
 create table departed_usage (
     number_hash bytea not null,
     day         date not null,
     used        integer not null,
+    accepted    integer not null,
+    refunded    integer not null,
+    tokens      bigint not null,
     primary key (number_hash, day)
 );
 

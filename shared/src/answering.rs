@@ -17,12 +17,12 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{error, info, warn};
 
-pub use crate::gemini::Draft;
+pub use crate::gemini::{Draft, Written};
 use crate::{
     config::{self, ConfigError},
     database::{self, Database},
-    domain::Message,
-    gemini::{Finish, Gemini, Model, Outcome, Trouble},
+    domain::{Message, is_visible},
+    gemini::{Gemini, Model, Outcome, Trouble},
     messages::{Claim, End, Lease, Settled, Terms},
     queue::{Queue, WakeUp},
     telemetry::Chain,
@@ -86,7 +86,7 @@ impl Answering {
             terms: Terms {
                 lease: seconds("ANSWER_LEASE_SECONDS", 20)?,
                 deadline: seconds("MESSAGE_DEADLINE_SECONDS", 900)?,
-                history_tokens: config::or_default("HISTORY_TOKENS", 8_000)?,
+                history_tokens: config::or_default("HISTORY_TOKENS", 32_000)?,
             },
         })
     }
@@ -145,44 +145,62 @@ impl Answering {
     /// When Postgres fails. The room stays as it is until the lease is over.
     pub async fn work(&self, lease: &Lease, draft: &Draft) -> Result<Worked> {
         if lease.is_to_stop {
-            draft.send_replace(lease.draft.clone());
+            draft.send_replace(Written::text(lease.draft.clone()));
             return self.stop(lease, draft).await;
         }
         if lease.lost >= MAX_LOST {
-            return self.fail(lease, "GIVEN_UP", "its workers died").await;
+            return self.fail(lease, draft, "GIVEN_UP", "its workers died").await;
         }
         if lease.deadline <= Instant::now() {
-            return self.fail(lease, "MODEL_UNAVAILABLE", "past its deadline").await;
+            return self.fail(lease, draft, "MODEL_UNAVAILABLE", "past its deadline").await;
+        }
+        if lease.is_beyond_budget {
+            info!(message_id = %lease.message, "the day's tokens are used up");
+            return self.settle_failed(lease, draft, "DAILY_TOKENS").await;
         }
         let outcome = tokio::select! {
-            outcome = self.gemini.ask(model(lease), &lease.history, &lease.prompt, draft) => outcome,
+            outcome = self.ask(lease, draft) => outcome,
             interruption = self.checkpoint_until_interrupted(lease, draft) => return match interruption? {
                 Interruption::Stopped => self.stop(lease, draft).await,
                 Interruption::Lost => Ok(lost(lease)),
             },
         };
         match outcome {
-            Outcome::Finished(finish) => self.settle(lease, draft, finish).await,
+            Outcome::Finished(finish_reason) => self.settle(lease, draft, finish_reason).await,
             Outcome::Refused(reason) => {
                 info!(message_id = %lease.message, reason, "refused");
-                self.settle_failed(lease, &reason, false).await
+                self.settle_failed(lease, draft, &reason).await
             }
             Outcome::Blank(reason) if lease.deferred_for(Trouble::Blank) + 1 >= MAX_BLANKS => {
                 info!(message_id = %lease.message, reason, "blank");
-                self.settle_failed(lease, &reason, false).await
+                self.settle_failed(lease, draft, &reason).await
             }
-            Outcome::Blank(reason) => self.defer(lease, Trouble::Blank, Duration::ZERO, &reason).await,
-            Outcome::Rejected(reason) => self.fail(lease, "REJECTED", &reason).await,
-            Outcome::Exhausted(reason) => self.fail(lease, "MODEL_QUOTA", &reason).await,
+            Outcome::Blank(reason) => self.defer(lease, draft, Trouble::Blank, Duration::ZERO, &reason).await,
+            Outcome::Rejected(reason) => self.fail(lease, draft, "REJECTED", &reason).await,
+            Outcome::NoSuchModel(reason) => self.fail(lease, draft, "MODEL_UNAVAILABLE", &reason).await,
+            Outcome::Exhausted(reason) => self.fail(lease, draft, "MODEL_QUOTA", &reason).await,
             Outcome::Deferred { trouble: Trouble::Timeout, reason, .. }
                 if lease.deferred_for(Trouble::Timeout) + 1 >= MAX_TIMEOUTS =>
             {
-                self.fail(lease, "MODEL_UNAVAILABLE", &reason).await
+                self.fail(lease, draft, "MODEL_UNAVAILABLE", &reason).await
             }
             Outcome::Deferred { trouble, retry_after, reason } => {
                 let retry_after = retry_after.unwrap_or_default();
-                self.defer(lease, trouble, retry_after, &reason).await
+                self.defer(lease, draft, trouble, retry_after, &reason).await
             }
+        }
+    }
+
+    /// Asks a model, and at once the other one when that model is gone, or used up for the day: quotas are per model.
+    async fn ask(&self, lease: &Lease, draft: &Draft) -> Outcome {
+        let first = model(lease);
+        let outcome = self.gemini.ask(first, &lease.history, &lease.prompt, draft).await;
+        match (&outcome, self.gemini.other(first)) {
+            (Outcome::Exhausted(reason) | Outcome::NoSuchModel(reason), Some(other)) => {
+                warn!(metric = "model_unavailable", model = self.gemini.name(first), reason, "asking the other model");
+                self.gemini.ask(other, &lease.history, &lease.prompt, draft).await
+            }
+            _ => outcome,
         }
     }
 
@@ -208,7 +226,7 @@ impl Answering {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let text = draft.borrow().clone();
+            let text = draft.borrow().text.clone();
             match lease.checkpoint(&self.database, self.terms.lease, &text).await? {
                 Some(false) => {}
                 Some(true) => return Ok(Interruption::Stopped),
@@ -217,48 +235,58 @@ impl Answering {
         }
     }
 
-    async fn settle(&self, lease: &Lease, draft: &Draft, finish: Finish) -> Result<Worked> {
-        info!(message_id = %lease.message, finish_reason = finish.reason, "answered");
-        let reply = draft.borrow().clone();
-        let settled = lease.settle(&self.database, End::Answered { reply, finish }).await?;
-        Ok(settled.map_or_else(|| lost(lease), Worked::from))
+    async fn settle(&self, lease: &Lease, draft: &Draft, finish_reason: String) -> Result<Worked> {
+        info!(message_id = %lease.message, finish_reason, "answered");
+        self.end(lease, draft, End::Answered { finish_reason }).await
     }
 
     /// Ends a message where its reply is to stop.
     async fn stop(&self, lease: &Lease, draft: &Draft) -> Result<Worked> {
-        if draft.borrow().is_empty() {
+        if !is_visible(&draft.borrow().text) {
             info!(message_id = %lease.message, "stopped before the first word");
-            return self.settle_failed(lease, "STOPPED", false).await;
+            return self.settle_failed(lease, draft, "STOPPED").await;
         }
-        let finish = Finish {
-            reason: "STOPPED".into(),
-            model: Some(self.gemini.name(model(lease)).to_owned()),
-            ..Finish::default()
-        };
-        self.settle(lease, draft, finish).await
+        draft.send_if_modified(|written| {
+            written.model.get_or_insert_with(|| self.gemini.name(model(lease)).to_owned());
+            false
+        });
+        self.settle(lease, draft, "STOPPED".to_owned()).await
     }
 
-    /// Fails a message through no fault of its own: it is free, and somebody is told.
-    async fn fail(&self, lease: &Lease, reason: &str, cause: &str) -> Result<Worked> {
+    /// Fails a message through a fault that somebody must look at.
+    async fn fail(&self, lease: &Lease, draft: &Draft, reason: &str, cause: &str) -> Result<Worked> {
         // The sweep counts the users to whom this happens, for an alarm. This line says why.
         error!(metric = "message_failed", message_id = %lease.message, reason, cause, "failed");
-        self.settle_failed(lease, reason, true).await
+        self.settle_failed(lease, draft, reason).await
     }
 
-    async fn settle_failed(&self, lease: &Lease, reason: &str, is_free: bool) -> Result<Worked> {
-        let settled = lease.settle(&self.database, End::Failed { reason: reason.to_owned(), is_free }).await?;
+    async fn settle_failed(&self, lease: &Lease, draft: &Draft, reason: &str) -> Result<Worked> {
+        self.end(lease, draft, End::Failed { reason: reason.to_owned() }).await
+    }
+
+    async fn end(&self, lease: &Lease, draft: &Draft, end: End) -> Result<Worked> {
+        let written = draft.borrow().clone();
+        let settled = lease.settle(&self.database, end, written).await?;
         Ok(settled.map_or_else(|| lost(lease), Worked::from))
     }
 
     /// Puts a message off until after `retry_after`.
-    async fn defer(&self, lease: &Lease, trouble: Trouble, retry_after: Duration, reason: &str) -> Result<Worked> {
+    async fn defer(
+        &self,
+        lease: &Lease,
+        draft: &Draft,
+        trouble: Trouble,
+        retry_after: Duration,
+        reason: &str,
+    ) -> Result<Worked> {
         let delay = delay(lease.asked, retry_after);
         let left = lease.deadline.saturating_duration_since(Instant::now());
         if delay >= left {
-            return self.fail(lease, "MODEL_UNAVAILABLE", reason).await;
+            return self.fail(lease, draft, "MODEL_UNAVAILABLE", reason).await;
         }
         warn!(message_id = %lease.message, reason, ?delay, "deferred");
-        let deferred = lease.defer(&self.database, delay, trouble).await?;
+        let written = draft.borrow().clone();
+        let deferred = lease.defer(&self.database, delay, trouble, &written).await?;
         Ok(deferred.map_or_else(|| lost(lease), |delay| Worked { fate: Fate::Deferred, wake_after: Some(delay) }))
     }
 }

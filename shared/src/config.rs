@@ -8,7 +8,7 @@ use std::{env, fmt::Display, str::FromStr};
 use secrecy::SecretString;
 use tracing::debug;
 
-use crate::domain::DailyLimits;
+use crate::domain::{DailyLimits, Each};
 
 /// Says which variable is wrong and why, without quoting a secret.
 #[derive(Debug, thiserror::Error)]
@@ -115,11 +115,23 @@ impl Stage {
 }
 
 impl DailyLimits {
-    /// Reads `BASIC_DAILY_MESSAGES`, by default 5, and `PRO_DAILY_MESSAGES`, by default 1 000.
+    /// Reads the limits of messages, `BASIC_DAILY_MESSAGES` (by default 5) and `PRO_DAILY_MESSAGES` (1 000), of tokens,
+    /// `BASIC_DAILY_TOKENS` (250 000) and `PRO_DAILY_TOKENS` (2 500 000), and of posts for each message of the limit,
+    /// `DAILY_POSTS_PER_MESSAGE` (3).
     ///
     /// # Errors
     /// When one is not a number.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self { basic: or_default("BASIC_DAILY_MESSAGES", 5)?, pro: or_default("PRO_DAILY_MESSAGES", 1_000)? })
+        Ok(Self {
+            messages: Each {
+                basic: or_default("BASIC_DAILY_MESSAGES", 5)?,
+                pro: or_default("PRO_DAILY_MESSAGES", 1_000)?,
+            },
+            tokens: Each {
+                basic: or_default("BASIC_DAILY_TOKENS", 250_000)?,
+                pro: or_default("PRO_DAILY_TOKENS", 2_500_000)?,
+            },
+            posts_per_message: or_default("DAILY_POSTS_PER_MESSAGE", 3)?,
+        })
     }
 }

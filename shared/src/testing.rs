@@ -64,8 +64,10 @@ pub async fn message(database: &Database, owner: Caller, room: ChatroomId, conte
             where user_id = $1 and id = $2
             returning last_position
         ), usage as (
-            insert into daily_usage (user_id, day, used) values ($1, (now() at time zone 'utc')::date, 1)
-            on conflict (user_id, day) do update set used = daily_usage.used + 1
+            insert into daily_usage (user_id, day, used, accepted, refundable, budget)
+            values ($1, (now() at time zone 'utc')::date, 1, 1, 5, 1000000)
+            on conflict (user_id, day) do update
+            set used = daily_usage.used + 1, accepted = daily_usage.accepted + 1
         )
         insert into messages (user_id, id, chatroom_id, position, content)
         select $1, $3, $2, last_position, $4 from turn";
@@ -88,10 +90,13 @@ pub async fn crowd(database: &Database) {
             insert into messages
                 (user_id, id, chatroom_id, position, content, idempotency_key, status, settled_at, reply)
             select user_id, gen_random_uuid(), id, 1, 'Hello', id::text, 'answered', now(), 'Hello' from chatrooms;
-            insert into streams (user_id, slot, id, expires_at) select id, 1, gen_random_uuid(), now() from users;
-            insert into daily_usage (user_id, day, used) select id, (now() at time zone 'utc')::date, 1 from users;
-            insert into departed_usage (number_hash, day, used)
-            select sha256(uuid_send(id)), (now() at time zone 'utc')::date, 1 from users;
+            insert into streams (user_id, slot, id, message_id, is_working, expires_at)
+            select id, 1, gen_random_uuid(), gen_random_uuid(), false, now() from users;
+            update users set number_hash = sha256(uuid_send(id));
+            insert into daily_usage (user_id, day, used, accepted, refundable, budget)
+            select id, (now() at time zone 'utc')::date, 1, 1, 5, 1000000 from users;
+            insert into departed_usage (number_hash, day, used, accepted, refunded, tokens)
+            select number_hash, (now() at time zone 'utc')::date, 1, 1, 0, 0 from users;
             insert into subscriptions
                 (user_id, stripe_customer_id, stripe_subscription_id, status, observed_at, current_period_end)
             select id, 'cus_crowd_' || id, 'sub_crowd_' || id, 'active', now(), now() + interval '1 month' from users;

@@ -14,7 +14,7 @@ use shared::{
     database::Database,
     domain::ChatroomId,
     http,
-    messages::{Post, Posting},
+    messages::{Accepted, Post, Posting},
     queue::Queue,
 };
 
@@ -45,9 +45,11 @@ async fn send(app: &App, request: Request) -> Result<Response<Body>> {
     let key = http::idempotency_key(&request)?;
     let post: Post = http::json(&request)?;
 
-    let message = app.posting.accept(caller.user, room, key, &post).await?;
-    // Both may fail; neither is part of the promise.
-    tokio::join!(app.queue.wake(room, caller.user), app.cache.forget(caller.user));
+    let Accepted { message, is_new } = app.posting.accept(caller.user, room, key, &post).await?;
+    if is_new {
+        // Both may fail; neither is part of the promise.
+        tokio::join!(app.queue.wake(room, caller.user), app.cache.forget(caller.user));
+    }
     let location = format!("message/{}", message.id);
     http::accepted(Some((&location, RETRY_AFTER)), &message)
 }

@@ -60,7 +60,7 @@ impl EventWriter {
         self.write(&Event::Finish {
             finish_reason: match finish_reason {
                 "STOP" => "stop",
-                "MAX_TOKENS" => "length",
+                "MAX_TOKENS" | "TIME_LIMIT" => "length",
                 _ => "other",
             },
             message_metadata: message,

@@ -14,7 +14,7 @@ mod connection;
 mod events;
 mod slots;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lambda_http::{Request, RequestExt, Response, http::Method};
 use shared::{
@@ -22,11 +22,11 @@ use shared::{
     answering::Answering,
     auth::TokenVerifier,
     chatroom_cache::ChatroomCache,
-    config::ConfigError,
+    config::{self, ConfigError},
     database::Database,
     domain::{ChatroomId, Message, UserId},
     http::{self, ChunkWriter, Chunks},
-    messages::{self, Attached, Position, Post, Posting},
+    messages::{self, Accepted, Attached, Position, Post, Posting},
 };
 use tokio::time::{Instant, interval_at};
 
@@ -42,6 +42,8 @@ struct App {
     posting: Posting,
     answering: Answering,
     cache: ChatroomCache,
+    /// How many streams a user may have open at once.
+    slots: i32,
 }
 
 impl App {
@@ -52,6 +54,7 @@ impl App {
             posting: Posting::from_env(database.clone())?,
             answering: Answering::from_env(database)?,
             cache: ChatroomCache::from_env()?,
+            slots: config::or_default("STREAMS_PER_USER", 3)?,
         })
     }
 }
@@ -69,9 +72,9 @@ async fn stream(app: &'static App, request: Request) -> Result<Response<Chunks>>
 async fn post(app: &'static App, request: &Request, user: UserId, room: ChatroomId) -> Result<Response<Chunks>> {
     let key = http::idempotency_key(request)?;
     let post: Post = http::json(request)?;
-    let slot = Slot::take(app.answering.database(), user).await?;
+    let slot = Slot::take(app.answering.database(), user, app.slots, None, true).await?;
     match app.posting.accept(user, room, key, &post).await {
-        Ok(message) => {
+        Ok(Accepted { message, .. }) => {
             let beginning = Position::beginning(message.id);
             open(app, request, user, slot, (message, beginning), Step::Claim)
         }
@@ -93,7 +96,7 @@ async fn attach(app: &'static App, request: &Request, user: UserId, room: Chatro
     };
     let position = position.filter(|position| position.message == message.id);
     let position = position.unwrap_or(Position::beginning(message.id));
-    let slot = Slot::take(database, user).await?;
+    let slot = Slot::take(database, user, app.slots, Some(message.id), false).await?;
     open(app, request, user, slot, (message, position), Step::Look)
 }
 
@@ -117,7 +120,8 @@ fn open(
     let request_id = request.lambda_context().request_id;
     http::event_stream(request_id, move |chunks| async move {
         let events = EventWriter::new(chunks.clone(), position);
-        let mut connection = Connection::new(&app.answering, caller, message, events);
+        let slot = Arc::new(slot);
+        let mut connection = Connection::new(&app.answering, caller, message, events, Arc::clone(&slot));
         let run = hold(app, &slot, &chunks, connection.run(first));
         let outcome = match first {
             Step::Claim => tokio::join!(run, app.cache.forget(caller)).0,

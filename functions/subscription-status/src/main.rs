@@ -41,21 +41,28 @@ struct Subscription {
 
 #[derive(Serialize)]
 struct Usage {
+    /// Messages that count.
     used: i32,
     limit: i32,
+    tokens_used: i64,
+    tokens_limit: i64,
     #[serde(with = "time::serde::rfc3339")]
     resets_at: OffsetDateTime,
 }
 
-/// Reads the plan and the use of the day by the database's clock, which also counts accepted messages.
+/// Reads the plan and the use of the day by the database's clock, which also counts accepted messages. What deleted
+/// accounts of the same number did today counts too.
 const STATUS: &str = "
     select plans.plan, status, current_period_end, coalesce(cancel_at_period_end, false) as cancel_at_period_end,
-           coalesce(used, 0) as used,
+           coalesce(usage.used, 0) + coalesce(departed.used, 0) as used,
+           coalesce(usage.tokens, 0) + coalesce(departed.tokens, 0) as tokens_used,
            (today.day + 1)::timestamp at time zone 'utc' as resets_at
     from plans
     cross join (select (now() at time zone 'utc')::date as day) today
     left join subscriptions on subscriptions.user_id = plans.user_id
-    left join daily_usage on daily_usage.user_id = plans.user_id and daily_usage.day = today.day
+    left join daily_usage usage on usage.user_id = plans.user_id and usage.day = today.day
+    left join users on users.id = plans.user_id
+    left join departed_usage departed on departed.number_hash = users.number_hash and departed.day = today.day
     where plans.user_id = $1";
 
 async fn status(app: &App, request: Request) -> Result<Response<Body>> {
@@ -70,10 +77,9 @@ async fn status(app: &App, request: Request) -> Result<Response<Body>> {
         cancel_at_period_end: row.get("cancel_at_period_end"),
         usage: Usage {
             used: row.get("used"),
-            limit: match plan {
-                Plan::Basic => app.limits.basic,
-                Plan::Pro => app.limits.pro,
-            },
+            limit: app.limits.messages.of(plan),
+            tokens_used: row.get("tokens_used"),
+            tokens_limit: app.limits.tokens.of(plan),
             resets_at: row.get("resets_at"),
         },
     })

@@ -60,8 +60,8 @@ const ACCOUNT: &str = "
 ///
 /// The session must still last: a log-out that came first is seen under the lock on both rows.
 ///
-/// What the day's limit counts is kept without the account, so that signing up again does not begin a new day. Only a
-/// post that is accepted at the same moment may be missed.
+/// What the day's limits count is kept without the account, so that signing up again does not begin a new day: it is
+/// added to what earlier accounts of the number did. Only a post that is accepted at the same moment may be missed.
 const DELETE: &str = "
     -- $1 user, $2 session, $3 customer, $4 hash of the number
     with owner as (
@@ -84,10 +84,12 @@ const DELETE: &str = "
     ), removal as (
         insert into removals (user_id) select id from deleted
     ), usage as (
-        insert into departed_usage (number_hash, day, used)
-        select $4, day, used
+        insert into departed_usage as departed (number_hash, day, used, accepted, refunded, tokens)
+        select $4, day, used, accepted, refunded, tokens
         from deleted join daily_usage on daily_usage.user_id = $1 and day = (now() at time zone 'utc')::date
-        on conflict (number_hash, day) do update set used = excluded.used
+        on conflict (number_hash, day) do update
+        set used = departed.used + excluded.used, accepted = departed.accepted + excluded.accepted,
+            refunded = departed.refunded + excluded.refunded, tokens = departed.tokens + excluded.tokens
     )
     select id from deleted";
 
@@ -196,6 +198,24 @@ mod tests {
         ] {
             let count = database.query_one(&format!("select count(*) from {rows}"), &[]).await.unwrap();
             assert_eq!(count.get::<_, i64>(0), left, "{rows}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_accounts_of_a_number_did_today_adds_up() {
+        let app = app().await;
+        let hash = vec![7_u8; 32];
+        for expected in [1_i64, 2] {
+            let caller = testing::user(&app.database).await;
+            let room = testing::chatroom(&app.database, caller).await;
+            testing::message(&app.database, caller, room, "hello").await;
+            let spend = "update daily_usage set refunded = 1, tokens = 1";
+            app.database.query(spend, &[]).await.unwrap();
+            let parameters: [&dyn Parameter; 4] = [&caller.user, &caller.session, &None::<String>, &hash];
+            assert_eq!(app.database.query(DELETE, &parameters).await.unwrap().len(), 1);
+            let sums = "select array[used::int8, accepted, refunded, tokens] from departed_usage";
+            let sums: Vec<i64> = app.database.query_one(sums, &[]).await.unwrap().get(0);
+            assert_eq!(sums, [expected; 4]);
         }
     }
 

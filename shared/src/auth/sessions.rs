@@ -104,13 +104,13 @@ pub struct VerifiedPassword<'a> {
 /// the account is missing or its password changed. Both the insert and the update lock the user's row, so the session
 /// gets the current generation.
 ///
-/// An account that replaces one deleted today starts with the messages that its number has used today.
+/// An account keeps the hash of its number, by which what deleted accounts of that number did today counts for it too.
 const OPEN: &str = "
     -- $1 number, $2 session, $3 refresh token, $4 its lifetime, $5 password hash as verified, $6 as upgraded,
     -- $7 whether a new account may be opened, $8 its id, $9 name, $10 e-mail address, $11 hash of the number
     with opened as (
-        insert into users (id, mobile, name, email)
-        select $8, $1, $9, $10 where $7
+        insert into users (id, mobile, name, email, number_hash)
+        select $8, $1, $9, $10, $11 where $7
         on conflict (mobile) do update set mobile = excluded.mobile
         returning id, mobile, name, email, created_at, generation
     ), known as (
@@ -120,12 +120,6 @@ const OPEN: &str = "
         returning id, mobile, name, email, created_at, generation
     ), owner as (
         select * from opened union all select * from known
-    ), usage as (
-        insert into daily_usage (user_id, day, used)
-        select owner.id, day, used
-        from owner join departed_usage on number_hash = $11 and day = (now() at time zone 'utc')::date
-        where owner.id = $8
-        on conflict (user_id, day) do nothing
     ), session as (
         insert into sessions (user_id, id, generation)
         select id, $2, generation from owner

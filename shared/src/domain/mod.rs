@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use message::{Failure, Message, Reply, Status};
-pub use text::{Content, Email, Mobile, Name, NotAMobile, Title};
+pub use text::{Content, Email, Mobile, Name, NotAMobile, Title, is_visible};
 
 /// Makes an id type: a UUIDv7, so that newer rows sort behind older ones and index pages fill in order.
 macro_rules! id {
@@ -92,13 +92,35 @@ pub enum Plan {
     Pro,
 }
 
-/// Limits the messages of each plan in a UTC day.
+/// Limits what the users of each plan may do in a UTC day.
 #[derive(Debug, Clone, Copy)]
 pub struct DailyLimits {
-    /// The limit of Basic.
-    pub basic: i32,
-    /// The limit of Pro.
-    pub pro: i32,
+    /// Messages that count.
+    pub messages: Each<i32>,
+    /// Tokens of prompts and replies, as the model counts them.
+    pub tokens: Each<i64>,
+    /// How many posts are accepted for each message of the limit. It bounds the posts that are stopped, or refunded.
+    pub posts_per_message: i32,
+}
+
+/// Holds something for each plan.
+#[derive(Debug, Clone, Copy)]
+pub struct Each<T> {
+    /// For Basic.
+    pub basic: T,
+    /// For Pro.
+    pub pro: T,
+}
+
+impl<T: Copy> Each<T> {
+    /// Returns what a plan has.
+    #[must_use]
+    pub fn of(&self, plan: Plan) -> T {
+        match plan {
+            Plan::Basic => self.basic,
+            Plan::Pro => self.pro,
+        }
+    }
 }
 
 /// Shows a user.

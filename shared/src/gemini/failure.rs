@@ -47,6 +47,9 @@ impl ApiError {
             // It comes with a retry delay that has nothing to do with the end of the day.
             return Outcome::Exhausted(reason);
         }
+        if code == 404 {
+            return Outcome::NoSuchModel(reason);
+        }
         // 409 and 499 happen under load. A redirect is not followed: the address is wrong.
         if (300..500).contains(&code) && !matches!(code, 408 | 409 | 429 | 499) {
             return Outcome::Rejected(reason);
@@ -110,9 +113,14 @@ mod tests {
 
     #[test]
     fn errors_of_ours_and_redirects_are_not() {
-        for code in [301, 307, 400, 401, 403, 404, 413] {
+        for code in [301, 307, 400, 401, 403, 413] {
             assert!(matches!(outcome(code, "[]"), Outcome::Rejected(_)), "{code}");
         }
+    }
+
+    #[test]
+    fn a_model_that_is_not_there_is_no_fault_of_the_request() {
+        assert!(matches!(outcome(404, "[]"), Outcome::NoSuchModel(_)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! off is noticed: it is complete only with a finish reason.
 
 mod failure;
+mod json;
 mod stream;
 
 use std::{sync::OnceLock, time::Duration};
@@ -15,6 +16,7 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     config::{self, ConfigError},
+    domain::is_visible,
     telemetry::Chain,
     tls,
 };
@@ -34,8 +36,9 @@ pub struct Turn {
 /// The result of asking. Every way in which Gemini can respond has its place here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The reply is complete, or cut at its longest.
-    Finished(Finish),
+    /// The reply is written, with the reason why it ends there: `STOP`, `MAX_TOKENS` for one cut at its longest, or
+    /// [`TIME_LIMIT`].
+    Finished(String),
     /// The model will not reply to this, with its reason, such as `SAFETY` or `RECITATION`. Asking again is useless.
     Refused(String),
     /// The model wrote nothing usable, with its reason, or `EMPTY_REPLY`. Asking again often helps.
@@ -52,7 +55,9 @@ pub enum Outcome {
     },
     /// The day's quota of the model is used up, with the error for the log. Asking again helps tomorrow.
     Exhausted(String),
-    /// The request itself is at fault: a wrong key, an unknown model. Asking again is useless, and somebody must look.
+    /// There is no such model, or no longer, with the error for the log. Another one may reply.
+    NoSuchModel(String),
+    /// The request itself is at fault: a wrong key, a prompt that cannot be read. Asking again is useless.
     Rejected(String),
 }
 
@@ -92,20 +97,31 @@ pub enum Model {
 }
 
 /// The reply as far as the model has written it. Subscribers see it grow.
-pub type Draft = watch::Sender<String>;
+pub type Draft = watch::Sender<Written>;
 
-/// What the model says at the end of a reply.
+/// What the model has written so far, and what it says about that.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Finish {
-    /// `STOP` or `MAX_TOKENS`.
-    pub reason: String,
-    /// The version of the model that replied.
+pub struct Written {
+    /// The text of the reply.
+    pub text: String,
+    /// The version of the model that writes.
     pub model: Option<String>,
     /// What was read, in tokens.
     pub prompt_tokens: Option<i32>,
     /// What was written, thoughts included, in tokens.
     pub reply_tokens: Option<i32>,
 }
+
+impl Written {
+    /// A text about which the model says nothing.
+    #[must_use]
+    pub fn text(text: String) -> Self {
+        Self { text, ..Self::default() }
+    }
+}
+
+/// The finish reason of a reply that was cut because it took longer than `ANSWER_TIMEOUT_SECONDS`.
+pub const TIME_LIMIT: &str = "TIME_LIMIT";
 
 /// A client of the Gemini API.
 pub struct Gemini {
@@ -202,6 +218,16 @@ impl Gemini {
         })
     }
 
+    /// Returns the model that may reply when this one cannot, if there is another.
+    #[must_use]
+    pub fn other(&self, model: Model) -> Option<Model> {
+        let other = match model {
+            Model::Usual => Model::Fallback,
+            Model::Fallback => Model::Usual,
+        };
+        (self.name(other) != self.name(model)).then_some(other)
+    }
+
     /// The name of a model.
     #[must_use]
     pub fn name(&self, model: Model) -> &str {
@@ -212,16 +238,18 @@ impl Gemini {
     }
 
     /// Asks for the reply to `prompt` after the turns of `history`, oldest first, and appends it to `draft` as it
-    /// comes. Takes no longer than `ANSWER_TIMEOUT_SECONDS`.
+    /// comes. Takes no longer than `ANSWER_TIMEOUT_SECONDS`: a reply that is still being written then is cut there.
     pub async fn ask(&self, model: Model, history: &[Turn], prompt: &str, draft: &Draft) -> Outcome {
         let model = self.name(model);
-        match timeout(self.timeout, self.stream(model, history, prompt, draft)).await {
-            Ok(Ok(Outcome::Finished(mut finish))) => {
-                finish.model.get_or_insert_with(|| model.to_owned());
-                Outcome::Finished(finish)
-            }
+        draft.send_if_modified(|written| {
+            written.model = Some(model.to_owned());
+            false // subscribers follow the text
+        });
+        let outcome = timeout(self.timeout, self.stream(model, history, prompt, draft)).await;
+        match outcome {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => failure::broken(Chain(&error.without_url()).to_string()),
+            Err(_) if is_visible(&draft.borrow().text) => Outcome::Finished(TIME_LIMIT.to_owned()),
             Err(_) => Outcome::Deferred {
                 trouble: Trouble::Timeout,
                 retry_after: None,
@@ -256,7 +284,7 @@ impl Gemini {
             return Ok(stream::read(response.bytes_stream(), draft).await);
         }
         let body = stream::beginning(response).await;
-        let failure: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
+        let failure: ErrorBody = json::parse(&String::from_utf8_lossy(&body)).unwrap_or_default();
         Ok(failure.error.unwrap_or_default().outcome(Some(status)))
     }
 

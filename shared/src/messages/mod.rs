@@ -52,7 +52,7 @@ use crate::{
     domain::{Failure, Message, Reply, Status},
 };
 
-pub use accept::{Post, Posting};
+pub use accept::{Accepted, Post, Posting};
 pub use claim::{Claim, Lease, Terms};
 pub use forgotten::{forgotten, woken};
 pub use look::{Attached, Look, attach, look};

@@ -12,6 +12,8 @@ use crate::{
 /// decides by the row as it is when it is locked, so a worker that claims or settles the message meanwhile comes
 /// either before it or after it.
 ///
+/// A message that was never asked about costs nothing: it gives its quota back. What was asked has been paid for.
+///
 /// A room is to be woken for the later messages that a stopped one held back, or for the end of the lease.
 const STOP: &str = "
     -- $1 user, $2 room, $3 message
@@ -24,11 +26,12 @@ const STOP: &str = "
         where user_id = $1 and id = $3 and chatroom_id = $2 and unsettled
           and exists (select from chatrooms where user_id = $1 and id = $2)
         returning *
-    ), refund as (
+    ), unused as (
         update daily_usage
         set used = used - 1
         from stopped
-        where stopped.status = 'failed' and daily_usage.user_id = $1 and daily_usage.day = stopped.day
+        where stopped.status = 'failed' and stopped.asked = 0
+          and daily_usage.user_id = $1 and daily_usage.day = stopped.day
     ), message as (
         select * from stopped
         union all
@@ -124,6 +127,14 @@ mod tests {
             assert_eq!(wake_after, None);
             assert_eq!(fixture.used().await, 0);
         }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_was_asked_about_counts_though_it_waits_for_another_try() {
+        let fixture = Fixture::new().await;
+        fixture.execute("update messages set asked = 1").await;
+        assert_eq!(fixture.stop().await.message.status, Status::Failed);
+        assert_eq!(fixture.used().await, 1);
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Drives the statements in random order, and compares what they do with a model of one room.
+//! Drives the statements in random order, and compares what they do, and what they cost, with a model of one room.
 //!
 //! Races are tested beside the statements that must win them.
 
@@ -16,13 +16,27 @@ use super::*;
 use crate::{
     auth::Caller,
     database::Database,
-    domain::{ChatroomId, Content, DailyLimits, MessageId},
-    gemini::{Finish, Trouble},
+    domain::{ChatroomId, Content, DailyLimits, Each, MessageId},
+    error::Error,
+    gemini::{Trouble, Written},
     queue::WakeUp,
     testing,
 };
 
 const TERMS: Terms = Terms { lease: Duration::from_secs(20), deadline: Duration::from_mins(15), history_tokens: 1_000 };
+
+/// The limits of a day.
+const LIMITS: DailyLimits = DailyLimits {
+    messages: Each { basic: MESSAGES, pro: 1_000 },
+    tokens: Each { basic: TOKENS, pro: 1_000_000 },
+    posts_per_message: POSTS_PER_MESSAGE,
+};
+const MESSAGES: i32 = 4;
+const TOKENS: i64 = 300;
+const POSTS_PER_MESSAGE: i32 = 3;
+
+/// What an ask costs, if the model writes something.
+const COST: i64 = 30;
 
 /// Something that is done to the room. An index chooses a message, or a worker among all that ever had the room.
 #[derive(Debug, Clone, Copy)]
@@ -32,9 +46,10 @@ enum Act {
     Checkpoint(Index),
     Answer(Index),
     Fail(Index, bool),
-    Defer(Index, bool),
+    Defer { worker: Index, is_long: bool, has_written: bool },
     Stop(Index),
     Die,
+    Delete,
     Look(Index),
     Forgotten,
 }
@@ -42,18 +57,20 @@ enum Act {
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let worker = any::<Index>;
     let act = prop_oneof![
-        3 => Just(Act::Accept),
+        5 => Just(Act::Accept),
         5 => Just(Act::Claim),
         2 => worker().prop_map(Act::Checkpoint),
         2 => worker().prop_map(Act::Answer),
         2 => (worker(), any::<bool>()).prop_map(|(worker, is_free)| Act::Fail(worker, is_free)),
-        2 => (worker(), any::<bool>()).prop_map(|(worker, is_long)| Act::Defer(worker, is_long)),
+        2 => (worker(), any::<bool>(), any::<bool>())
+            .prop_map(|(worker, is_long, has_written)| Act::Defer { worker, is_long, has_written }),
         2 => any::<Index>().prop_map(Act::Stop),
         2 => Just(Act::Die),
+        1 => Just(Act::Delete),
         2 => any::<Index>().prop_map(Act::Look),
         1 => Just(Act::Forgotten),
     ];
-    vec(act, 1..40)
+    vec(act, 1..60)
 }
 
 /// A message, as it should be.
@@ -62,6 +79,7 @@ struct Expected {
     status: Status,
     is_due: bool,
     is_to_stop: bool,
+    was_asked: bool,
 }
 
 /// Who has the room.
@@ -72,11 +90,22 @@ enum Holder {
     Dead,
 }
 
-/// The room as it should be.
+/// The room and its owner's day as they should be.
 struct Model {
     messages: Vec<Expected>,
     holder: Holder,
-    used: i64,
+    day: Day,
+}
+
+/// What the day has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Day {
+    used: i32,
+    accepted: i32,
+    refunded: i32,
+    tokens: i64,
+    /// Messages that the model was asked about, which the owner owes for.
+    asked: i32,
 }
 
 impl Model {
@@ -111,15 +140,14 @@ struct Room {
 impl Room {
     async fn new(database: &Database) -> Self {
         let owner = testing::user(database).await;
-        let limits = DailyLimits { basic: 1_000, pro: 1_000 };
         Self {
-            posting: Posting::new(database.clone(), limits),
+            posting: Posting::new(database.clone(), LIMITS),
             database: database.clone(),
             owner,
             id: testing::chatroom(database, owner).await,
             messages: Vec::new(),
             workers: Vec::new(),
-            model: Model { messages: Vec::new(), holder: Holder::Nobody, used: 0 },
+            model: Model { messages: Vec::new(), holder: Holder::Nobody, day: Day::default() },
         }
     }
 
@@ -138,13 +166,13 @@ impl Room {
             Act::Claim => self.claim().await,
             Act::Checkpoint(worker) => self.checkpoint(worker).await,
             Act::Answer(worker) => {
-                let finish = Finish { reason: "STOP".into(), ..Finish::default() };
-                self.settle(worker, End::Answered { reply: "reply".into(), finish }).await;
+                self.settle(worker, End::Answered { finish_reason: "STOP".into() }).await;
             }
             Act::Fail(worker, is_free) => {
-                self.settle(worker, End::Failed { reason: "REASON".into(), is_free }).await;
+                let reason = if is_free { "EMPTY_REPLY" } else { "SAFETY" };
+                self.settle(worker, End::Failed { reason: reason.into() }).await;
             }
-            Act::Defer(worker, is_long) => self.defer(worker, is_long).await,
+            Act::Defer { worker, is_long, has_written } => self.defer(worker, is_long, has_written).await,
             Act::Stop(message) => self.stop(message).await,
             Act::Die => {
                 let die = "update chatrooms set answering_until = now() where id = $1 and answering_until is not null";
@@ -152,6 +180,14 @@ impl Room {
                 if self.model.holder == Holder::Alive {
                     self.model.holder = Holder::Dead;
                 }
+            }
+            Act::Delete => {
+                let delete = "delete from chatrooms where id = $1";
+                self.database.query(delete, &[&self.id]).await.unwrap();
+                self.id = testing::chatroom(&self.database, self.owner).await;
+                self.messages.clear();
+                self.workers.clear();
+                self.model = Model { messages: Vec::new(), holder: Holder::Nobody, day: self.model.day };
             }
             Act::Look(message) => self.look(message).await,
             Act::Forgotten => {
@@ -164,10 +200,26 @@ impl Room {
 
     async fn accept(&mut self) {
         let content = Content::try_from("hello".to_owned()).unwrap();
-        let message = self.posting.accept(self.owner.user, self.id, None, &Post::new(content)).await.unwrap();
-        self.messages.push(message.id);
-        self.model.messages.push(Expected { status: Status::Queued, is_due: true, is_to_stop: false });
-        self.model.used += 1;
+        let day = self.model.day;
+        let expected = if day.tokens >= TOKENS {
+            Some("daily-tokens")
+        } else if day.accepted >= MESSAGES * POSTS_PER_MESSAGE {
+            Some("daily-posts")
+        } else {
+            (day.used >= MESSAGES).then_some("daily-messages")
+        };
+        let accepted = match self.posting.accept(self.owner.user, self.id, None, &Post::new(content)).await {
+            Ok(accepted) => accepted,
+            Err(Error::OverLimit(over)) => return assert_eq!(Some(over.policy), expected),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(None, expected);
+        assert!(accepted.is_new);
+        self.messages.push(accepted.message.id);
+        let message = Expected { status: Status::Queued, is_due: true, is_to_stop: false, was_asked: false };
+        self.model.messages.push(message);
+        self.model.day.used += 1;
+        self.model.day.accepted += 1;
     }
 
     async fn claim(&mut self) {
@@ -182,7 +234,9 @@ impl Room {
         let Some((lease, at)) = claimed.zip(expected) else { return };
         let message = &mut self.model.messages[at];
         message.status = Status::Answering;
+        self.model.day.asked += i32::from(!std::mem::replace(&mut message.was_asked, true));
         assert_eq!(lease.is_to_stop, message.is_to_stop);
+        assert_eq!(lease.is_beyond_budget, self.model.day.tokens >= TOKENS);
         self.model.holder = Holder::Alive;
         self.workers.push(lease);
     }
@@ -199,23 +253,30 @@ impl Room {
     async fn settle(&mut self, worker: Index, end: End) {
         let Some((worker, at, has_room)) = self.worker(worker) else { return };
         let status = if matches!(end, End::Answered { .. }) { Status::Answered } else { Status::Failed };
-        let is_free = matches!(end, End::Failed { is_free: true, .. });
+        let is_free = matches!(&end, End::Failed { reason } if Failure::is_free(reason));
         let is_last = self.workers.last().is_some_and(|last| last.epoch == worker.epoch);
-        let settled = worker.settle(&self.database, end).await.unwrap();
+        let settled = worker.settle(&self.database, end, written()).await.unwrap();
         // The last worker may end its message twice, and is told so twice.
         let is_again = is_last && self.model.messages[at].status.is_settled();
         assert_eq!(settled.is_some(), has_room || is_again);
         if has_room {
             self.model.end(at, status);
-            self.model.used -= i64::from(is_free);
+            let day = &mut self.model.day;
+            day.tokens += COST;
+            if is_free && day.refunded < MESSAGES {
+                day.used -= 1;
+                day.refunded += 1;
+            }
         }
     }
 
-    async fn defer(&mut self, worker: Index, is_long: bool) {
+    async fn defer(&mut self, worker: Index, is_long: bool, has_written: bool) {
         let Some((worker, at, has_room)) = self.worker(worker) else { return };
         let delay = Duration::from_secs(if is_long { 3_600 } else { 0 });
-        worker.defer(&self.database, delay, Trouble::Other).await.unwrap();
+        let written = if has_written { written() } else { Written::default() };
+        worker.defer(&self.database, delay, Trouble::Other, &written).await.unwrap();
         if has_room {
+            self.model.day.tokens += if has_written { COST } else { 0 };
             self.model.end(at, Status::Queued);
             let message = &mut self.model.messages[at];
             message.is_due = !is_long || message.is_to_stop;
@@ -232,7 +293,7 @@ impl Room {
         match expected.status {
             Status::Queued => {
                 expected.status = Status::Failed;
-                self.model.used -= 1;
+                self.model.day.used -= i32::from(!expected.was_asked);
             }
             Status::Answering => expected.is_to_stop = true,
             Status::Answered | Status::Failed => {}
@@ -252,16 +313,33 @@ impl Room {
         assert_eq!((look.status, look.is_free), (status, is_free));
     }
 
-    /// Compares what is stored with the model.
+    /// Compares what is stored with the model, and the day with what may be had in one.
     async fn check(&self) {
         const STORED: &str = "
             select array(select status from messages where chatroom_id = $1 order by position) as statuses,
-                   (select coalesce(sum(used), 0)::int8 from daily_usage where user_id = $2) as used";
+                   coalesce(sum(used), 0)::int4 as used, coalesce(sum(accepted), 0)::int4 as accepted,
+                   coalesce(sum(refunded), 0)::int4 as refunded, coalesce(sum(tokens), 0)::int8 as tokens
+            from daily_usage where user_id = $2";
         let row = self.database.query_one(STORED, &[&self.id, &self.owner.user]).await.unwrap();
         let expected: Vec<_> = self.model.messages.iter().map(|message| message.status).collect();
         assert_eq!(row.get::<_, Vec<Status>>("statuses"), expected);
-        assert_eq!(row.get::<_, i64>("used"), self.model.used);
+        let day = Day {
+            used: row.get("used"),
+            accepted: row.get("accepted"),
+            refunded: row.get("refunded"),
+            tokens: row.get("tokens"),
+            asked: self.model.day.asked,
+        };
+        assert_eq!(day, self.model.day);
+        assert!(day.used >= day.asked - MESSAGES, "what was asked is owed, but for the refunds of a day: {day:?}");
+        assert!(day.asked <= 2 * MESSAGES, "the model is asked about twice the limit at most: {day:?}");
+        assert!(day.accepted <= MESSAGES * POSTS_PER_MESSAGE, "{day:?}");
     }
+}
+
+/// What the model has written when a worker ends its time with a message.
+fn written() -> Written {
+    Written { prompt_tokens: Some(10), reply_tokens: Some(20), ..Written::text("reply".into()) }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use shared::{
     Result,
@@ -18,7 +18,7 @@ use shared::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::events::EventWriter;
+use crate::{events::EventWriter, slots::Slot};
 
 /// The reason of a stopped message.
 const STOPPED: &str = "STOPPED";
@@ -35,6 +35,7 @@ pub struct Connection {
     room: WakeUp,
     message: Message,
     events: EventWriter,
+    slot: Arc<Slot>,
     has_started: bool,
     until: Instant,
 }
@@ -51,13 +52,21 @@ pub enum Step {
 }
 
 impl Connection {
-    /// A connection of `user` that goes on after the position of `events`, as long as there is such a text.
-    pub fn new(answering: &'static Answering, user: UserId, message: Message, events: EventWriter) -> Self {
+    /// A connection of `user` that goes on after the position of `events`, as long as there is such a text and it has its
+    /// slot.
+    pub fn new(
+        answering: &'static Answering,
+        user: UserId,
+        message: Message,
+        events: EventWriter,
+        slot: Arc<Slot>,
+    ) -> Self {
         Self {
             answering,
             room: WakeUp { user_id: user, chatroom_id: message.chatroom_id },
             message: Message { reply: None, failure: None, ..message },
             events,
+            slot,
             has_started: false,
             until: Instant::now() + PATIENCE,
         }
@@ -87,6 +96,7 @@ impl Connection {
         let Some(lease) = self.answering.claim(self.room).await? else {
             return Ok(Some(Step::Look));
         };
+        self.slot.work(self.answering.database()).await;
         let worked = self.work(&lease).await?;
         let next = match &worked.fate {
             Fate::Settled(message) if message.id == self.message.id => {
@@ -101,6 +111,9 @@ impl Connection {
 
     /// Passes on what there is, and decides what to do about a room that nobody works in.
     async fn look(&mut self) -> Result<Option<Step>> {
+        if self.slot.is_lost() {
+            return Ok(None);
+        }
         let WakeUp { user_id, chatroom_id } = self.room;
         let database = self.answering.database();
         let Some(look) = messages::look(database, user_id, chatroom_id, self.events.position).await? else {
@@ -123,6 +136,8 @@ impl Connection {
         let draft = Draft::default();
         let mut work = pin!(self.answering.work(lease, &draft));
         if lease.message != self.message.id {
+            // The client is told at once which message it waits for, and can stop it.
+            self.start(Status::Queued);
             return Ok(work.await?);
         }
         self.events.position.epoch = lease.epoch;
@@ -136,7 +151,7 @@ impl Connection {
                 _ = written.changed() => None,
                 worked = &mut work => Some(worked?),
             };
-            let text = written.borrow_and_update();
+            let text = &written.borrow_and_update().text;
             self.events.text(text.get(sent..).unwrap_or_default());
             sent = text.len();
             if let Some(worked) = worked {

@@ -91,11 +91,14 @@ impl Fixture {
     }
 
     /// A connection whose client has so much of the text of an epoch.
-    fn reader(&self, epoch: i64, characters: usize) -> Reader {
+    async fn reader(&self, epoch: i64, characters: usize) -> Reader {
         let message = Message::accepted(self.message, self.room, "hello".into(), OffsetDateTime::now_utc());
         let (writer, chunks) = http::chunks();
         let events = EventWriter::new(writer, Position { message: self.message, epoch, characters });
-        Reader { connection: Connection::new(self.answering, self.owner.user, message, events), chunks }
+        let user = self.owner.user;
+        let slot = Slot::take(self.answering.database(), user, 3, Some(self.message), false).await;
+        let slot = Arc::new(slot.unwrap());
+        Reader { connection: Connection::new(self.answering, user, message, events, slot), chunks }
     }
 
     async fn value(&self, sql: &str) -> String {
@@ -140,7 +143,7 @@ async fn a_reader_that_comes_at_any_character_gets_the_rest_while_it_is_written_
     let fixture = Fixture::new().await;
     let length = TEXT.chars().count();
     for known in 0..=length {
-        let mut reader = fixture.reader(7, known);
+        let mut reader = fixture.reader(7, known).await;
         let mut received = beginning(known);
         // The draft lags behind whoever read from its worker.
         for written in [known / 2, usize::midpoint(known, length), length] {
@@ -153,7 +156,7 @@ async fn a_reader_that_comes_at_any_character_gets_the_rest_while_it_is_written_
         assert_eq!(text(&end, 7, length), "");
         assert_eq!(kinds(&end), ["text-end", "finish", "done"]);
 
-        let late = fixture.reader(7, known).follow().await;
+        let late = fixture.reader(7, known).await.follow().await;
         assert_eq!(beginning(known) + &text(&late, 7, known), TEXT);
         assert_eq!(kinds(&late).last(), Some(&"done"));
     }
@@ -166,7 +169,7 @@ async fn a_reader_that_claims_to_have_more_than_there_is_gets_the_end_alone() {
     fixture.answer(TEXT, "STOP").await;
     let largest = usize::try_from(i32::MAX).unwrap();
     for known in [TEXT.len(), largest - 1, largest, largest + 1, usize::MAX] {
-        let events = fixture.reader(7, known).follow().await;
+        let events = fixture.reader(7, known).await.follow().await;
         assert_eq!(kinds(&events), ["start", "text-start", "text-end", "finish", "done"], "{known}");
     }
 }
@@ -176,7 +179,7 @@ async fn a_reader_of_another_epoch_gets_the_text_from_its_beginning_and_its_epoc
     let fixture = Fixture::new().await;
     fixture.write(8, "another text").await;
     for (epoch, characters) in [(7, 5), (9, 5), (0, 0), (i64::MIN, usize::MAX)] {
-        let mut reader = fixture.reader(epoch, characters);
+        let mut reader = fixture.reader(epoch, characters).await;
         assert_eq!(text(&reader.look().await, 8, 0), "another text");
         fixture.write(8, "another text, longer").await;
         assert_eq!(text(&reader.look().await, 8, 12), ", longer");
@@ -189,7 +192,7 @@ async fn a_reader_that_has_a_part_is_sent_nothing_of_another_workers_text_and_to
     let fixture = Fixture::new().await;
     for change in ["a takeover", "another try", "a free room"] {
         fixture.write(7, "Hel").await;
-        let mut reader = fixture.reader(7, 0);
+        let mut reader = fixture.reader(7, 0).await;
         assert_eq!(text(&reader.look().await, 7, 0), "Hel");
         reader.connection.until = Instant::now() + PATIENCE;
         match change {
@@ -210,7 +213,7 @@ async fn a_reader_that_has_a_part_is_sent_nothing_of_another_workers_text_and_to
 async fn a_reader_that_has_nothing_yet_stays_for_another_workers_text() {
     let fixture = Fixture::new().await;
     fixture.write(7, "").await;
-    let mut reader = fixture.reader(7, 0);
+    let mut reader = fixture.reader(7, 0).await;
     assert_eq!(kinds(&reader.look().await), ["start", "text-start"]);
     fixture.execute("update messages set status = 'queued', not_before = now() + interval '1 minute'", &[]).await;
     assert_eq!(reader.look().await, []);
@@ -225,7 +228,7 @@ async fn of_two_readers_that_find_a_lease_over_one_works_and_both_get_the_same_t
     // Whoever claims it has nothing to ask.
     fixture.ask_to_stop().await;
     fixture.die().await;
-    let mut readers = [fixture.reader(7, 3), fixture.reader(7, 5)];
+    let mut readers = [fixture.reader(7, 3).await, fixture.reader(7, 5).await];
     let [one, other] = &mut readers;
     for events in <[_; 2]>::from(join(one.follow(), other.follow()).await) {
         assert_eq!(text(&events, 8, 0), "Hello");
@@ -244,7 +247,7 @@ async fn a_reader_is_told_of_each_end_in_its_own_way() {
         ("failed SAFETY", json!({ "type": "error", "errorText": Failure::from("SAFETY".to_owned()).message })),
     ] {
         let fixture = Fixture::new().await;
-        let mut reader = fixture.reader(0, 0);
+        let mut reader = fixture.reader(0, 0).await;
         let busy = "update chatrooms set answering_until = now() + interval '1 minute'";
         fixture.execute(busy, &[]).await;
         assert_eq!(kinds(&reader.look().await), ["start", "text-start"]);
@@ -267,7 +270,7 @@ async fn a_reader_is_told_of_each_end_in_its_own_way() {
 async fn a_reader_of_a_room_that_is_gone_is_told_of_no_end() {
     let fixture = Fixture::new().await;
     fixture.write(7, "Hel").await;
-    let mut reader = fixture.reader(7, 0);
+    let mut reader = fixture.reader(7, 0).await;
     reader.look().await;
     reader.connection.until = Instant::now() + PATIENCE;
     fixture.execute("delete from chatrooms", &[]).await;
@@ -278,7 +281,7 @@ async fn a_reader_of_a_room_that_is_gone_is_told_of_no_end() {
 async fn a_reader_is_sent_away_after_a_minute_and_told_of_no_end() {
     let fixture = Fixture::new().await;
     fixture.write(7, "Hel").await;
-    let mut reader = fixture.reader(7, 0);
+    let mut reader = fixture.reader(7, 0).await;
     let patience = reader.connection.until - Instant::now();
     assert!(patience <= Duration::from_mins(1) && patience > Duration::from_secs(50), "{patience:?}");
     reader.connection.until = Instant::now() + 2 * PAUSE;
@@ -293,7 +296,7 @@ async fn a_reader_leaves_nothing_open_in_postgres_between_its_looks() {
                              and pid <> pg_backend_pid()";
     let fixture = Fixture::new().await;
     fixture.write(7, "Hel").await;
-    let mut reader = fixture.reader(7, 0);
+    let mut reader = fixture.reader(7, 0).await;
     reader.connection.until = Instant::now() + 4 * PAUSE;
     let watcher = fixture.answering.database().another_connection();
     let watch = async {
@@ -307,4 +310,29 @@ async fn a_reader_leaves_nothing_open_in_postgres_between_its_looks() {
     let (_, states) = join(reader.follow(), watch).await;
     assert!(states.iter().any(|state| state == "idle"), "{states:?}");
     assert!(!states.iter().any(|state| state == "idle in transaction"), "{states:?}");
+}
+
+#[tokio::test]
+async fn a_reader_whose_slot_a_newer_one_has_ends_and_one_that_works_goes_on() {
+    let fixture = Fixture::new().await;
+    fixture.write(7, "Hel").await;
+    let mut reader = fixture.reader(7, 0).await;
+    reader.look().await;
+    reader.connection.until = Instant::now() + PATIENCE;
+    for _ in 0..3 {
+        fixture.reader(7, 0).await;
+    }
+    reader.connection.slot.prolong(fixture.answering.database()).await;
+    assert_eq!(reader.follow().await, []);
+
+    // Whoever claims it has nothing to ask.
+    fixture.ask_to_stop().await;
+    fixture.die().await;
+    let mut worker = fixture.reader(0, 0).await;
+    worker.connection.slot.work(fixture.answering.database()).await;
+    for _ in 0..3 {
+        fixture.reader(7, 0).await;
+    }
+    worker.connection.slot.prolong(fixture.answering.database()).await;
+    assert_eq!(kinds(&worker.follow().await).last(), Some(&"done"));
 }

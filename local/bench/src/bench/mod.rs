@@ -204,7 +204,7 @@ fn settings() -> Settings {
         state: local_stack::settings::State::Dynamodb,
         ..Settings::default()
     };
-    let settings = settings.with("BASIC_DAILY_MESSAGES", many);
+    let settings = settings.with("BASIC_DAILY_MESSAGES", many).with("BASIC_DAILY_TOKENS", 1_000_000_000);
     settings
         .with("STRIPE_PAGES_PER_USER_HOUR", many)
         .with("CHATROOMS_PER_USER", many)

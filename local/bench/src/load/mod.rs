@@ -72,7 +72,7 @@ pub fn settings(settings: Settings) -> Settings {
     let many = 1_000_000;
     let settings =
         Settings { release: true, functions: Some(&FUNCTIONS), environments: Some(ENVIRONMENTS), ..settings };
-    settings.with("BASIC_DAILY_MESSAGES", many)
+    settings.with("BASIC_DAILY_MESSAGES", many).with("BASIC_DAILY_TOKENS", 1_000_000_000)
 }
 
 /// Lets people come, and reports what they saw.

@@ -43,6 +43,7 @@ pub fn settings(settings: Settings) -> Settings {
     settings
         .with("BASIC_DAILY_MESSAGES", 1_000_000)
         .with("PRO_DAILY_MESSAGES", 1_000_000)
+        .with("BASIC_DAILY_TOKENS", 1_000_000_000)
         .with("OTP_CODES_PER_ADDRESS_HOUR", 100_000)
         .with("ANSWER_LEASE_SECONDS", 2)
         .with("ANSWER_TIMEOUT_SECONDS", 3)

@@ -110,7 +110,7 @@ fn outcome(random: &mut Rng) -> Value {
         6 => json!({ "cut": true }),
         7 => json!({ "error_in_stream": 500 }),
         8 => json!({ "block": "SAFETY" }),
-        9 => json!({ "hang": true }),
+        9 => json!({ "hang": true, "text": "" }),
         _ => json!({ "delay_ms": random.u64(50..1_500) }),
     }
 }
@@ -119,7 +119,7 @@ fn outcome(random: &mut Rng) -> Value {
 fn poison(random: &mut Rng) -> Vec<Value> {
     match random.u32(..5) {
         0 => vec![json!({ "status": 429, "retry_delay": "1e19s" })],
-        1 => vec![json!({ "hang": true }); 2],
+        1 => vec![json!({ "hang": true, "text": "" }); 2],
         2 => vec![json!({ "finish": "OTHER" }); 3],
         3 => vec![json!({ "text": "" }); 3],
         _ => vec![json!({ "unframed_error": 400 })],

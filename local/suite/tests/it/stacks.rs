@@ -77,6 +77,7 @@ pub fn settings(queue: Queue, state: State) -> Settings {
     let settings = Settings { queue, state, ..Settings::default() };
     settings
         .with("BASIC_DAILY_MESSAGES", DAILY)
+        .with("BASIC_DAILY_TOKENS", 10_000_000)
         .with("CHATROOM_CACHE", "state")
         .with("ANSWER_LEASE_SECONDS", 2)
         .with("SWEEP_AFTER_SECONDS", 2)

@@ -1,22 +1,22 @@
 //! What a stream means, down to the one that breaks off.
 
-use std::convert::identity;
-
 use bytes::Bytes;
-use futures_util::{FutureExt, stream};
+use futures_util::stream;
 use proptest::{collection::vec, prelude::*, sample::Index};
+use tokio::runtime::Builder;
 
 use super::*;
 use crate::gemini::Trouble;
 
-fn outcome_of(events: &[&str]) -> (Outcome, String) {
+fn outcome_of(events: &[&str]) -> (Outcome, Written) {
     outcome_of_chunks(events.iter().map(|data| format!("data: {data}\r\n\r\n")))
 }
 
-fn outcome_of_chunks(chunks: impl IntoIterator<Item: AsRef<[u8]>>) -> (Outcome, String) {
+fn outcome_of_chunks(chunks: impl IntoIterator<Item: AsRef<[u8]>>) -> (Outcome, Written) {
     let draft = Draft::default();
     let chunks = chunks.into_iter().map(|chunk| Ok(Bytes::copy_from_slice(chunk.as_ref())));
-    let outcome = read(stream::iter(chunks), &draft).now_or_never().map_or_else(|| panic!("never waits"), identity);
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let outcome = runtime.block_on(read(stream::iter(chunks), &draft));
     (outcome, draft.borrow().clone())
 }
 
@@ -26,10 +26,11 @@ const STOP: &str = r#"{"candidates":[{"content":{"parts":[{"text":"llo 🌉"}]},
 
 #[test]
 fn pieces_make_a_reply_without_the_thoughts() {
-    let (outcome, draft) = outcome_of(&[HELLO, &STOP.replace('\n', "")]);
-    let finish =
-        Finish { reason: "STOP".into(), model: Some("g-1".into()), prompt_tokens: Some(3), reply_tokens: Some(7) };
-    assert_eq!((outcome, draft.as_str()), (Outcome::Finished(finish), "Héllo 🌉"));
+    let written =
+        Written {
+            text: "Héllo 🌉".into(), model: Some("g-1".into()), prompt_tokens: Some(3), reply_tokens: Some(7)
+        };
+    assert_eq!(outcome_of(&[HELLO, &STOP.replace('\n', "")]), (Outcome::Finished("STOP".into()), written));
 }
 
 #[test]
@@ -70,9 +71,8 @@ fn refusals_keep_their_reason() {
 #[test]
 fn a_reply_at_the_limit_is_a_reply() {
     let event = r#"{"candidates":[{"content":{"parts":[{"text":"Once"}]},"finishReason":"MAX_TOKENS"}]}"#;
-    let (outcome, draft) = outcome_of(&[event]);
-    let finish = Finish { reason: "MAX_TOKENS".into(), ..Finish::default() };
-    assert_eq!((outcome, draft.as_str()), (Outcome::Finished(finish), "Once"));
+    let cut = Outcome::Finished("MAX_TOKENS".into());
+    assert_eq!(outcome_of(&[event]), (cut, Written::text("Once".into())));
 }
 
 #[test]
@@ -83,8 +83,77 @@ fn a_reply_that_is_empty_or_malformed_is_blank() {
         assert_eq!(outcome_of(&[&event]).0, blank);
     }
     let thought = r#"{"candidates":[{"content":{"parts":[{"text":"hm","thought":true}]},"finishReason":"STOP"}]}"#;
-    let blank = (Outcome::Blank("EMPTY_REPLY".into()), String::new());
+    let blank = (Outcome::Blank("EMPTY_REPLY".into()), Written::default());
     assert_eq!(outcome_of(&[thought]), blank);
+}
+
+/// The events of a reply that says "Héllo", with this finish reason.
+fn ended_with(reason: &str) -> [String; 2] {
+    let text = r#"{"candidates":[{"content":{"parts":[{"text":"Héllo"}]}}]}"#;
+    [text.to_owned(), format!(r#"{{"candidates":[{{"finishReason":"{reason}"}}]}}"#)]
+}
+
+fn outcome_with(reason: &str) -> Outcome {
+    outcome_of(&ended_with(reason).each_ref().map(String::as_str)).0
+}
+
+#[test]
+fn a_text_that_was_seen_is_kept_whatever_ended_it_unless_it_must_not_be_shown() {
+    for reason in ["OTHER", "RECITATION", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "LANGUAGE", "NEW"] {
+        assert_eq!(outcome_with(reason), Outcome::Finished(reason.into()));
+    }
+    for reason in WITHDRAWING {
+        assert_eq!(outcome_with(reason), Outcome::Refused(reason.into()));
+    }
+}
+
+#[test]
+fn a_reply_of_blanks_is_blank() {
+    for blank in [r"\n", "  ", r"\u200b", r"\u2060\t"] {
+        let event =
+            format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{blank}"}}]}},"finishReason":"STOP"}}]}}"#);
+        assert_eq!(outcome_of(&[&event]).0, Outcome::Blank("EMPTY_REPLY".into()), "{blank}");
+    }
+}
+
+#[test]
+fn null_is_read_as_absent_and_a_count_that_cannot_be_read_costs_no_reply() {
+    for event in [
+        r#"{"candidates":null,"usageMetadata":null,"promptFeedback":null,"error":null,"modelVersion":null}"#,
+        r#"{"candidates":[{"content":{"parts":null},"finishReason":null}]}"#,
+        r#"{"candidates":[{"content":null}]}"#,
+        r#"{"candidates":[null,{"content":{"parts":[null,{"text":null,"thought":null}]}}]}"#,
+        r#"{"usageMetadata":{"promptTokenCount":"many","candidatesTokenCount":1e99}}"#,
+        r#"{"usageMetadata":[]}"#,
+    ] {
+        let (outcome, written) = outcome_of(&[HELLO, event, &STOP.replace('\n', "")]);
+        assert_eq!((outcome, written.text.as_str()), (Outcome::Finished("STOP".into()), "Héllo 🌉"), "{event}");
+    }
+}
+
+#[test]
+fn nothing_that_follows_the_end_of_a_reply_costs_it() {
+    let whole = whole();
+    for aftermath in [
+        "data: [DONE]\n\n",
+        "data: {\n\n",
+        "data: {\"error\":{\"code\":503}}\n\n",
+        "data: {\"error\":{\"code\":400}}\n\n",
+        "{\"error\":{\"code\":400}}\n",
+        "<html>",
+    ] {
+        let (outcome, written) = outcome_of_chunks([&whole, aftermath]);
+        assert_eq!((outcome, written.text.as_str()), (Outcome::Finished("STOP".into()), "Héllo 🌉"), "{aftermath}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_a_list_and_a_split_pair_of_surrogates_are_read() {
+    let list = format!("data: [{}]\n\n", STOP.replace('\n', ""));
+    let half = |half| format!(r#"data: {{"candidates":[{{"content":{{"parts":[{{"text":"{half}"}}]}}}}]}}"#) + "\n\n";
+    let chunks = ["\u{feff}".to_owned() + &half(r"\ud83d"), half(r"\ude00"), list];
+    let (outcome, written) = outcome_of_chunks(chunks);
+    assert_eq!((outcome, written.text.as_str()), (Outcome::Finished("STOP".into()), "😀llo 🌉"));
 }
 
 #[test]
@@ -115,10 +184,9 @@ fn an_endless_reply_is_cut_at_a_character() {
     let piece = "語".repeat(100_000);
     let event = format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{piece}"}}]}}}}]}}"#);
     let event = format!("data: {event}\n\n");
-    let (outcome, draft) = outcome_of_chunks(std::iter::repeat(event));
-    let finish = Finish { reason: "MAX_TOKENS".into(), ..Finish::default() };
-    assert_eq!(outcome, Outcome::Finished(finish));
-    assert_eq!(draft.len(), LONGEST_REPLY / 3 * 3);
+    let (outcome, written) = outcome_of_chunks(std::iter::repeat(event));
+    assert_eq!(outcome, Outcome::Finished("MAX_TOKENS".into()));
+    assert_eq!(written.text.len(), LONGEST_REPLY / 3 * 3);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use time::OffsetDateTime;
+use tokio_postgres::Row;
 
 use crate::{
     Error, Result,
@@ -37,36 +37,66 @@ pub struct Posting {
     limits: DailyLimits,
 }
 
+/// A message that is stored.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The message as it was when it was accepted.
+    pub message: Message,
+    /// It was stored now, and not before under the same key: its room has to be woken.
+    pub is_new: bool,
+}
+
 enum Outcome {
     /// Stored now, or before under the same key.
-    Accepted(Message),
+    Accepted(Accepted),
     OverLimit(OverLimit),
     NoSuchRoom,
 }
 
-/// Accepts at most one message for each idempotency key, and none past the day's limit, under any concurrency: the
-/// counter's `on conflict … where used < daily` locks its row, and the message is inserted only from it. A twin with
-/// the same key that commits meanwhile breaks the unique index, and nothing of this statement stays.
+/// Accepts at most one message for each idempotency key, and none past a limit of the day, under any concurrency: the
+/// counter's `on conflict … where` locks its row, and the message is inserted only from it. A twin with the same key
+/// that commits meanwhile breaks the unique index, and nothing of this statement stays.
+///
+/// The day's limits are what the plan allows, less what deleted accounts of the same number did today. They are read
+/// here and not at the sign-up, which may come before a deletion is stored.
 ///
 /// Locking the room first keeps a room that is deleted meanwhile from costing quota. `prior` also finds the message by
 /// its own id, in case this very statement is sent twice.
 const ACCEPT: &str = "
-    -- $1 user, $2 room, $3 message, $4 idempotency key, $5 content, $6 and $7 messages a day of Basic and Pro
+    -- $1 user, $2 room, $3 message, $4 idempotency key, $5 content, $6 and $7 messages a day of Basic and Pro,
+    -- $8 and $9 tokens a day of Basic and Pro, $10 posts for each message of the limit
     with room as (
         select id from chatrooms where user_id = $1 and id = $2 for no key update
     ), prior as (
         select id, chatroom_id, content, created_at from messages where user_id = $1 and id = $3
         union
         select id, chatroom_id, content, created_at from messages where user_id = $1 and idempotency_key = $4
+    ), today as (
+        select (now() at time zone 'utc')::date as day
+    ), plan as (
+        select case plan when 'pro' then $7::int else $6::int end as messages,
+               case plan when 'pro' then $9::bigint else $8::bigint end as tokens
+        from plans where user_id = $1
+    ), departed as (
+        select departed_usage.*
+        from users, today, departed_usage
+        where users.id = $1 and departed_usage.number_hash = users.number_hash and departed_usage.day = today.day
     ), allowance as (
-        select case plan when 'pro' then $7::int else $6::int end as daily from plans where user_id = $1
+        select plan.messages - coalesce(departed.used, 0) as messages,
+               plan.messages - coalesce(departed.refunded, 0) as refunds,
+               plan.messages::bigint * $10::int - coalesce(departed.accepted, 0) as posts,
+               plan.tokens - coalesce(departed.tokens, 0) as tokens
+        from plan left join departed on true
     ), quota as (
-        insert into daily_usage as usage (user_id, day, used)
-        select $1, (now() at time zone 'utc')::date, 1
-        from room, allowance
-        where daily > 0 and not exists (select from prior)
-        on conflict (user_id, day) do update set used = usage.used + 1
-        where usage.used < (select daily from allowance)
+        insert into daily_usage as usage (user_id, day, used, accepted, refundable, budget)
+        select $1, day, 1, 1, refunds, tokens
+        from room, today, allowance
+        where messages > 0 and posts > 0 and tokens > 0 and not exists (select from prior)
+        on conflict (user_id, day) do update
+        set used = usage.used + 1, accepted = usage.accepted + 1, refundable = excluded.refundable,
+            budget = excluded.budget
+        where usage.used < (select messages from allowance) and usage.accepted < (select posts from allowance)
+          and usage.tokens < (select tokens from allowance)
         returning used
     ), turn as (
         update chatrooms
@@ -79,8 +109,15 @@ const ACCEPT: &str = "
         select $1, $3, $2, last_position, $5, $4 from turn
         returning id, chatroom_id, content, created_at
     )
-    select allowance.daily, exists (select from room) as room_exists, accepted.*
-    from allowance
+    select exists (select from room) as room_exists, accepted.*, plan.messages as daily_messages,
+           plan.tokens as daily_tokens,
+           coalesce(usage.tokens, 0) >= allowance.tokens as has_no_tokens,
+           coalesce(usage.accepted, 0) >= allowance.posts as has_no_posts,
+           extract(epoch from (today.day + 1)::timestamp at time zone 'utc' - now())::float8 as seconds_left
+    from plan
+    cross join allowance
+    cross join today
+    left join daily_usage usage on usage.user_id = $1 and usage.day = today.day
     left join (select * from message union all select * from prior) accepted on true";
 
 impl Posting {
@@ -107,7 +144,7 @@ impl Posting {
     /// # Errors
     /// [`Error::NotFound`] when the room is not the user's, [`Error::OverLimit`] when the day's messages are used up,
     /// [`Error::KeyReused`] when the key belongs to another message.
-    pub async fn accept(&self, user: UserId, room: ChatroomId, key: Option<&str>, post: &Post) -> Result<Message> {
+    pub async fn accept(&self, user: UserId, room: ChatroomId, key: Option<&str>, post: &Post) -> Result<Accepted> {
         let id = MessageId::new();
         let content = post.content.as_str();
         let outcome = match self.attempt(id, room, user, key, content).await {
@@ -117,7 +154,11 @@ impl Posting {
             outcome => outcome?,
         };
         match outcome {
-            Outcome::Accepted(message) if message.chatroom_id == room && message.content == content => Ok(message),
+            Outcome::Accepted(Accepted { message, is_new })
+                if message.chatroom_id == room && message.content == content =>
+            {
+                Ok(Accepted { message, is_new })
+            }
             Outcome::Accepted(_) => Err(Error::KeyReused),
             Outcome::OverLimit(over) => Err(Error::OverLimit(over)),
             Outcome::NoSuchRoom => Err(Error::NotFound("chatroom")),
@@ -132,34 +173,66 @@ impl Posting {
         key: Option<&str>,
         content: &str,
     ) -> Result<Outcome, database::Error> {
+        let DailyLimits { messages, tokens, posts_per_message } = &self.limits;
         let row = self
             .database
-            .query_opt(ACCEPT, &[&user, &room, &id, &key, &content, &self.limits.basic, &self.limits.pro])
+            .query_opt(
+                ACCEPT,
+                &[
+                    &user,
+                    &room,
+                    &id,
+                    &key,
+                    &content,
+                    &messages.basic,
+                    &messages.pro,
+                    &tokens.basic,
+                    &tokens.pro,
+                    posts_per_message,
+                ],
+            )
             .await?;
         // Without a row the account is gone, and its rooms with it.
         let Some(row) = row.filter(|row| row.get("room_exists")) else {
             return Ok(Outcome::NoSuchRoom);
         };
         Ok(match row.get("id") {
-            Some(id) => Outcome::Accepted(Message::accepted(
-                id,
-                row.get("chatroom_id"),
-                row.get("content"),
-                row.get("created_at"),
-            )),
-            None => Outcome::OverLimit(over_limit(row.get("daily"))),
+            Some(found) => Outcome::Accepted(Accepted {
+                message: Message::accepted(found, row.get("chatroom_id"), row.get("content"), row.get("created_at")),
+                is_new: found == id,
+            }),
+            None => Outcome::OverLimit(self.over_limit(&row)),
         })
     }
-}
 
-fn over_limit(daily: i32) -> OverLimit {
-    let now = OffsetDateTime::now_utc();
-    let midnight = now.date().midnight().assume_utc() + time::Duration::DAY;
-    OverLimit {
-        policy: "daily-messages",
-        detail: "Today's messages are used up. Your plan allows more tomorrow (UTC).",
-        limit: u32::try_from(daily).unwrap_or_default(),
-        window: Duration::from_hours(24),
-        retry_after: (midnight - now).unsigned_abs(),
+    /// Says which limit of the day a post met: the first one of these three that is used up.
+    fn over_limit(&self, row: &Row) -> OverLimit {
+        let (policy, detail, limit) = if row.get("has_no_tokens") {
+            (
+                "daily-tokens",
+                "Today's tokens are used up. Your plan allows more tomorrow (UTC).",
+                row.get("daily_tokens"),
+            )
+        } else if row.get("has_no_posts") {
+            (
+                "daily-posts",
+                "You have posted as often as you may today, stopped and failed messages included. Your plan allows \
+                 more tomorrow (UTC).",
+                i64::from(row.get::<_, i32>("daily_messages")) * i64::from(self.limits.posts_per_message),
+            )
+        } else {
+            (
+                "daily-messages",
+                "Today's messages are used up. Your plan allows more tomorrow (UTC).",
+                i64::from(row.get::<_, i32>("daily_messages")),
+            )
+        };
+        OverLimit {
+            policy,
+            detail,
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            window: Duration::from_hours(24),
+            retry_after: Duration::from_secs_f64(row.get::<_, f64>("seconds_left").max(0.0)),
+        }
     }
 }

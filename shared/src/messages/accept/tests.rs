@@ -3,10 +3,19 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::testing;
+use crate::{auth::Caller, database::Parameter, domain::Each, testing};
+
+/// Limits of which only that of Basic's messages is ever met.
+fn limits(basic: i32) -> DailyLimits {
+    DailyLimits {
+        messages: Each { basic, pro: 1_000 },
+        tokens: Each { basic: 1_000_000, pro: 1_000_000 },
+        posts_per_message: 3,
+    }
+}
 
 async fn posting(basic: i32) -> Posting {
-    Posting { database: testing::database().await, limits: DailyLimits { basic, pro: 1_000 } }
+    Posting { database: testing::database().await, limits: limits(basic) }
 }
 
 fn a_post(content: &str) -> Post {
@@ -19,7 +28,7 @@ async fn post_at_once(
     times: usize,
     (user, room): (UserId, ChatroomId),
     key: Option<&str>,
-) -> Vec<Result<Message>> {
+) -> Vec<Result<Accepted>> {
     let post = &a_post("hello");
     let posts = (0..times).map(|_| async move {
         let twin = Posting { database: posting.database.another_connection(), limits: posting.limits };
@@ -63,9 +72,10 @@ async fn twenty_parallel_posts_with_one_key_make_one_message_even_at_the_limit()
 
     let first = outcomes[0].as_ref().unwrap();
     for outcome in &outcomes {
-        let message = outcome.as_ref().unwrap();
-        assert_eq!((message.id, message.created_at), (first.id, first.created_at));
+        assert_eq!(outcome.as_ref().unwrap().message.id, first.message.id);
     }
+    let new = outcomes.iter().flatten().filter(|accepted| accepted.is_new);
+    assert_eq!(new.count(), 1, "one of them wakes the room");
     assert_eq!(stored(&posting).await, (1, 1));
 }
 
@@ -105,7 +115,7 @@ async fn a_statement_sent_twice_accepts_once() {
     let id = MessageId::new();
     for _ in 0..2 {
         let outcome = posting.attempt(id, room, caller.user, None, "hello").await;
-        assert!(matches!(outcome.unwrap(), Outcome::Accepted(message) if message.id == id));
+        assert!(matches!(outcome.unwrap(), Outcome::Accepted(it) if it.is_new && it.message.id == id));
     }
     assert_eq!(stored(&posting).await, (1, 1));
 }
@@ -121,4 +131,69 @@ async fn pro_raises_the_limit_at_once() {
     let pay = "insert into subscriptions (user_id, stripe_customer_id, status) values ($1, 'cus_1', 'active')";
     posting.database.query(pay, &[&caller.user]).await.unwrap();
     post().await.unwrap();
+}
+
+/// The policy of the limit that a post meets, if it meets one.
+async fn refused(posting: &Posting, caller: Caller, room: ChatroomId) -> Option<&'static str> {
+    match posting.accept(caller.user, room, None, &a_post("hello")).await {
+        Ok(_) => None,
+        Err(Error::OverLimit(over)) => Some(over.policy),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn a_user_without_tokens_or_posts_left_is_told_which_of_them() {
+    let posting = posting(5).await;
+    for (change, policy) in [
+        ("tokens = 999999", None),
+        ("tokens = 1000000", Some("daily-tokens")),
+        ("accepted = 14, used = 0", None),
+        ("accepted = 15, used = 0", Some("daily-posts")),
+        ("used = 5", Some("daily-messages")),
+    ] {
+        let caller = testing::user(&posting.database).await;
+        let room = testing::chatroom(&posting.database, caller).await;
+        assert_eq!(refused(&posting, caller, room).await, None);
+        let change_day = format!("update daily_usage set {change} where user_id = $1");
+        posting.database.query(&change_day, &[&caller.user]).await.unwrap();
+        assert_eq!(refused(&posting, caller, room).await, policy, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn what_deleted_accounts_of_the_number_did_today_counts_whenever_it_is_stored() {
+    let posting = posting(5).await;
+    for (departed, policy) in [
+        ("4, 4, 0, 0", None),
+        ("5, 5, 0, 0", Some("daily-messages")),
+        ("0, 15, 0, 0", Some("daily-posts")),
+        ("0, 0, 0, 1000000", Some("daily-tokens")),
+    ] {
+        let caller = testing::user(&posting.database).await;
+        let room = testing::chatroom(&posting.database, caller).await;
+        let number = "update users set number_hash = uuid_send(id) where id = $1";
+        posting.database.query(number, &[&caller.user]).await.unwrap();
+        let depart = format!(
+            "insert into departed_usage (number_hash, day, used, accepted, refunded, tokens)
+             select number_hash, (now() at time zone 'utc')::date, {departed} from users where id = $1"
+        );
+        posting.database.query(&depart, &[&caller.user]).await.unwrap();
+        assert_eq!(refused(&posting, caller, room).await, policy, "{departed}");
+        let all = "update departed_usage set used = 5";
+        posting.database.query(all, &[]).await.unwrap();
+        assert!(refused(&posting, caller, room).await.is_some(), "it counts on the second post, too");
+    }
+}
+
+#[tokio::test]
+async fn among_ten_thousand_users_a_post_reads_by_indexes() {
+    let database = testing::database().await;
+    testing::crowd(&database).await;
+    let (user, room, message) = (UserId::new(), ChatroomId::new(), MessageId::new());
+    let (key, content) = ("key", "hello");
+    let parameters: [&dyn Parameter; 10] =
+        [&user, &room, &message, &key, &content, &5, &1_000, &200_000_i64, &2_000_000_i64, &3];
+    let plan = testing::plan(&database, ACCEPT, &parameters).await;
+    assert!(!plan.contains("Seq Scan"), "{plan}");
 }

@@ -1,5 +1,7 @@
 //! Takes a free room with its oldest unsettled message, for a worker that will settle or defer it.
 
+mod history;
+
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +29,8 @@ use crate::{
 /// A message that is `answering` although its room is free has lost its worker. The draft of that worker is kept only
 /// for a message that is to stop there.
 ///
-/// An estimated token is four bytes of UTF-8.
+/// The last turn always comes, however long it is. A reply's tokens are those that the model counted, unless thoughts
+/// are most of them; others are estimated at three bytes of UTF-8 each, which few scripts exceed.
 const CLAIM: &str = "
     -- $1 user, $2 room, $3 seconds of the lease, $4 seconds until the deadline, $5 estimated tokens of history
     with room as (
@@ -51,20 +54,25 @@ const CLAIM: &str = "
           and messages.unsettled and messages.not_before <= now()
         returning messages.*
     ), recent as (
-        select messages.position, messages.content, messages.reply
+        select messages.position, messages.content, messages.reply, messages.reply_tokens
         from messages join message on messages.position < message.position
         where messages.user_id = $1 and messages.chatroom_id = $2 and messages.status = 'answered'
         order by messages.position desc limit 500
     ), weighed as (
-        select *, sum((octet_length(content) + octet_length(reply)) / 4 + 1) over (order by position desc) as tokens
+        select position, content, reply, row_number() over newest as nth,
+               sum(octet_length(content) / 3 + least(reply_tokens, octet_length(reply) / 3) + 1) over newest as tokens
         from recent
+        window newest as (order by position desc)
     )
     select room.epoch, message.id, message.content, message.created_at, message.asked, message.lost, message.troubles,
            extract(epoch from message.claimed_at + make_interval(secs => $4) - now())::float8 as seconds_left,
            message.stop_requested_at is not null as is_to_stop, message.draft,
-           array(select content from weighed where tokens <= $5 order by position) as prompts,
-           array(select reply from weighed where tokens <= $5 order by position) as replies
-    from room left join message on true";
+           coalesce(usage.tokens >= usage.budget, false) as is_beyond_budget,
+           array(select content from weighed where tokens <= $5 or nth = 1 order by position) as prompts,
+           array(select reply from weighed where tokens <= $5 or nth = 1 order by position) as replies
+    from room
+    left join message on true
+    left join daily_usage usage on usage.user_id = $1 and usage.day = message.day";
 
 /// Gives a lease back.
 const RELEASE: &str = "
@@ -117,6 +125,8 @@ pub struct Lease {
     pub deadline: Instant,
     /// The owner asked to stop the message.
     pub is_to_stop: bool,
+    /// The tokens of the message's day were used up after it was accepted.
+    pub is_beyond_budget: bool,
     /// What a worker that died had written, if the message is to stop; otherwise nothing.
     pub draft: String,
 }
@@ -148,7 +158,7 @@ impl Claim {
         let seconds_left: f64 = row.get("seconds_left");
         let prompts: Vec<String> = row.get("prompts");
         let replies: Vec<String> = row.get("replies");
-        let turns = prompts.into_iter().zip(replies);
+        let turns = prompts.into_iter().zip(replies).map(|(prompt, reply)| Turn { prompt, reply });
         Ok(Self::Held(Box::new(Lease {
             chatroom,
             user,
@@ -156,12 +166,13 @@ impl Claim {
             message,
             created_at: row.get("created_at"),
             prompt: row.get("content"),
-            history: turns.map(|(prompt, reply)| Turn { prompt, reply }).collect(),
+            history: turns.map(|turn| history::fit(turn, terms.history_tokens)).collect(),
             asked: row.get("asked"),
             lost: row.get("lost"),
             troubles: row.get("troubles"),
             deadline: Instant::now() + Duration::from_secs_f64(seconds_left.max(0.0)),
             is_to_stop: row.get("is_to_stop"),
+            is_beyond_budget: row.get("is_beyond_budget"),
             draft: row.get::<_, Option<_>>("draft").unwrap_or_default(),
         })))
     }

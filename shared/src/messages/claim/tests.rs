@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use super::*;
 use crate::{
     auth::Caller,
-    gemini::Finish,
+    gemini::Written,
     messages::{End, Settled},
     testing,
 };
@@ -26,12 +26,13 @@ async fn claim(database: &Database, owner: Caller, room: ChatroomId) -> Option<L
 
 /// Stores a reply.
 async fn settle(lease: &Lease, database: &Database, reply: &str) -> Option<Settled> {
-    let finish = Finish { reason: "STOP".into(), ..Finish::default() };
-    lease.settle(database, End::Answered { reply: reply.into(), finish }).await.unwrap()
+    let end = End::Answered { finish_reason: "STOP".into() };
+    lease.settle(database, end, Written::text(reply.into())).await.unwrap()
 }
 
 async fn fail(lease: &Lease, database: &Database, is_free: bool) -> Option<Settled> {
-    lease.settle(database, End::Failed { reason: "REASON".into(), is_free }).await.unwrap()
+    let reason = if is_free { "EMPTY_REPLY" } else { "SAFETY" };
+    lease.settle(database, End::Failed { reason: reason.into() }, Written::default()).await.unwrap()
 }
 
 async fn checkpoint(lease: &Lease, database: &Database, draft: &str) -> Option<bool> {
@@ -121,7 +122,7 @@ async fn a_worker_that_lost_its_room_changes_nothing() {
     assert_eq!(checkpoint(&stalled, &database, "late").await, None);
     assert!(settle(&stalled, &database, "late").await.is_none());
     assert!(fail(&stalled, &database, true).await.is_none());
-    stalled.defer(&database, Duration::from_mins(1), Trouble::Other).await.unwrap();
+    stalled.defer(&database, Duration::from_mins(1), Trouble::Other, &Written::default()).await.unwrap();
     assert_eq!(count(&database, "select count(*) from messages where status = 'answering'").await, 1);
     assert_eq!(count(&database, "select sum(used)::int8 from daily_usage").await, 1);
 
@@ -141,7 +142,7 @@ async fn a_failed_message_gives_its_quota_back_once() {
         fail(&lease, &database, true).await;
     }
     assert_eq!(count(&database, "select sum(used)::int8 from daily_usage").await, 0);
-    assert_eq!(count(&database, "select count(*) from messages where failure = 'REASON'").await, 1);
+    assert_eq!(count(&database, "select count(*) from messages where failure = 'EMPTY_REPLY'").await, 1);
 }
 
 #[tokio::test]
@@ -154,8 +155,8 @@ async fn a_worker_that_ends_its_work_twice_is_told_the_same_twice() {
     }
     let lease = claim(&database, owner, room).await.unwrap();
     for _ in 0..2 {
-        let deferred = lease.defer(&database, Duration::ZERO, Trouble::Other);
-        assert_eq!(deferred.await.unwrap(), Some(Duration::ZERO));
+        let deferred = lease.defer(&database, Duration::ZERO, Trouble::Other, &Written::default()).await;
+        assert_eq!(deferred.unwrap(), Some(Duration::ZERO));
     }
     let lease = claim(&database, owner, room).await.unwrap();
     assert_eq!(lease.deferred_for(Trouble::Other), 1);
@@ -200,7 +201,7 @@ async fn a_deferred_message_holds_back_the_later_ones() {
     let first = testing::message(&database, owner, room, "first").await;
     testing::message(&database, owner, room, "second").await;
     let lease = claim(&database, owner, room).await.unwrap();
-    lease.defer(&database, Duration::from_mins(1), Trouble::Other).await.unwrap();
+    lease.defer(&database, Duration::from_mins(1), Trouble::Other, &Written::default()).await.unwrap();
     assert!(claim(&database, owner, room).await.is_none());
 
     database.query("update messages set not_before = now()", &[]).await.unwrap();
@@ -227,6 +228,52 @@ async fn history_keeps_whole_turns_within_its_budget_newest_first() {
     };
     let turn = Turn { prompt: "short".into(), reply: "reply".into() };
     assert_eq!(lease.history, [turn]);
+}
+
+#[tokio::test]
+async fn the_last_turn_is_never_forgotten_however_long_it_is() {
+    let database = testing::database().await;
+    let owner = testing::user(&database).await;
+    let room = testing::chatroom(&database, owner).await;
+    for prompt in ["語".repeat(11_000), "continue".to_owned()] {
+        testing::message(&database, owner, room, &prompt).await;
+    }
+    let lease = claim(&database, owner, room).await.unwrap();
+    settle(&lease, &database, "reply").await;
+    let terms = Terms { history_tokens: 8_000, ..TERMS };
+    let Claim::Held(lease) = Claim::attempt(&database, wake_up(owner, room), &terms).await.unwrap() else {
+        panic!("there is a message to answer");
+    };
+    let [turn] = lease.history.as_slice() else {
+        panic!("{} turns", lease.history.len());
+    };
+    assert!(turn.prompt.starts_with("[…] 語") && turn.prompt.chars().count() > 7_000);
+    assert_eq!(turn.reply, "reply");
+}
+
+#[tokio::test]
+async fn a_reply_weighs_what_the_model_counted_unless_most_of_it_was_thought() {
+    let database = testing::database().await;
+    let owner = testing::user(&database).await;
+    let room = testing::chatroom(&database, owner).await;
+    for prompt in ["first", "second", "next"] {
+        testing::message(&database, owner, room, prompt).await;
+    }
+    for _ in 0..2 {
+        let lease = claim(&database, owner, room).await.unwrap();
+        settle(&lease, &database, &"word ".repeat(60)).await;
+    }
+    // The two prompts weigh two and three tokens; by their bytes, each reply weighs a hundred.
+    for (counted, budget, turns) in [("null", 200, 1), ("null", 210, 2), ("40", 90, 2), ("9000", 210, 2)] {
+        let count = format!("update messages set reply_tokens = {counted} where status = 'answered'");
+        database.query(&count, &[]).await.unwrap();
+        database.query(DIE, &[]).await.unwrap();
+        let terms = Terms { history_tokens: budget, ..TERMS };
+        let Claim::Held(lease) = Claim::attempt(&database, wake_up(owner, room), &terms).await.unwrap() else {
+            panic!("there is a message to answer");
+        };
+        assert_eq!(lease.history.len(), turns, "{counted} tokens in {budget}");
+    }
 }
 
 #[tokio::test]
@@ -300,7 +347,7 @@ async fn a_stop_reaches_the_worker_or_after_its_death_the_next_with_the_draft() 
     let next = claim(&database, owner, room).await.unwrap();
     assert_eq!((next.is_to_stop, next.draft.as_str(), next.lost), (true, "Hell", 1));
     // Deferred, it does not wait.
-    let delay = next.defer(&database, Duration::from_mins(1), Trouble::Other).await.unwrap();
+    let delay = next.defer(&database, Duration::from_mins(1), Trouble::Other, &Written::default()).await.unwrap();
     assert_eq!(delay, Some(Duration::ZERO));
     let again = claim(&database, owner, room).await.unwrap();
     assert_eq!((again.draft.as_str(), again.lost), ("Hell", 1));
@@ -324,7 +371,7 @@ async fn a_message_without_a_stop_begins_anew_with_every_claim_and_counts_dead_w
         let lease = claim(&database, owner, room).await.unwrap();
         assert_eq!((lease.draft.as_str(), lease.lost), ("", 3));
         checkpoint(&lease, &database, "Hel").await;
-        lease.defer(&database, Duration::ZERO, Trouble::Other).await.unwrap();
+        lease.defer(&database, Duration::ZERO, Trouble::Other, &Written::default()).await.unwrap();
     }
 }
 

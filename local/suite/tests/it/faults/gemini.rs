@@ -16,10 +16,11 @@ on_every_kind!(what_may_pass_is_deferred_and_asked_again_until_it_is_answered);
 
 on!(sqs:
     a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_nothing,
-    an_error_of_ours_fails_the_message_after_one_call_and_raises_the_alarm,
+    an_error_of_ours_fails_the_message_after_one_call_and_is_logged,
     refused_messages_count_against_the_day,
     an_endless_reply_is_cut_at_a_megabyte_and_takes_no_memory,
-    a_reply_that_never_ends_is_tried_twice,
+    a_reply_that_never_begins_is_tried_twice,
+    a_reply_that_takes_too_long_is_kept_as_far_as_it_came,
     gemini_is_told_how_much_to_write_and_to_think,
 );
 
@@ -97,7 +98,8 @@ pub async fn an_error_of_ours_fails_the_message_after_one_call_and_is_logged(sta
         stack.script(&json!([{ "match": prompt, "status": status }])).await;
         let message = user.post(&room, &prompt).await;
         let settled = user.settled(&message).await;
-        assert_eq!((&settled["status"], &settled["failure"]["reason"]), (&json!("failed"), &json!("REJECTED")));
+        let reason = if status == 404 { "MODEL_UNAVAILABLE" } else { "REJECTED" };
+        assert_eq!((&settled["status"], &settled["failure"]["reason"]), (&json!("failed"), &json!(reason)));
         assert_eq!(stack.calls(&prompt).await.len(), 1);
         // What the alarm counts.
         let alarm = ["\"metric\":\"message_failed\"", id(&message)];
@@ -112,7 +114,7 @@ pub async fn a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_rep
     let room = user.room().await;
     for (outcome, reason) in [
         (json!({ "block": "SAFETY" }), "SAFETY"),
-        (json!({ "finish": "RECITATION" }), "RECITATION"),
+        (json!({ "text": "", "finish": "RECITATION" }), "RECITATION"),
         (json!({ "text": "", "finish": "MAX_TOKENS" }), "MAX_TOKENS"),
         (json!({ "finish": "SAFETY" }), "SAFETY"),
     ] {
@@ -125,7 +127,7 @@ pub async fn a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_rep
         assert_eq!((&settled["status"], &settled["failure"]["reason"]), (&json!("failed"), &json!(reason)));
         assert_eq!(stack.calls(&prompt).await.len(), 1);
     }
-    assert_eq!(user.used().await, 4, "what was asked counts");
+    assert_eq!(user.used().await, 3, "a refusal counts, a reply that was all thoughts does not");
 
     let prompt = format!("long {}", user.id);
     let outcome = json!([{ "match": prompt, "text": "Once upon", "finish": "MAX_TOKENS" }]);
@@ -237,10 +239,12 @@ pub async fn each_way_in_which_gemini_fails_is_met_in_its_own_way(stack: &Stack)
     });
     let blank = json!({ "text": "" });
     let thoughts = json!({ "text": "", "thoughts": "Hm." });
-    let other = json!({ "finish": "OTHER" });
-    let malformed = json!({ "finish": "MALFORMED_RESPONSE" });
+    let other = json!({ "finish": "OTHER", "text": "" });
+    let malformed = json!({ "finish": "MALFORMED_RESPONSE", "text": "" });
+    let seen = json!({ "finish": "OTHER" });
+    let gone = json!({ "status": 404 });
     let cut = json!({ "text": "", "finish": "MAX_TOKENS" });
-    let cases: [(&str, Vec<Value>, &str, usize, i64); 14] = [
+    let cases: [(&str, Vec<Value>, &str, usize, i64); 16] = [
         ("per day", vec![per_day], "MODEL_QUOTA", 1, 0),
         ("per minute", vec![per_minute], "answered", 2, 1),
         ("499", vec![json!({ "status": 499 })], "answered", 2, 1),
@@ -248,12 +252,14 @@ pub async fn each_way_in_which_gemini_fails_is_met_in_its_own_way(stack: &Stack)
         ("unframed 503", vec![json!({ "unframed_error": 503 })], "answered", 2, 1),
         ("unframed 400", vec![json!({ "unframed_error": 400 })], "REJECTED", 1, 0),
         ("twice blank", vec![blank.clone(); 2], "answered", 3, 1),
-        ("thrice blank", vec![blank; 3], "EMPTY_REPLY", 3, 1),
-        ("thoughts only", vec![thoughts; 3], "EMPTY_REPLY", 3, 1),
+        ("thrice blank", vec![blank; 3], "EMPTY_REPLY", 3, 0),
+        ("thoughts only", vec![thoughts; 3], "EMPTY_REPLY", 3, 0),
         ("other once", vec![other.clone()], "answered", 2, 1),
-        ("other", vec![other; 3], "OTHER", 3, 1),
-        ("malformed", vec![malformed; 3], "MALFORMED_RESPONSE", 3, 1),
-        ("cut before a word", vec![cut], "MAX_TOKENS", 1, 1),
+        ("other", vec![other; 3], "OTHER", 3, 0),
+        ("other after a text", vec![seen], "answered", 1, 1),
+        ("malformed", vec![malformed; 3], "MALFORMED_RESPONSE", 3, 0),
+        ("no such model", vec![gone], "MODEL_UNAVAILABLE", 1, 0),
+        ("cut before a word", vec![cut], "MAX_TOKENS", 1, 0),
         ("bare end", vec![json!({ "bare_end": true })], "answered", 1, 1),
     ];
     let mut used = 0;
@@ -270,13 +276,28 @@ pub async fn each_way_in_which_gemini_fails_is_met_in_its_own_way(stack: &Stack)
 }
 
 /// Fault 58: our own timeout.
-pub async fn a_reply_that_never_ends_is_tried_twice(stack: &Stack) {
+pub async fn a_reply_that_never_begins_is_tried_twice(stack: &Stack) {
     let stack = stack.another(&[("ANSWER_TIMEOUT_SECONDS", "1")]).await;
     let user = stack.user().await;
-    let hang = json!({ "hang": true });
+    let hang = json!({ "hang": true, "text": "" });
     let (settled, calls) = settled_after(&stack, &user, "hang", &[hang.clone(), hang]).await;
     assert_eq!((&settled["failure"]["reason"], calls), (&json!("MODEL_UNAVAILABLE"), 2));
     assert_eq!(user.used().await, 0);
+}
+
+/// Fault 73.
+pub async fn a_reply_that_takes_too_long_is_kept_as_far_as_it_came(stack: &Stack) {
+    let stack = stack.another(&[("ANSWER_TIMEOUT_SECONDS", "1")]).await;
+    let user = stack.user().await;
+    let slow = json!({ "text": "one two three four", "pieces": 4, "pause_ms": 400 });
+    let hang = json!({ "text": "one two three four", "pieces": 4, "hang": true });
+    for (prompt, outcome) in [("slow", slow), ("stuck", hang)] {
+        let (settled, calls) = settled_after(&stack, &user, prompt, &[outcome]).await;
+        assert_eq!((&settled["reply"]["finish_reason"], calls), (&json!("TIME_LIMIT"), 1), "{settled}");
+        let reply = settled["reply"]["content"].as_str().unwrap();
+        assert!("one two three four".starts_with(reply) && reply.len() < 18, "{settled}");
+    }
+    assert_eq!(user.used().await, 2);
 }
 
 /// Fault 58: overload.
@@ -295,6 +316,12 @@ pub async fn after_two_overloads_the_fallback_is_asked_and_named(stack: &Stack) 
     let twice = [overload.clone(), overload];
     let (settled, calls) = settled_after(&stack, &user, "twice", &twice).await;
     assert_eq!((&settled["reply"]["model"], calls), (&json!(fallback), 3));
+    // Quotas are per model, and a model may be retired.
+    let used_up = json!({ "status": 429, "quota_id": "GenerateRequestsPerDayPerProjectPerModel-FreeTier" });
+    for (prompt, outcome) in [("used up", used_up), ("retired", json!({ "status": 404 }))] {
+        let (settled, calls) = settled_after(&stack, &user, prompt, &[outcome]).await;
+        assert_eq!((&settled["reply"]["model"], calls), (&json!(fallback), 2), "{prompt}");
+    }
 }
 
 /// What a reply may cost is bounded.

@@ -132,6 +132,10 @@
 //! 60. A stop: queued, answering, during a takeover, twice, after the end → One end.
 //!     `streams::stopping, every test; message-stop: every test`,
 //!     `shared: messages::stop::tests::a_message_that_is_settled_while_a_stop_waits_is_returned_settled`
+//! 61. Blank replies, 400s, cut streams and stops, in any order, all day → Calls, rows and refunds are bounded.
+//!     `shared: messages::tests::the_statements_do_what_the_diagram_says_in_any_order`
+//! 62. Posts that are stopped before they are asked, without pause → A bounded number a day.
+//!     `shared: messages::accept::tests::a_user_without_tokens_or_posts_left_is_told_which_of_them`
 //! 68. `secret-get` or `migrate` is invoked with a response address of the caller's → Refused before anything is read.
 //!     `deployment::migration::a_forged_event_sends_nothing_to_its_author`, `shared: cloudformation: every test`
 //! 69. Every bit pattern of a cursor, event id, challenge, token or key → A page or a 4xx.
@@ -141,6 +145,17 @@
 //!     `auth::sessions::a_deleted_account_is_gone_with_everything`,
 //!     `user-delete: an_account_is_gone_at_once_and_does_not_wait_for_its_messages`,
 //!     `message-sweep: a_run_that_ends_after_any_portion_is_continued_by_the_next`
+//! 71. `null`, a byte order mark, `[DONE]`, lists, split surrogates from the model → Read, or ignored.
+//!     `shared: gemini::stream::tests::null_is_read_as_absent_and_a_count_that_cannot_be_read_costs_no_reply`,
+//!     `shared: gemini::stream::tests::nothing_that_follows_the_end_of_a_reply_costs_it`
+//! 72. A text, and then OTHER, RECITATION, MALFORMED … → What was read is kept.
+//!     `shared: gemini::stream::tests::a_text_that_was_seen_is_kept_whatever_ended_it_unless_it_must_not_be_shown`
+//! 73. A reply takes longer than it may while its text comes → Kept as cut; asked once.
+//!     `gemini::a_reply_that_takes_too_long_is_kept_as_far_as_it_came`
+//! 74. One turn is larger than the budget of the history → The next prompt still has it.
+//!     `shared: messages::claim::tests::the_last_turn_is_never_forgotten_however_long_it_is`
+//! 75. A page is loaded ten times within one reply → The newest reader reads; no 429.
+//!     `streams::live::a_page_that_is_loaded_ten_times_within_one_reply_reads_each_time`
 //!
 //! Many of these at random: `random::after_random_faults_every_message_has_come_to_its_one_end`
 

@@ -15,7 +15,10 @@ on_every_kind!(
     a_crash_after_the_commit_and_before_the_wake_up_is_made_up_for_by_the_sweep,
 );
 
-on!(sqs: a_post_while_postgres_is_down_is_refused_and_leaves_nothing);
+on!(sqs:
+    a_post_while_postgres_is_down_is_refused_and_leaves_nothing,
+    only_the_first_post_under_a_key_wakes_the_room,
+);
 
 /// Fault 1.
 pub async fn a_post_while_the_queue_is_down_is_answered_once_it_is_back(stack: &Stack) {
@@ -57,6 +60,21 @@ pub async fn a_crash_after_the_commit_and_before_the_wake_up_is_made_up_for_by_t
     let settled = swept(&stack, &user, &format!("{room}/message/{id}")).await;
     assert_eq!(settled["reply"]["content"], "echo: hello");
     assert_eq!(user.used().await, 1);
+}
+
+/// A post that is repeated under its key is one message, and needs one wake-up.
+pub async fn only_the_first_post_under_a_key_wakes_the_room(stack: &Stack) {
+    let stack = stack.another(&[]).await;
+    let user = stack.user().await;
+    let room = user.room().await;
+    let _workers = without_workers(&stack).await;
+    let _schedules = stack.system.schedules().pause().await;
+    for _ in 0..3 {
+        let post = user.request(Method::POST, &format!("{room}/message")).header("idempotency-key", "once");
+        let response = stack.send(post.json(&json!({ "content": "hello" }))).await;
+        assert_eq!(response.status, 202);
+    }
+    assert_eq!(stack.system.queue_length().await.unwrap(), 1);
 }
 
 /// Fault 3.

@@ -43,7 +43,7 @@ pub async fn ten_quick_posts_are_answered_in_order_each_with_all_earlier_turns(s
 pub async fn a_call_that_hangs_holds_up_no_other_room_and_is_deferred_at_its_deadline(stack: &Stack) {
     let stack = stack.another(&[("ANSWER_TIMEOUT_SECONDS", "2")]).await;
     let user = stack.user().await;
-    let hang = json!([{ "match": "stuck", "hang": true }]);
+    let hang = json!([{ "match": "stuck", "hang": true, "text": "" }]);
     stack.script(&hang).await;
     let workers = without_workers(&stack).await;
     let mut rooms = vec![user.room().await];

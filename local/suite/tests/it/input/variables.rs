@@ -131,6 +131,7 @@ pub async fn a_malformed_variable_is_named_and_a_secret_in_it_is_not_shown(stack
         ("message-send", "JWT_PUBLIC_KEYS", r#"{"keys":[]}"#),
         ("message-send", "JWT_PUBLIC_KEYS", r#"{"keys":[{"kid":"1","x":"short"}]}"#),
         ("message-send", "BASIC_DAILY_MESSAGES", "many"),
+        ("message-send", "PRO_DAILY_TOKENS", "many"),
         ("message-send", "BASIC_DAILY_MESSAGES", "99999999999"),
         ("message-send", "QUEUE", "kafka"),
         ("auth-verify-otp", "JWT_PRIVATE_KEY", "s3cret"),

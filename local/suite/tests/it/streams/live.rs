@@ -1,6 +1,9 @@
 //! Replies while they are written, by whoever is there.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use futures_util::{
     future::{join, join_all},
@@ -33,7 +36,8 @@ on!(sqs:
     a_fourth_stream_at_once_is_refused_and_stores_nothing,
     a_stream_in_which_nothing_comes_is_kept_open,
     a_stream_is_refused_before_it_begins_as_any_request_is,
-    of_five_readers_at_once_three_read_and_two_are_told_when_to_come_again,
+    of_five_readers_at_once_all_read_and_three_stay,
+    a_page_that_is_loaded_ten_times_within_one_reply_reads_each_time,
     who_polls_sees_the_draft_of_a_reply_that_is_being_written,
 );
 
@@ -164,7 +168,8 @@ pub async fn readers_of_one_message_get_one_text_and_gemini_one_call(stack: &Sta
     assert_eq!(stack.calls(&prompt).await.len(), 1);
 }
 
-pub async fn of_five_readers_at_once_three_read_and_two_are_told_when_to_come_again(stack: &Stack) {
+/// Fault 75.
+pub async fn of_five_readers_at_once_all_read_and_three_stay(stack: &Stack) {
     let user = stack.user().await;
     let devices = [&user, &another_session(stack, &user).await];
     let room = user.room().await;
@@ -172,38 +177,44 @@ pub async fn of_five_readers_at_once_three_read_and_two_are_told_when_to_come_ag
     stack.script(&json!([{ "match": prompt, "text": TEXT, "pieces": 3, "hang": true }])).await;
     let message = user.post(&room, &prompt).await;
     let requests = (0..5).zip(devices.into_iter().cycle()).map(async |(_, device)| {
-        let client = Client::of(&message);
-        (client.get(device, &room).await.unwrap(), client, device)
+        let mut client = Client::of(&message);
+        let mut stream = Stream::of(client.get(device, &room).await.unwrap());
+        client.read_some(&mut stream).await;
+        (stream, client)
     });
-    let mut reading = Vec::new();
-    let mut refused = Vec::new();
-    for (response, client, device) in join_all(requests).await {
-        if response.status() == 200 {
-            reading.push((Stream::of(response), client));
-        } else {
-            assert_eq!(response.status(), 429);
-            assert_eq!(response.headers()["retry-after"], "5");
-            refused.push((client, device));
-        }
-    }
-    assert_eq!((reading.len(), refused.len()), (3, 2));
-    for (stream, client) in &mut reading {
-        client.read_some(stream).await;
-    }
-    stop(&user, &message).await;
-    let mut clients = Vec::new();
-    for (mut stream, mut client) in reading {
-        assert_eq!(client.read(&mut stream).await, Ended::Done);
-        clients.push(client);
-    }
-    for (mut client, device) in refused {
-        client.follow(device, &room).await;
-        clients.push(client);
-    }
+    let readers = join_all(requests).await;
+    let (early, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let read = join_all(readers.into_iter().map(async |(mut stream, mut client)| {
+        let ended = client.read(&mut stream).await;
+        if ended == Ended::Done { &done } else { &early }.fetch_add(1, Ordering::Relaxed);
+        client
+    }));
+    let stop = async {
+        until("two have given way", async || early.load(Ordering::Relaxed) == 2).await;
+        stop(&user, &message).await;
+    };
+    let (clients, ()) = join!(read, stop);
+    assert_eq!((early.into_inner(), done.into_inner()), (2, 3));
     let stored = user.reply(&message).await;
-    for client in clients {
+    for mut client in clients {
+        client.follow(&user, &room).await;
         assert_eq!((client.text.as_str(), client.last()), (stored.as_str(), "abort"));
     }
+}
+
+/// Fault 75.
+pub async fn a_page_that_is_loaded_ten_times_within_one_reply_reads_each_time(stack: &Stack) {
+    let user = stack.user().await;
+    let (room, stream, mut client) = unfinished(stack, &user, &format!("reloaded {}", user.id)).await;
+    drop(stream);
+    for _ in 0..10 {
+        let mut again = Client::of(&client.message(&room));
+        let mut stream = Stream::of(again.get(&user, &room).await.unwrap());
+        again.read_some(&mut stream).await;
+    }
+    stop(&user, &client.message(&room)).await;
+    client.follow(&user, &room).await;
+    assert_eq!(client.last(), "abort");
 }
 
 pub async fn a_client_that_is_gone_at_once_finds_its_message_answered(stack: &Stack) {
@@ -286,6 +297,9 @@ pub async fn a_stream_answers_the_messages_before_its_own_in_order(stack: &Stack
     }
     let mut client = Client::default();
     let mut stream = open(post(&user, &room, "in order 3", None)).await;
+    let start = stream.next().await.unwrap();
+    assert_eq!(start.data["messageMetadata"]["status"], "queued", "it can be stopped while it waits");
+    client.take(start);
     assert_eq!(client.read(&mut stream).await, Ended::Done);
     assert_eq!(client.text, "echo: in order 3");
     for (message, number) in before.iter().zip(1..) {
@@ -350,7 +364,7 @@ pub async fn a_fourth_stream_at_once_is_refused_and_stores_nothing(stack: &Stack
     assert_eq!(refused.problem(), (429, "over-limit"), "{}", refused.body);
     let (other, _, client) = &open_ones[0];
     let refused = user.send(user.request(reqwest::Method::GET, &format!("{other}/stream"))).await;
-    assert_eq!(refused.status, 429);
+    assert_eq!(refused.status, 429, "all of them answer messages");
     assert_eq!(user.used().await, 3);
 
     stop(&user, &client.message(other)).await;
