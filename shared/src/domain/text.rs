@@ -90,11 +90,11 @@ fn is_blank(c: char) -> bool {
     c.is_whitespace() || c.is_control() || INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
 
-/// Lists the characters of Unicode 17 that have the category Format (`Cf`) or the property
+/// Lists the assigned characters of Unicode 17 that have the category Format (`Cf`) or the property
 /// `Default_Ignorable_Code_Point`, and the empty Braille pattern.
 ///
 /// Source: `DerivedGeneralCategory.txt` and `DerivedCoreProperties.txt` of <https://www.unicode.org/Public/17.0.0/ucd/>.
-const INVISIBLE: [(char, char); 26] = [
+const INVISIBLE: [(char, char); 28] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
     ('\u{600}', '\u{605}'),
@@ -120,7 +120,9 @@ const INVISIBLE: [(char, char); 26] = [
     ('\u{13430}', '\u{1343f}'),
     ('\u{1bca0}', '\u{1bca3}'),
     ('\u{1d173}', '\u{1d17a}'),
-    ('\u{e0000}', '\u{e0fff}'),
+    ('\u{e0001}', '\u{e0001}'),
+    ('\u{e0020}', '\u{e007f}'),
+    ('\u{e0100}', '\u{e01ef}'),
 ];
 
 /// Holds a mobile number in E.164: a plus sign and 7 to 15 digits.

@@ -242,9 +242,8 @@ pub async fn each_way_in_which_gemini_fails_is_met_in_its_own_way(stack: &Stack)
     let other = json!({ "finish": "OTHER", "text": "" });
     let malformed = json!({ "finish": "MALFORMED_RESPONSE", "text": "" });
     let seen = json!({ "finish": "OTHER" });
-    let gone = json!({ "status": 404 });
     let cut = json!({ "text": "", "finish": "MAX_TOKENS" });
-    let cases: [(&str, Vec<Value>, &str, usize, i64); 16] = [
+    let cases: [(&str, Vec<Value>, &str, usize, i64); 15] = [
         ("per day", vec![per_day], "MODEL_QUOTA", 1, 0),
         ("per minute", vec![per_minute], "answered", 2, 1),
         ("499", vec![json!({ "status": 499 })], "answered", 2, 1),
@@ -258,7 +257,6 @@ pub async fn each_way_in_which_gemini_fails_is_met_in_its_own_way(stack: &Stack)
         ("other", vec![other; 3], "OTHER", 3, 0),
         ("other after a text", vec![seen], "answered", 1, 1),
         ("malformed", vec![malformed; 3], "MALFORMED_RESPONSE", 3, 0),
-        ("no such model", vec![gone], "MODEL_UNAVAILABLE", 1, 0),
         ("cut before a word", vec![cut], "MAX_TOKENS", 1, 0),
         ("bare end", vec![json!({ "bare_end": true })], "answered", 1, 1),
     ];

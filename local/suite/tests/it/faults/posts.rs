@@ -8,6 +8,7 @@ use local_suite::{
 use reqwest::Method;
 use serde_json::json;
 
+use crate::stacks::DAILY;
 use crate::stops::{behind_proxies, kill, swept, without_workers};
 
 on_every_kind!(
@@ -18,6 +19,7 @@ on_every_kind!(
 on!(sqs:
     a_post_while_postgres_is_down_is_refused_and_leaves_nothing,
     only_the_first_post_under_a_key_wakes_the_room,
+    nothing_is_asked_beyond_the_tokens_of_a_day,
 );
 
 /// Fault 1.
@@ -75,6 +77,28 @@ pub async fn only_the_first_post_under_a_key_wakes_the_room(stack: &Stack) {
         assert_eq!(response.status, 202);
     }
     assert_eq!(stack.system.queue_length().await.unwrap(), 1);
+}
+
+/// A budget of tokens ends with the reply that uses it up, whatever was accepted before.
+pub async fn nothing_is_asked_beyond_the_tokens_of_a_day(stack: &Stack) {
+    let stack = stack.another(&[("BASIC_DAILY_TOKENS", "1")]).await;
+    let user = stack.user().await;
+    let room = user.room().await;
+    let workers = without_workers(&stack).await;
+    let first = user.post(&room, "first").await;
+    let second = user.post(&room, "second").await;
+    drop(workers);
+    assert_eq!(user.settled(&first).await["status"], "answered");
+    assert_eq!(user.settled(&second).await["failure"]["reason"], "DAILY_TOKENS");
+    assert!(stack.calls("second").await.is_empty());
+
+    let refused = user.try_post(&room, "third").await;
+    assert_eq!(refused.problem(), (429, "over-limit"));
+    let policy = refused.headers["ratelimit-policy"].to_str().unwrap();
+    assert!(policy.starts_with("\"daily-tokens\";q=1;"), "{policy}");
+    let usage = user.call(Method::GET, "/subscription/status", 200).await["usage"].clone();
+    assert_eq!((&usage["used"], &usage["limit"], &usage["tokens_limit"]), (&json!(1), &json!(DAILY), &json!(1)));
+    assert!(usage["tokens_used"].as_i64() > Some(1), "{usage}");
 }
 
 /// Fault 3.

@@ -96,10 +96,19 @@ pub async fn what_is_no_code_of_six_digits_is_refused_wherever_one_is_asked_for(
 
 pub async fn a_title_has_1_to_100_characters_of_any_script_and_is_not_blank(stack: &Stack) {
     let sender = &Sender::new(stack).await;
-    let refused = [String::new(), "a".repeat(101), "ж".repeat(101), " \n\u{a0}".into(), "a\0b".into()];
+    let refused = [
+        String::new(),
+        "a".repeat(101),
+        "ж".repeat(101),
+        " \n\u{a0}".into(),
+        "\u{200b}\u{2060}".into(),
+        "a\0b".into(),
+        "a\u{1b}b".into(),
+        "a\u{85}b".into(),
+    ];
     refused_everywhere(sender, "title", &refused.map(Value::from)).await;
 
-    for title in ["a".to_owned(), " a ".into(), "ж".repeat(100), "👩".repeat(100), "\u{1}\u{202e}\n".into()] {
+    for title in ["a".to_owned(), " a ".into(), "ж".repeat(100), "👩".repeat(100), "a\u{202e}\n\tb".into()] {
         let created = sender.post("/chatroom", &json!({ "title": title })).await;
         assert_eq!((created.status, text(&created.body["title"])), (201, title.as_str()));
         let path = format!("/chatroom/{}", text(&created.body["id"]));
@@ -111,11 +120,20 @@ pub async fn a_title_has_1_to_100_characters_of_any_script_and_is_not_blank(stac
 
 pub async fn a_message_has_1_to_16000_characters_of_any_script(stack: &Stack) {
     let sender = &Sender::new(stack).await;
-    let refused = [String::new(), "a".repeat(16_001), "𝕏".repeat(16_001), "a\0b".into()];
+    let refused = [
+        String::new(),
+        "a".repeat(16_001),
+        "𝕏".repeat(16_001),
+        "a\0b".into(),
+        " \r\n".into(),
+        "\u{200b}\u{feff}".into(),
+        "\u{1}\u{9f}".into(),
+        "\u{2028}\u{3164}\u{e0020}".into(),
+    ];
     refused_everywhere(sender, "content", &refused.map(Value::from)).await;
 
     let path = format!("{}/message", sender.room);
-    for content in ["a".to_owned(), " ".into(), "a".repeat(16_000), "𝕏".repeat(16_000)] {
+    for content in ["a".to_owned(), " .\u{1b}".into(), "a".repeat(16_000), "𝕏".repeat(16_000)] {
         let accepted = sender.post(&path, &json!({ "content": content })).await;
         assert_eq!((accepted.status, text(&accepted.body["content"])), (202, content.as_str()));
     }
@@ -123,7 +141,7 @@ pub async fn a_message_has_1_to_16000_characters_of_any_script(stack: &Stack) {
 
 pub async fn a_name_has_1_to_100_characters_and_an_address_an_at_sign(stack: &Stack) {
     let sender = &Sender::new(stack).await;
-    let names = [String::new(), " ".into(), "a".repeat(101), "a\0b".into()];
+    let names = [String::new(), " ".into(), "\u{200d}".into(), "a".repeat(101), "a\0b".into(), "a\u{7f}b".into()];
     refused_everywhere(sender, "name", &names.map(Value::from)).await;
     let long = format!("{}@example.com", "a".repeat(243));
     let addresses = [
