@@ -63,7 +63,7 @@ pub async fn an_id_that_is_none_or_that_nothing_has_is_not_found(stack: &Stack) 
     }
 }
 
-/// Fault 30.
+/// Fault 30: another user's room or message.
 pub async fn what_belongs_to_somebody_else_cannot_be_told_from_what_does_not_exist(stack: &Stack) {
     let (owner, stranger) = (stack.user().await, stack.user().await);
     let room = owner.room_named("Trip to Lisbon").await;

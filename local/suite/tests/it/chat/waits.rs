@@ -37,7 +37,7 @@ async fn settle(stack: &Stack, user: &User<'_>) {
     stack.execute(&format!("{sql} = '{}'", user.id)).await;
 }
 
-/// Fault 53.
+/// Fault 53: 50 requests of one user that wait.
 pub async fn of_fifty_requests_of_one_user_three_wait_and_the_others_are_answered_at_once(stack: &Stack) {
     let user = &stack.user().await;
     let message = waiting_message(stack, user).await;

@@ -13,7 +13,7 @@ on_every_kind!(connections_that_were_cut_while_the_function_was_frozen_are_repla
 
 on!(redis: a_panic_is_a_500_and_the_process_serves_the_next_request);
 
-/// Fault 34.
+/// Fault 34: a handler panics.
 pub async fn a_panic_is_a_500_and_the_process_serves_the_next_request(stack: &Stack) {
     let stack = stack.another(&[]).await;
     stack.may_panic();
@@ -38,7 +38,7 @@ pub async fn a_panic_is_a_500_and_the_process_serves_the_next_request(stack: &St
     assert_eq!(stack.system.pids("user-get"), processes);
 }
 
-/// Fault 35.
+/// Fault 35: connections cut while the function was frozen.
 pub async fn connections_that_were_cut_while_the_function_was_frozen_are_replaced(stack: &Stack) {
     const FUNCTIONS: [&str; 3] = ["chatroom-create", "chatroom-list", "message-send"];
 

@@ -32,7 +32,7 @@ on!(redis:
     after_two_overloads_the_fallback_is_asked_and_named,
 );
 
-/// Fault 12.
+/// Fault 12: Gemini: 429, 500, 503, connection reset.
 pub async fn what_may_pass_is_deferred_and_asked_again_until_it_is_answered(stack: &Stack) {
     let gemini = Proxy::before(stack.system.gemini_url().unwrap()).unwrap();
     let own = stack.another(&[("GEMINI_URL", &gemini.url)]).await;
@@ -75,7 +75,7 @@ pub async fn what_may_pass_is_deferred_and_asked_again_until_it_is_answered(stac
     assert_eq!(user.used().await, 6);
 }
 
-/// Fault 13.
+/// Fault 13: Gemini is down for longer than a message's deadline.
 pub async fn a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_nothing(stack: &Stack) {
     // Nobody listens on the discard port.
     let settings = [("GEMINI_URL", "http://127.0.0.1:9"), ("MESSAGE_DEADLINE_SECONDS", "3")];
@@ -89,7 +89,7 @@ pub async fn a_message_that_gemini_is_away_for_too_long_for_fails_and_costs_noth
     assert_eq!(user.used().await, 0);
 }
 
-/// Fault 14.
+/// Fault 14: Gemini: 400, 401, 403, 404.
 pub async fn an_error_of_ours_fails_the_message_after_one_call_and_is_logged(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -108,7 +108,7 @@ pub async fn an_error_of_ours_fails_the_message_after_one_call_and_is_logged(sta
     assert_eq!(user.used().await, 0);
 }
 
-/// Fault 15.
+/// Fault 15: a blocked prompt, SAFETY, an empty reply, `MAX_TOKENS`.
 pub async fn a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_repeated(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -138,7 +138,7 @@ pub async fn a_refusal_and_a_cut_reply_are_settled_with_their_reason_and_not_rep
     assert_eq!(stack.calls(&prompt).await.len(), 1);
 }
 
-/// Fault 16.
+/// Fault 16: a stream that is cut, or has an error inside.
 pub async fn a_broken_stream_is_never_a_reply(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -164,7 +164,7 @@ async fn settled_after(stack: &Stack, user: &User<'_>, prompt: &str, outcomes: &
     (settled, stack.calls(&prompt).await.len())
 }
 
-/// Fault 43.
+/// Fault 43: 40 prompts that the model refuses.
 pub async fn refused_messages_count_against_the_day(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -182,7 +182,7 @@ pub async fn refused_messages_count_against_the_day(stack: &Stack) {
     assert_eq!(user.used().await, DAILY);
 }
 
-/// Fault 48.
+/// Fault 48: a retry delay of 1e19 s, negative, "0s", no number.
 pub async fn a_retry_delay_that_makes_no_sense_is_bounded(stack: &Stack) {
     let user = stack.user().await;
     for delay in ["0s", "-1s", "soon", "1e400s"] {
@@ -203,7 +203,7 @@ pub async fn a_retry_delay_that_makes_no_sense_is_bounded(stack: &Stack) {
     assert_eq!(user.used().await, 4);
 }
 
-/// Fault 49.
+/// Fault 49: an endless reply.
 pub async fn an_endless_reply_is_cut_at_a_megabyte_and_takes_no_memory(stack: &Stack) {
     let user = stack.user().await;
     settled_after(stack, &user, "short", &[json!({ "text": "short" })]).await;
@@ -228,7 +228,7 @@ fn peak_memory(stack: &Stack) -> usize {
     pids.into_iter().filter_map(peak).max().unwrap()
 }
 
-/// Fault 58.
+/// Fault 58: Gemini: a quota of the day, 499, 409, blank replies, errors without a frame, thoughts only.
 pub async fn each_way_in_which_gemini_fails_is_met_in_its_own_way(stack: &Stack) {
     let user = stack.user().await;
     let per_day = json!({
@@ -283,7 +283,7 @@ pub async fn a_reply_that_never_begins_is_tried_twice(stack: &Stack) {
     assert_eq!(user.used().await, 0);
 }
 
-/// Fault 73.
+/// Fault 73: a reply takes longer than it may while its text comes.
 pub async fn a_reply_that_takes_too_long_is_kept_as_far_as_it_came(stack: &Stack) {
     let stack = stack.another(&[("ANSWER_TIMEOUT_SECONDS", "1")]).await;
     let user = stack.user().await;

@@ -22,7 +22,7 @@ on!(sqs:
     nothing_is_asked_beyond_the_tokens_of_a_day,
 );
 
-/// Fault 1.
+/// Fault 1: the queue is down when a message is posted.
 pub async fn a_post_while_the_queue_is_down_is_answered_once_it_is_back(stack: &Stack) {
     let (stack, lines) = behind_proxies(stack).await;
     let user = stack.user().await;
@@ -38,7 +38,7 @@ pub async fn a_post_while_the_queue_is_down_is_answered_once_it_is_back(stack: &
     assert_eq!(user.used().await, 1);
 }
 
-/// Fault 2.
+/// Fault 2: a crash after the commit, before the wake-up.
 pub async fn a_crash_after_the_commit_and_before_the_wake_up_is_made_up_for_by_the_sweep(stack: &Stack) {
     let (stack, lines) = behind_proxies(stack).await;
     let _schedules = stack.system.schedules().pause().await;
@@ -101,7 +101,7 @@ pub async fn nothing_is_asked_beyond_the_tokens_of_a_day(stack: &Stack) {
     assert!(usage["tokens_used"].as_i64() > Some(1), "{usage}");
 }
 
-/// Fault 3.
+/// Fault 3: Postgres is down at a post.
 pub async fn a_post_while_postgres_is_down_is_refused_and_leaves_nothing(stack: &Stack) {
     let services = Stack::services().with_own_postgres().await.unwrap();
     let stack = stack.another_on(&services, &[]).await;

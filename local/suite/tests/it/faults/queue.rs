@@ -8,7 +8,7 @@ use crate::stops::{id, without_workers};
 
 on_every_kind!(a_message_that_cannot_be_read_is_retried_alone_and_ends_among_the_dead);
 
-/// Fault 17.
+/// Fault 17: an unreadable body in the queue among good ones.
 pub async fn a_message_that_cannot_be_read_is_retried_alone_and_ends_among_the_dead(stack: &Stack) {
     const POISON: [&str; 3] = ["no wake-up", "{}", "{\"chatroom_id\":7}"];
 

@@ -20,7 +20,7 @@ on_every_kind!(
 
 on!(redis: a_strangers_message_comes_next_however_many_rooms_another_user_has_waiting);
 
-/// Fault 10.
+/// Fault 10: ten messages posted quickly to one room.
 pub async fn ten_quick_posts_are_answered_in_order_each_with_all_earlier_turns(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -39,7 +39,7 @@ pub async fn ten_quick_posts_are_answered_in_order_each_with_all_earlier_turns(s
     }
 }
 
-/// Fault 11.
+/// Fault 11: one room's call of Gemini hangs.
 pub async fn a_call_that_hangs_holds_up_no_other_room_and_is_deferred_at_its_deadline(stack: &Stack) {
     let stack = stack.another(&[("ANSWER_TIMEOUT_SECONDS", "2")]).await;
     let user = stack.user().await;
@@ -83,7 +83,7 @@ pub async fn a_call_that_hangs_holds_up_no_other_room_and_is_deferred_at_its_dea
     assert_eq!(user.used().await, 5);
 }
 
-/// Fault 18.
+/// Fault 18: Postgres goes away while a message is answered.
 pub async fn postgres_goes_away_while_a_message_is_answered_and_there_is_one_reply(stack: &Stack) {
     let services = Stack::services().with_own_postgres().await.unwrap();
     let stack = stack.another_on(&services, &[]).await;

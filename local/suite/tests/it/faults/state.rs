@@ -15,7 +15,7 @@ async fn rooms(user: &User<'_>) -> usize {
     list["items"].as_array().unwrap().len()
 }
 
-/// Fault 32.
+/// Fault 32: the state store is down.
 pub async fn without_queue_and_state_store_chat_goes_on_and_codes_do_not(stack: &Stack) {
     let (stack, lines) = behind_proxies(stack).await;
     let user = stack.user().await;

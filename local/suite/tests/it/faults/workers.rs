@@ -27,7 +27,7 @@ on_every_kind!(
 
 on!(sqs: a_message_past_its_deadline_fails_without_another_call, a_panic_in_one_room_leaves_its_batch_answered);
 
-/// Fault 6.
+/// Fault 6: a wake-up comes 20 times, also at once.
 pub async fn a_wake_up_that_comes_twenty_times_also_at_once_makes_one_call_at_a_time(stack: &Stack) {
     let stack = stack.another(&[]).await;
     let user = stack.user().await;
@@ -106,7 +106,7 @@ async fn killed_after_asking(stack: &Stack, user: &User<'_>) {
     assert_eq!(stack.calls("after asking").await.len(), 2);
 }
 
-/// Fault 7.
+/// Fault 7: a worker is killed before asking, while asking, before settling.
 pub async fn a_room_whose_worker_was_killed_is_taken_over_when_the_lease_ends(stack: &Stack) {
     let stack = stack.another(&[]).await;
     let user = stack.user().await;
@@ -116,7 +116,7 @@ pub async fn a_room_whose_worker_was_killed_is_taken_over_when_the_lease_ends(st
     assert_eq!(user.used().await, 3);
 }
 
-/// Fault 8.
+/// Fault 8: a stalled worker wakes up after another took its room.
 pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_nothing(stack: &Stack) {
     let stack = stack.another(&[]).await;
     let user = stack.user().await;
@@ -153,7 +153,7 @@ pub async fn a_stalled_worker_that_wakes_up_after_its_room_was_taken_changes_not
     assert_eq!(user.used().await, 1);
 }
 
-/// Fault 9.
+/// Fault 9: settled, but the acknowledgement is lost.
 pub async fn a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes_again(stack: &Stack) {
     let (stack, lines) = behind_proxies(stack).await;
     let user = stack.user().await;
@@ -184,7 +184,7 @@ pub async fn a_wake_up_whose_acknowledgement_was_lost_does_nothing_when_it_comes
     assert_eq!(user.used().await, 2);
 }
 
-/// Fault 47.
+/// Fault 47: a message's workers die or panic each time.
 pub async fn a_message_whose_workers_all_die_is_given_up_and_its_room_goes_on(stack: &Stack) {
     const TRIES: usize = 8;
     let stack = stack.another(&[("ANSWER_LEASE_SECONDS", "1")]).await;

@@ -105,7 +105,7 @@ pub async fn nobody_without_a_customer_has_a_portal(stack: &Stack) {
     user.call(Method::POST, "/subscription/portal", 404).await;
 }
 
-/// Fault 25.
+/// Fault 25: checkouts at once.
 pub async fn checkouts_at_once_give_one_customer_and_one_page(stack: &Stack) {
     // While one is making the customer, and then the page, the others find the key in use.
     let slow = ["POST /v1/customers", "POST /v1/checkout/sessions"];
@@ -117,7 +117,7 @@ pub async fn checkouts_at_once_give_one_customer_and_one_page(stack: &Stack) {
     assert_eq!(user.made().await, (1, 1));
 }
 
-/// Fault 25.
+/// Fault 25: checkouts at once.
 pub async fn a_subscriber_gets_the_portal_instead(stack: &Stack) {
     let user = stack.user().await;
     let subscription = user.become_pro().await;
@@ -148,7 +148,7 @@ pub async fn a_user_who_has_not_paid_yet_gets_the_open_page_again(stack: &Stack)
     user.call(Method::POST, "/subscribe/pro", 409).await;
 }
 
-/// Fault 45.
+/// Fault 45: a subscription to another price.
 pub async fn a_subscription_to_another_price_is_not_pro(stack: &Stack) {
     let user = stack.user().await;
     let page = user.subscribe().await;

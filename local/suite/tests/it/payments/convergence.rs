@@ -73,7 +73,7 @@ async fn hold(stack: &Stack) -> usize {
     events(stack, 0).await.len()
 }
 
-/// Fault 21.
+/// Fault 21: a subscription's events in every order, with any one missing.
 pub async fn any_order_with_duplicates_and_any_one_missing_ends_in_stripes_state(stack: &Stack) {
     let user = stack.user().await;
     let page = user.subscribe().await;

@@ -28,7 +28,7 @@ async fn is_handled(stack: &Stack, event: &Value) -> bool {
     stack.value::<Option<bool>>(&sql).await == Some(true)
 }
 
-/// Fault 24.
+/// Fault 24: Postgres or Stripe is down at an event.
 pub async fn an_event_is_handled_once_stripe_is_back(stack: &Stack) {
     let user = stack.user().await;
     let change = format!("/_subscriptions/{}", user.become_pro().await);
@@ -103,7 +103,7 @@ pub async fn an_account_stays_whole_while_stripe_is_away(stack: &Stack) {
     assert_eq!(ended["status"], "canceled");
 }
 
-/// Fault 24.
+/// Fault 24: Postgres or Stripe is down at an event.
 pub async fn an_event_is_handled_once_postgres_is_back(stack: &Stack) {
     let services = Stack::services().with_own_postgres().await.unwrap();
     let stack = stack.another_on(&services, &[]).await;

@@ -41,7 +41,7 @@ async fn kept(stack: &Stack, id: &str) -> (i64, i64) {
     (stack.value(&count("*")).await, stack.value(&count("handled_at")).await)
 }
 
-/// Fault 22.
+/// Fault 22: a signature that is forged, old or missing; two while a secret rolls.
 pub async fn while_a_secret_rolls_either_one_will_do(stack: &Stack) {
     for (number, secret) in SECRETS.into_iter().enumerate() {
         let id = format!("evt_rolling_{number}");
@@ -60,7 +60,7 @@ pub async fn while_a_secret_rolls_either_one_will_do(stack: &Stack) {
     }
 }
 
-/// Fault 22.
+/// Fault 22: a signature that is forged, old or missing; two while a secret rolls.
 pub async fn a_forged_event_is_refused_and_leaves_no_trace(stack: &Stack) {
     let body = event("evt_forged");
     let secret = SECRETS[0];
@@ -103,7 +103,7 @@ pub async fn a_forged_event_is_refused_and_leaves_no_trace(stack: &Stack) {
     }
 }
 
-/// Fault 23.
+/// Fault 23: a genuine event of an unknown type or a newer version.
 pub async fn an_event_of_any_version_and_type_is_accepted_and_kept(stack: &Stack) {
     let drifted = [
         json!({ "id": "evt_a", "type": "invoice.shipped_to_mars", "api_version": "2031-01-01.zinnia", "data": [] }),
@@ -121,7 +121,7 @@ pub async fn an_event_of_any_version_and_type_is_accepted_and_kept(stack: &Stack
     }
 }
 
-/// Fault 55.
+/// Fault 55: a genuine Stripe event of another account, or about an unknown customer.
 pub async fn an_event_about_nobody_here_is_accepted_and_kept_and_stripe_is_not_asked(stack: &Stack) {
     let asked = calls(stack, "GET /v1/").await;
     let object = json!({ "id": "sub_1", "customer": "cus_of_another_account", "status": "active" });
@@ -170,7 +170,7 @@ pub async fn an_event_is_kept_without_its_content_and_goes_with_the_account(stac
     assert_eq!(kept(stack, "evt_private").await, (0, 0));
 }
 
-/// Fault 20.
+/// Fault 20: a Stripe event comes 20 times at once, and again.
 pub async fn an_event_that_comes_twenty_times_at_once_has_one_effect(stack: &Stack) {
     let user = stack.user().await;
     user.become_pro().await;

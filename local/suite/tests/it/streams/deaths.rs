@@ -41,7 +41,7 @@ async fn is_answered(user: &User<'_>, room: &str, client: &Client) {
     assert_eq!(client.text, stored);
 }
 
-/// Fault 59.
+/// Fault 59: a streaming worker is killed at any moment, and the client comes again.
 pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes_again(stack: &Stack) {
     let stack = stack.another(&[]).await;
     stack.system.hide_logs();
@@ -139,7 +139,7 @@ pub async fn a_reply_whose_worker_was_killed_is_written_by_the_client_that_comes
     assert_eq!(user.used().await, 5);
 }
 
-/// Fault 59.
+/// Fault 59: a streaming worker is killed at any moment, and the client comes again.
 pub async fn whoever_dies_or_leaves_at_random_the_text_assembled_is_the_reply_stored(stack: &Stack) {
     let stack = stack.another(&[("ANSWER_LEASE_SECONDS", "1")]).await;
     stack.system.hide_logs();

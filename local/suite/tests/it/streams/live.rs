@@ -168,7 +168,7 @@ pub async fn readers_of_one_message_get_one_text_and_gemini_one_call(stack: &Sta
     assert_eq!(stack.calls(&prompt).await.len(), 1);
 }
 
-/// Fault 75.
+/// Fault 75: a page is loaded ten times within one reply.
 pub async fn of_five_readers_at_once_all_read_and_three_stay(stack: &Stack) {
     let user = stack.user().await;
     let devices = [&user, &another_session(stack, &user).await];
@@ -202,7 +202,7 @@ pub async fn of_five_readers_at_once_all_read_and_three_stay(stack: &Stack) {
     }
 }
 
-/// Fault 75.
+/// Fault 75: a page is loaded ten times within one reply.
 pub async fn a_page_that_is_loaded_ten_times_within_one_reply_reads_each_time(stack: &Stack) {
     let user = stack.user().await;
     let (room, stream, mut client) = unfinished(stack, &user, &format!("reloaded {}", user.id)).await;

@@ -47,7 +47,7 @@ async fn is_stopped(user: &User<'_>, message: &str, client: &Client) {
     assert_eq!(user.used().await, 1);
 }
 
-/// Fault 60.
+/// Fault 60: a stop: queued, answering, during a takeover, twice, after the end.
 pub async fn a_message_that_waits_fails_and_costs_nothing(stack: &Stack) {
     let stack = stack.another(&[]).await;
     let user = stack.user().await;
@@ -67,7 +67,7 @@ pub async fn a_message_that_waits_fails_and_costs_nothing(stack: &Stack) {
     assert!(stack.calls("waits").await.is_empty());
 }
 
-/// Fault 60.
+/// Fault 60: a stop: queued, answering, during a takeover, twice, after the end.
 pub async fn a_reply_that_is_streamed_ends_with_what_its_client_has(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -82,7 +82,7 @@ pub async fn a_reply_that_is_streamed_ends_with_what_its_client_has(stack: &Stac
     assert_eq!(stack.calls(&prompt).await.len(), 1);
 }
 
-/// Fault 60.
+/// Fault 60: a stop: queued, answering, during a takeover, twice, after the end.
 pub async fn a_queued_reply_that_is_stopped_ends_with_its_draft(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -98,7 +98,7 @@ pub async fn a_queued_reply_that_is_stopped_ends_with_its_draft(stack: &Stack) {
     assert_eq!(stack.calls(&prompt).await.len(), 1);
 }
 
-/// Fault 60.
+/// Fault 60: a stop: queued, answering, during a takeover, twice, after the end.
 pub async fn a_reply_without_a_word_yet_fails_and_counts(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
@@ -117,7 +117,7 @@ pub async fn a_reply_without_a_word_yet_fails_and_counts(stack: &Stack) {
     assert_eq!(user.used().await, 1);
 }
 
-/// Fault 60.
+/// Fault 60: a stop: queued, answering, during a takeover, twice, after the end.
 pub async fn a_stop_while_the_worker_is_dead_ends_with_its_draft_and_no_second_call(stack: &Stack) {
     let stack = stack.another(&[]).await;
     stack.system.hide_logs();
