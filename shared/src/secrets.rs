@@ -18,7 +18,7 @@ use crate::{aws::Aws, config::ConfigError, error::Source, tls};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Limits a member of the secret, in bytes. Lambda allows 4 096 for all variables of a function; a test adds them up.
-pub const LONGEST_MEMBER: usize = 300;
+pub const LONGEST_MEMBER: usize = 256;
 
 /// Sends requests to Secrets Manager.
 pub struct Secrets(Aws);

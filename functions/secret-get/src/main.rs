@@ -158,7 +158,7 @@ mod tests {
         let secret = |length| json!({ "A": "s", "B": "s3cret", "C": "s".repeat(length) }).to_string();
         assert!(selected(&secret(LONGEST_MEMBER)).is_ok());
         let reason = selected(&secret(LONGEST_MEMBER + 1)).unwrap_err();
-        assert_eq!(reason, "C in the secret chat has 301 bytes; 300 have room");
+        assert_eq!(reason, "C in the secret chat has 257 bytes; 256 have room");
     }
 
     #[test]

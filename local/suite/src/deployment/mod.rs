@@ -1,29 +1,29 @@
 //! Deploys the AWS stack on this machine: SAM deploys `template.yaml` into a MiniStack that enforces its permissions,
-//! with the functions as they were built for the local stack.
+//! with the functions as they were built for the local stack, by the commands of `docs/operations.md`.
 //!
 //! MiniStack runs the functions, the queue's mapping and the schedules. It does not read an API's routes out of the
 //! transformed template, so they are made here from what stands there.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+mod checkout;
 
-use anyhow::{Context, Result, anyhow};
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, anyhow, ensure};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{process::Command, task::JoinSet};
+
+pub use checkout::{Checkout, Session, commands};
 
 use local_stack::{
     machine::{
         ports::Port,
         process::{self, Group},
         progress::Step,
-        tools::{self, Packages, Tools},
+        tools::{self, Tools},
         workspace::Workspace,
     },
+    sam,
     services::{
         Services,
         aws::{Aws, MiniStack, Strictness},
@@ -36,15 +36,48 @@ use local_stand_ins::{
     stripe::{Reserved, Stripe},
 };
 
-/// SAM and the linter of CloudFormation.
-const SAM: Packages = Packages {
-    directory: "local/sam",
-    requirements: include_str!("../../python/sam.txt"),
-    title: "Installing SAM (once)",
-};
+/// How to deploy, as people read it.
+pub const DOCUMENT: &str = include_str!("../../../../docs/operations.md");
+
+/// Comes before the commands that deploy into MiniStack.
+const TITLE: &str = "**Try the stack without an account.**";
+
+/// The address of MiniStack in those commands, which is that of `cargo local`.
+const ADDRESS: &str = "http://127.0.0.1:9004";
 
 /// As `samconfig.toml` names it for `local`.
 const STACK: &str = "chat-local";
+
+/// An AWS account on this machine, and a checkout to deploy from. Both end when it is dropped.
+pub struct Account {
+    /// AWS, as somebody who may do everything.
+    pub aws: Aws,
+    /// The checkout.
+    pub checkout: Checkout,
+    /// A Postgres database without a schema.
+    pub database_url: String,
+    _ministack: MiniStack,
+}
+
+impl Account {
+    /// Opens one for the functions, which must be built, with a database of `services`.
+    pub async fn open(services: &Services, name: &str, strictness: Strictness) -> Result<Self> {
+        let workspace = Workspace::find()?;
+        let tools = Tools::install(&workspace.target, &tools::STACK).await?;
+        let directory = TempDir::with_prefix_in(format!("{name}-"), workspace.target.join("local"))?;
+        let directory = directory.keep();
+        let group = Group::new(Some(&directory))?; // it is large, so it goes even when nothing is dropped
+        let ministack = MiniStack::start(&tools, group, Port::Free, &directory, strictness);
+        let name = format!("{name}_{}", std::process::id());
+        let (ministack, database_url, checkout) = tokio::try_join!(
+            ministack,
+            services.create_unmigrated_database(&name),
+            Checkout::lay_out(&workspace, &directory),
+        )?;
+        let aws = Aws::at(ministack.endpoint.clone())?;
+        Ok(Self { aws, checkout, database_url, _ministack: ministack })
+    }
+}
 
 /// The stack, deployed. Everything ends when it is dropped.
 pub struct Deployment {
@@ -52,8 +85,8 @@ pub struct Deployment {
     pub url: String,
     /// A client for it, which knows where its host is.
     pub client: Client,
-    /// AWS, as somebody who may do everything.
-    pub aws: Aws,
+    /// Where it is deployed.
+    pub account: Account,
     /// Gemini's stand-in.
     pub gemini: Gemini,
     /// Stripe's.
@@ -62,43 +95,33 @@ pub struct Deployment {
     pub outputs: Variables,
     /// The template as CloudFormation sees it, without what SAM adds to CloudFormation.
     pub template: Value,
-    /// Its Postgres database.
-    pub database_url: String,
-    _ministack: MiniStack,
+    /// What the documented commands showed.
+    pub transcript: String,
 }
 
 impl Deployment {
-    /// Deploys the functions, which must be built, with a database of `services`.
-    pub async fn start(services: &Services, parameters: &[&str]) -> Result<Self> {
-        let workspace = Workspace::find()?;
-        let tools = Tools::install(&workspace.target, &tools::STACK).await?;
-        let sam = Sam::install(&workspace).await?;
-        let directory = TempDir::with_prefix_in("deployment-", workspace.target.join("local"))?;
-        let directory = directory.keep();
-        let group = Group::new(Some(&directory))?; // it is large, so it goes even when nothing is dropped
+    /// Deploys the stack by the documented commands, with these parameters beside those of `cargo local`.
+    pub async fn start(services: &Services, parameters: &[(&str, &str)]) -> Result<Self> {
         let step = Step::begin("Deploying the AWS stack into MiniStack");
-
-        let strictness = Strictness::Enforcing;
-        let ministack = MiniStack::start(&tools, group, Port::Free, &directory, strictness);
-        let name = format!("deployment_{}", std::process::id());
-        let (ministack, database_url, ()) =
-            tokio::try_join!(ministack, services.create_unmigrated_database(&name), stage(&workspace, &directory),)?;
-        let aws = Aws::at(ministack.endpoint.clone())?;
+        let account = Account::open(services, "deployment", Strictness::Enforcing).await?;
+        let (aws, checkout) = (&account.aws, &account.checkout);
         let gemini = Gemini::start(Port::Free.listen()?)?;
         let stripe = Reserved::at(Port::Free.listen()?)?;
-        let mut own = Variables::from([("DATABASE_URL".to_owned(), database_url.clone())]);
+        let mut own = Variables::from([("DATABASE_URL".to_owned(), account.database_url.clone())]);
         own.extend(gemini.variables());
         own.extend(stripe.variables());
-        let settings = Settings::default();
-        let variables = settings.variables(own)?;
+        let variables = Settings::default().variables(own)?;
 
         aws.keep_secrets(&variables).await?;
-        let mut arguments = overrides(&variables);
-        arguments.extend(parameters.iter().map(|&parameter| parameter.to_owned()));
-        sam.build(&directory).await?;
-        let outputs = sam.deploy(&directory, &aws, &arguments).await?;
-        let template = processed_template(&aws).await?;
-        let api = add_routes(&aws, &template).await?;
+        let mut given = sam::parameters(&variables);
+        given.extend(parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        checkout.write_parameters(&given)?;
+        let documented = commands(DOCUMENT, TITLE)?;
+        ensure!(documented.contains(ADDRESS), "the commands do not name MiniStack");
+        let transcript = checkout.run(&documented.replace(ADDRESS, &aws.endpoint)).await?;
+        let outputs = outputs(checkout, aws).await?;
+        let template = processed_template(aws).await?;
+        let api = add_routes(aws, &template).await?;
         step.done();
 
         // By host, as on AWS. Not every machine's resolver knows what is below localhost.
@@ -111,112 +134,29 @@ impl Deployment {
             client: client.build()?,
             gemini,
             stripe: stripe.serve(webhook, &variables, local_stack::machine::http::client()?),
-            aws,
+            account,
             outputs,
             template,
-            database_url,
-            _ministack: ministack,
+            transcript,
         })
     }
 
     /// Connects to its database.
     pub async fn database(&self) -> Result<tokio_postgres::Client> {
-        connect(&self.database_url).await
+        connect(&self.account.database_url).await
     }
 }
 
-/// SAM, and the linter of CloudFormation.
-pub struct Sam {
-    tools: Tools,
-    root: PathBuf,
-}
-
-impl Sam {
-    /// Installs it, once.
-    pub async fn install(workspace: &Workspace) -> Result<Self> {
-        Ok(Self { tools: Tools::install(&workspace.target, &SAM).await?, root: workspace.root.clone() })
-    }
-
-    /// Validates the template with SAM and with the linter.
-    pub async fn validate(&self) -> Result<()> {
-        let mut validate = self.command("sam", &self.root);
-        process::run(validate.args(["validate", "--lint", "--region", "us-east-1"])).await?;
-        let mut lint = self.command("cfn-lint", &self.root);
-        process::run(lint.args(["--non-zero-exit-code", "informational", "template.yaml"])).await?;
-        Ok(())
-    }
-
-    async fn build(&self, directory: &Path) -> Result<()> {
-        let mut build = self.command("sam", directory);
-        process::run(build.args(["build", "--config-env", "local"])).await?;
-        Ok(())
-    }
-
-    /// Deploys the stack and returns its outputs.
-    async fn deploy(&self, directory: &Path, aws: &Aws, parameters: &[String]) -> Result<Variables> {
-        let mut deploy = self.command("sam", directory);
-        deploy.args(["deploy", "--config-env", "local", "--parameter-overrides"]);
-        process::run(deploy.args(parameters).envs(aws.variables())).await?;
-
-        let mut list = self.command("sam", directory);
-        list.args(["list", "stack-outputs", "--config-env", "local", "--output", "json"]);
-        let outputs = process::run(list.args(["--stack-name", STACK]).envs(aws.variables())).await?;
-        let outputs: Vec<Value> = serde_json::from_str(&outputs)?;
-        let output = |output: &Value| {
-            let text = |name: &str| output[name].as_str().map(str::to_owned);
-            Some((text("OutputKey")?, text("OutputValue")?))
-        };
-        Ok(outputs.iter().filter_map(output).collect())
-    }
-
-    fn command(&self, program: &str, directory: &Path) -> Command {
-        let mut command = Command::new(self.tools.program(program));
-        command.current_dir(directory).env("SAM_CLI_TELEMETRY", "0");
-        command
-    }
-}
-
-/// Lays out a checkout as it is after `cargo lambda build`, with the functions of the local stack.
-async fn stage(workspace: &Workspace, directory: &Path) -> Result<()> {
-    fs::copy(workspace.root.join("samconfig.toml"), directory.join("samconfig.toml"))?;
-    // On AWS whoever may send a message may send a batch of them. MiniStack asks for an action that AWS does not have.
-    let template = fs::read_to_string(workspace.root.join("template.yaml"))?;
-    let template = template.replace("sqs:SendMessage]", "sqs:SendMessage, sqs:SendMessageBatch]");
-    fs::write(directory.join("template.yaml"), template)?;
-    let mut strips = JoinSet::new();
-    for function in workspace.functions()? {
-        let folder = directory.join("target/lambda").join(&function);
-        fs::create_dir_all(&folder)?;
-        let binary = workspace.binary(&function);
-        strips.spawn(async move {
-            // Debug information would be most of what is packed and sent.
-            let mut strip = Command::new("strip");
-            let strip = strip.arg("-o").arg(folder.join("bootstrap")).arg(binary);
-            process::run(strip).await.context("it comes with the C compiler")
-        });
-    }
-    while let Some(stripped) = strips.join_next().await {
-        stripped??;
-    }
-    Ok(())
-}
-
-/// Makes the template's parameters for the services here.
-fn overrides(variables: &Variables) -> Vec<String> {
-    let parameters = [
-        ("CheckoutCancelUrl", "CHECKOUT_CANCEL_URL"),
-        ("CheckoutSuccessUrl", "CHECKOUT_SUCCESS_URL"),
-        ("GeminiUrl", "GEMINI_URL"),
-        ("StripeProPriceId", "STRIPE_PRO_PRICE_ID"),
-        ("StripeUrl", "STRIPE_URL"),
-    ];
-    let parameters = parameters.map(|(parameter, name)| format!("{parameter}={}", variables[name]));
-    let keys = format!("JwtPublicKeys='{}'", variables["JWT_PUBLIC_KEYS"]); // SAM takes away the quotation marks
-    // With everything that a stack may have.
-    let fixed = ["ChatroomCache=state", "DatabaseRoots=mozilla", "MaximumConsumers=0"];
-    let fixed = fixed.map(str::to_owned);
-    let fixed = fixed.into_iter().chain([keys]);
-    parameters.into_iter().chain(fixed).collect()
+/// Reads the outputs of the stack.
+async fn outputs(checkout: &Checkout, aws: &Aws) -> Result<Variables> {
+    let mut list = checkout.command("sam")?;
+    list.args(["list", "stack-outputs", "--config-env", "local", "--output", "json", "--stack-name", STACK]);
+    let outputs: Vec<Value> = serde_json::from_str(&process::run(list.envs(aws.variables())).await?)?;
+    let output = |output: &Value| {
+        let text = |name: &str| output[name].as_str().map(str::to_owned);
+        Some((text("OutputKey")?, text("OutputValue")?))
+    };
+    Ok(outputs.iter().filter_map(output).collect())
 }
 
 async fn processed_template(aws: &Aws) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
+use reqwest::{Client, Method, RequestBuilder, Url, header::HeaderMap};
 use serde_json::{Value, json};
 use tokio_postgres::types::FromSqlOwned;
 
@@ -15,6 +15,8 @@ pub type Check = fn(method: &Method, path: &str, response: &Response);
 /// A response over HTTP.
 #[derive(Debug)]
 pub struct Response {
+    /// The address of its request.
+    pub url: Url,
     /// Its status.
     pub status: u16,
     /// Its headers.
@@ -37,6 +39,11 @@ impl Response {
     pub fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_else(|| panic!("no header {name}: {self:?}"))
+    }
+
+    /// Returns the path that the header `Location` refers to, from the request's address, as a client reads it.
+    pub fn location(&self) -> String {
+        must(self.url.join(self.header("location")), "a location").path().to_owned()
     }
 
     /// Returns the status and the problem type.
@@ -122,13 +129,14 @@ impl Api {
     pub async fn send(&self, request: RequestBuilder) -> Response {
         let (client, request) = request.build_split();
         let request = must(request, "the request is wrong");
-        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let path = url.path().to_owned();
         let what = format!("no response to {method} {path}");
         let response = must(client.execute(request).await, &what);
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes: Vec<u8> = must(response.bytes().await, &what).into();
         let body = serde_json::from_slice(&bytes).unwrap_or_default();
-        let response = Response { status, headers, body, bytes };
+        let response = Response { url, status, headers, body, bytes };
         (self.check)(&method, &path, &response);
         response
     }

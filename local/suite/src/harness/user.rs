@@ -74,7 +74,7 @@ impl<'a> User<'a> {
         let room = json!({ "title": title });
         let response = self.json(Method::POST, "/chatroom", &room).await;
         assert_eq!(response.status, 201, "{}", response.body);
-        response.header("location").to_owned()
+        response.location()
     }
 
     /// Posts a message that may be refused.
@@ -87,7 +87,7 @@ impl<'a> User<'a> {
     pub async fn post(&self, room: &str, content: &str) -> String {
         let response = self.try_post(room, content).await;
         assert_eq!(response.status, 202, "{}", response.body);
-        response.header("location").to_owned()
+        response.location()
     }
 
     /// Waits until a message is answered or failed, and returns it.

@@ -72,13 +72,13 @@ pub fn alone() -> &'static Shared {
     &SHARED
 }
 
-/// Short times, wide limits, and whatever can be cached.
+/// Short times, wide limits, and whatever can be cached: over Redis that is so by default.
 pub fn settings(queue: Queue, state: State) -> Settings {
     let settings = Settings { queue, state, ..Settings::default() };
+    let settings = if state == State::Redis { settings } else { settings.with("CHATROOM_CACHE", "state") };
     settings
         .with("BASIC_DAILY_MESSAGES", DAILY)
         .with("BASIC_DAILY_TOKENS", 10_000_000)
-        .with("CHATROOM_CACHE", "state")
         .with("ANSWER_LEASE_SECONDS", 2)
         .with("SWEEP_AFTER_SECONDS", 2)
         .with("MESSAGE_DEADLINE_SECONDS", 60)

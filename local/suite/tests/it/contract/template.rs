@@ -7,6 +7,7 @@ use local_suite::harness::contract::members;
 use serde_json::Value;
 
 use super::{
+    environment::allows,
     has_address,
     workspace::{Route, WORKSPACE, array, text},
 };
@@ -45,7 +46,7 @@ fn a_functions_resource_has_its_name_and_its_code() {
 }
 
 #[test]
-fn a_function_has_one_trigger_and_one_without_is_called_by_a_custom_resource() {
+fn a_function_has_one_kind_of_trigger_and_one_without_is_called_by_a_custom_resource() {
     let resources = members(&WORKSPACE.template["Resources"]);
     let tokens: Vec<_> = resources.filter_map(|(_, it)| it["Properties"]["ServiceToken"].as_str()).collect();
     for (name, function) in functions() {
@@ -65,7 +66,7 @@ fn a_function_has_one_trigger_and_one_without_is_called_by_a_custom_resource() {
                 });
                 assert!(called, "nothing calls {name}");
             }
-            ["HttpApi" | "SQS" | "Schedule"] => {}
+            ["HttpApi" | "SQS" | "Schedule"] | ["HttpApi", "HttpApi"] => {}
             _ => panic!("{name} is called by {triggers:?}"),
         }
     }
@@ -102,20 +103,78 @@ fn routes_that_wait_or_send_codes_have_throttles_of_their_own() {
     }
 }
 
+/// Returns the default of a parameter that is a list, whose members CloudFormation trims.
+fn parameter(name: &str) -> String {
+    text(&WORKSPACE.template["Parameters"][name]["Default"]).replace(", ", ",")
+}
+
 #[test]
 fn browsers_may_do_the_same_locally() {
     let resources = &WORKSPACE.template["Resources"];
     let api = &resources["Api"]["Properties"]["CorsConfiguration"];
     let stream = &resources["MessageStreamFunction"]["Properties"]["FunctionUrlConfig"]["Cors"];
     for cors in [api, stream] {
-        let list = |name: &str| {
-            let names: Vec<_> = array(&cors[name]).iter().map(text).collect();
-            names.join(",")
+        let list = |name: &str| match array(&cors[name]) {
+            [] => parameter(&text(&cors[name])), // a reference
+            names => names.iter().map(text).collect::<Vec<_>>().join(","),
         };
         assert_eq!(list("AllowMethods"), entrance::ALLOWED_METHODS);
         assert_eq!(list("AllowHeaders"), entrance::ALLOWED_HEADERS);
         assert_eq!(list("ExposeHeaders"), entrance::EXPOSED_HEADERS);
         assert_eq!(cors["MaxAge"].to_string(), entrance::MAX_AGE);
+    }
+}
+
+#[test]
+fn a_browser_may_send_what_sdks_for_traces_and_errors_add() {
+    let allowed = parameter("CorsHeaders");
+    let allowed: Vec<_> = allowed.split(',').collect();
+    for name in ["authorization", "baggage", "sentry-trace", "traceparent", "tracestate", "x-request-id"] {
+        assert!(allowed.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn nothing_that_is_paid_for_when_idle_is_on_unasked() {
+    let parameters = &WORKSPACE.template["Parameters"];
+    assert_eq!(parameters["DetailedMetrics"]["Default"], "false");
+    let api = &WORKSPACE.template["Resources"]["Api"]["Properties"];
+    let routes = members(&api["RouteSettings"]).map(|(_, settings)| settings);
+    for settings in routes.chain([&api["DefaultRouteSettings"]]) {
+        assert_eq!(settings["DetailedMetricsEnabled"], "DetailedMetrics", "the parameter");
+    }
+}
+
+/// Every alarm is $0.10 a month, every metric 0.30 and the secret 0.40; the document adds them up.
+#[test]
+fn the_table_of_an_idle_stack_counts_its_alarms_and_metrics() {
+    let document = include_str!("../../../../../docs/operations.md");
+    let count = |kind: &str| members(&WORKSPACE.template["Resources"]).filter(|(_, it)| it["Type"] == kind).count();
+    let (alarms, metrics) = (count("AWS::CloudWatch::Alarm"), count("AWS::Logs::MetricFilter"));
+    let cents = 40 + 10 * alarms + 30 * metrics;
+    let row = format!(
+        "| The stack: a secret, {alarms} alarms, {metrics} metrics from logs | {}.{:02} |",
+        cents / 100,
+        cents % 100
+    );
+    assert!(document.contains(&row), "{row}");
+}
+
+#[test]
+fn access_logs_have_a_name_that_needs_no_line_in_the_regions_policy() {
+    let name = text(&WORKSPACE.template["Resources"]["AccessLogs"]["Properties"]["LogGroupName"]);
+    assert!(name.starts_with("/aws/vendedlogs/"), "{name}");
+}
+
+#[test]
+fn the_consumers_begin_at_the_least_that_aws_takes_and_one_is_refused_before_a_deploy() {
+    let parameter = &WORKSPACE.template["Parameters"]["MaximumConsumers"];
+    assert_eq!(parameter["Default"], "2");
+    for allowed in ["0", "2", "9", "10", "99", "100", "1000"] {
+        assert!(allows(parameter, allowed), "{allowed}");
+    }
+    for refused in ["1", "01", "1001", "2000", "-1", ""] {
+        assert!(!allows(parameter, refused), "{refused}");
     }
 }
 

@@ -20,7 +20,7 @@ const NO_RUNTIME: &str = "127.0.0.1:1";
 /// The choices between which a function reads other variables.
 const KINDS: [(Queue, [(&str, &str); 4]); 2] = [
     (Queue::Sqs, [("QUEUE", "sqs"), ("STATE", "dynamodb"), ("CHATROOM_CACHE", "state"), ("OTP_DELIVERY", "sns")]),
-    (Queue::Redis, [("QUEUE", "redis"), ("STATE", "redis"), ("CHATROOM_CACHE", "state"), ("OTP_DELIVERY", "response")]),
+    (Queue::Redis, [("QUEUE", "redis"), ("STATE", "redis"), ("CHATROOM_CACHE", "auto"), ("OTP_DELIVERY", "response")]),
 ];
 
 /// Returns the variables that a function reads, without those that Lambda itself sets. `cargo local test` sets them
@@ -65,9 +65,24 @@ fn a_function_gets_the_variables_that_it_reads() {
     }
 }
 
+/// A function that caches reads where the state store is.
+#[test]
+fn lists_are_cached_by_default_where_the_state_store_is_redis_and_nowhere_else() {
+    let variables = |state, cache| {
+        read("chatroom-list", [("QUEUE", "sqs"), ("OTP_DELIVERY", "sns"), ("STATE", state), ("CHATROOM_CACHE", cache)])
+    };
+    for default in ["", "auto"] {
+        assert!(variables("redis", default).contains("REDIS_URL"));
+        assert!(!variables("dynamodb", default).contains("STATE_TABLE"));
+    }
+    assert!(!variables("redis", "none").contains("REDIS_URL"));
+    assert!(variables("dynamodb", "state").contains("STATE_TABLE"));
+}
+
 /// Returns the rows of the table in `docs/configuration.md`, by the variable that each begins with.
 fn documented() -> Vec<&'static str> {
     let text = include_str!("../../../../../docs/configuration.md");
+    let text = text.split("\n## ").next().unwrap_or_default(); // other tables follow
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.filter_map(|row| row.split('`').next()).collect()
 }

@@ -1,6 +1,7 @@
 //! Tests the AWS stack without paying for it: SAM deploys it into MiniStack, with its permissions enforced, and the
 //! tests use it through its API, its queue and its schedules.
 
+mod document;
 mod migration;
 mod permissions;
 mod secrets;
@@ -8,17 +9,10 @@ mod stack;
 
 use std::time::Duration;
 
-use local_stack::machine::workspace::Workspace;
-use local_suite::{deployment::Sam, harness::until};
+use local_suite::harness::until;
 use serde_json::json;
 
 use stack::{post_without_wake_up, run};
-
-#[tokio::test]
-async fn sam_and_the_linter_find_nothing_in_the_template() {
-    let sam = Sam::install(&Workspace::find().unwrap()).await.unwrap();
-    sam.validate().await.unwrap();
-}
 
 #[test]
 fn a_conversation_is_answered_by_the_deployed_consumer() {
@@ -38,7 +32,7 @@ fn a_conversation_is_answered_by_the_deployed_consumer() {
 #[test]
 fn a_record_that_is_no_wake_up_ends_in_the_dead_letter_queue() {
     run(async |deployed| {
-        let (aws, outputs) = (&deployed.deployment.aws, &deployed.deployment.outputs);
+        let (aws, outputs) = (&deployed.deployment.account.aws, &deployed.deployment.outputs);
         // It would come back after the visibility timeout, which is 18 minutes.
         let body = json!({"QueueUrl": outputs["QueueUrl"], "Attributes": {"VisibilityTimeout": "1"}});
         aws.act("sqs", "AmazonSQS.SetQueueAttributes", &body).await.unwrap();

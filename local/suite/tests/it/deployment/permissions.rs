@@ -85,7 +85,7 @@ async fn stream(deployed: &Deployed, user: &User<'_>, room: &str) {
     event["rawPath"] = format!("{room}/stream").into();
     event["headers"]["authorization"] = format!("Bearer {}", user.token).into();
     event["body"] = json!({ "content": "Is the stream busy?" }).to_string().into();
-    let aws = &deployed.deployment.aws;
+    let aws = &deployed.deployment.account.aws;
     // The response is a stream of events, and no JSON.
     let _ = aws.rest("lambda", Method::POST, INVOKE, &event).await;
     let newest = format!("{room}?order=desc&limit=1");
@@ -158,7 +158,7 @@ async fn used(deployed: &Deployed) -> BTreeMap<String, Actions> {
     let mut used = BTreeMap::<String, Actions>::new();
     let mut body = json!({});
     loop {
-        let page = deployed.deployment.aws.act("cloudtrail", LOOK_UP, &body);
+        let page = deployed.deployment.account.aws.act("cloudtrail", LOOK_UP, &body);
         let page = page.await.unwrap();
         // Newest first, and MiniStack has no next page: look for what is as old as the oldest, or older.
         let events = page["Events"].as_array().unwrap();
@@ -211,7 +211,7 @@ async fn complaints(deployed: &Deployed) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut body = json!({ "logGroupName": deployed.deployment.outputs["LogGroup"] });
     loop {
-        let page = deployed.deployment.aws.act("logs", "Logs_20140328.FilterLogEvents", &body);
+        let page = deployed.deployment.account.aws.act("logs", "Logs_20140328.FilterLogEvents", &body);
         let page = page.await.unwrap();
         for event in page["events"].as_array().unwrap() {
             let text = event["message"].as_str().unwrap();

@@ -22,7 +22,7 @@ fn the_processed_template_has_few_dynamic_references_and_no_function_adds_one() 
 #[test]
 fn no_secret_is_in_the_template_the_stack_or_the_logs() {
     run(async |deployed| {
-        let aws = &deployed.deployment.aws;
+        let aws = &deployed.deployment.account.aws;
         let get = json!({ "SecretId": "chat" });
         let secret = aws.act("secretsmanager", "secretsmanager.GetSecretValue", &get);
         let secret = secret.await.unwrap();
@@ -61,7 +61,7 @@ fn no_secret_is_in_the_template_the_stack_or_the_logs() {
 #[test]
 fn each_function_gets_its_own_secrets_only() {
     run(async |deployed| {
-        let aws = &deployed.deployment.aws;
+        let aws = &deployed.deployment.account.aws;
         let variables = async |function: &str| {
             let path = format!("/2015-03-31/functions/chat-local-{function}/configuration");
             let answer = aws.rest("lambda", axum::http::Method::GET, &path, &Value::Null);

@@ -22,17 +22,21 @@ pub struct Deployed {
 static DEPLOYED: LazyLock<Deployed> = LazyLock::new(|| {
     let runtime = Runtime::new().unwrap();
     // Codes arrive by SMS, as in production.
-    let parameters = ["OtpDelivery=sns", "CodesPerAddressHour=1000"];
+    let parameters = [
+        ("OtpDelivery", "sns"),
+        ("CodesPerAddressHour", "1000"),
+        ("ChatroomCache", "state"), // so that everything is used that a stack may use
+    ];
     let services = Stack::services();
     let deployment = Deployment::start(&services, &parameters);
     let deployment = runtime.block_on(deployment).unwrap();
     let api = Api {
         url: deployment.url.clone(),
         client: deployment.client.clone(),
-        database_url: deployment.database_url.clone(),
+        database_url: deployment.account.database_url.clone(),
         gemini_url: Some(deployment.gemini.url.clone()),
         stripe_url: Some(deployment.stripe.url.clone()),
-        codes: Codes::BySms(deployment.aws.endpoint.clone()),
+        codes: Codes::BySms(deployment.account.aws.endpoint.clone()),
         check: contract::check,
     };
     Deployed { runtime, deployment, api }

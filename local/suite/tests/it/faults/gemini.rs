@@ -175,7 +175,7 @@ pub async fn refused_messages_count_against_the_day(stack: &Stack) {
     let posts = join_all(posts).await;
     let accepted = posts.iter().filter(|post| post.status == 202);
     for post in accepted.clone() {
-        user.settled(post.header("location")).await;
+        user.settled(&post.location()).await;
     }
     assert_eq!(accepted.count(), usize::try_from(DAILY).unwrap());
     assert_eq!(user.try_post(&room, &prompt).await.status, 429);

@@ -24,7 +24,8 @@ async fn status(sender: &Sender<'_>, endpoint: &Endpoint, event: &Value) -> u16 
         })
         .collect();
     let body = response["body"].as_str().unwrap_or_default().as_bytes();
-    let response = Response { status, headers, body: Value::Null, bytes: body.into() };
+    let url = "http://127.0.0.1".parse().unwrap();
+    let response = Response { url, status, headers, body: Value::Null, bytes: body.into() };
     check(&endpoint.method, &endpoint.path, &response);
     status
 }
