@@ -19,6 +19,9 @@ const LONGEST_FUNCTION: usize = 64;
 /// What SQS puts before the name of a queue, in the region with the longest name.
 const QUEUE_PREFIX: &str = "https://sqs.ap-southeast-7.amazonaws.com/123456789012/";
 
+/// What the id of a stack is, apart from the stack's name.
+const STACK_ID: &str = "arn:aws:cloudformation:ap-southeast-7:123456789012:stack//019b0000-0000-7000-8000-000000000002";
+
 /// What CloudFormation puts after the name of a resource.
 const SUFFIX: &str = "-0123456789ABC";
 
@@ -45,6 +48,7 @@ fn longest(value: &Value) -> usize {
         Value::Null if name.starts_with("Secret.") => LONGEST_MEMBER,
         Value::Null if name == "WakeUpQueue" => QUEUE_PREFIX.len() + resource(&name),
         Value::Null if name == "StateTable" => resource(&name),
+        Value::Null if name == "AWS::StackId" => STACK_ID.len() + stack(),
         Value::Null => name.len(),
         parameter => longest_parameter(&name, parameter),
     }
@@ -52,9 +56,13 @@ fn longest(value: &Value) -> usize {
 
 /// Returns the length of the name that CloudFormation makes of a resource's: the stack, the resource, and a suffix.
 fn resource(name: &str) -> usize {
+    stack() + "-".len() + name.len() + SUFFIX.len()
+}
+
+/// Returns the length of the longest name of a stack, which the functions' names have at their beginning.
+fn stack() -> usize {
     let function = functions().keys().map(String::len).max().unwrap_or_default();
-    let stack = LONGEST_FUNCTION - "-".len() - function;
-    stack + "-".len() + name.len() + SUFFIX.len()
+    LONGEST_FUNCTION - "-".len() - function
 }
 
 fn longest_parameter(name: &str, parameter: &Value) -> usize {
