@@ -26,16 +26,17 @@ fn cargo_local_the_functions_and_any_tests_share_every_dependency() {
     }
 }
 
-/// A release build takes minutes. What is compiled for one function has to do for every other, for `cargo lambda
-/// build`, which selects the default members, and for the benchmark.
+/// A release build takes minutes. What is compiled for one function has to do for every other: `cargo lambda build`
+/// selects the default members, the benchmark a few functions. Every function depends on `shared`, which therefore asks
+/// alone for whatever all functions ask for.
 #[test]
 fn a_release_of_one_function_compiles_nothing_that_a_release_of_all_would_not() {
+    let shared = packages(&["--package=shared", "--edges=normal,build"]);
     let all = packages(&["--edges=normal,build"]);
-    for function in WORKSPACE.functions.keys() {
-        let one = packages(&["--edges=normal,build", "--package", function, "--package=hello"]);
-        let again: Vec<_> = one.difference(&all).filter(|package| !package.starts_with("hello ")).collect();
-        assert!(again.is_empty(), "{function} asks other features: {again:#?}");
-    }
+    let (functions, others): (Vec<_>, Vec<_>) = all.difference(&shared).partition(|it| it.contains("/functions/"));
+    assert_eq!(functions.len(), WORKSPACE.functions.len());
+    assert!(others.is_empty(), "give `shared` their features: {others:#?}");
+    assert_eq!(shared.difference(&all).count(), 0, "features that `shared` has alone");
 }
 
 /// Lists the packages with their features that cargo compiles for a selection.
