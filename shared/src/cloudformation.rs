@@ -109,13 +109,26 @@ impl CloudFormation {
             return false;
         }
         if let Some(endpoint) = &self.endpoint {
-            return address.origin() == endpoint.origin();
+            return is_same_server(address, endpoint);
         }
         address.scheme() == "https"
             && address.port().is_none()
             && address.host_str().is_some_and(|host| is_bucket(host, &self.region))
             && names_stack(address.path(), &self.stack_id)
     }
+}
+
+/// Returns whether two addresses are of one server, which on this machine may have one name for itself and another one
+/// for its callers.
+fn is_same_server(one: &Url, other: &Url) -> bool {
+    let server = |url: &Url| {
+        let host = match url.host_str() {
+            Some("localhost" | "127.0.0.1" | "[::1]") => "loopback",
+            host => host.unwrap_or_default(),
+        };
+        (url.scheme().to_owned(), host.to_owned(), url.port_or_known_default())
+    };
+    server(one) == server(other)
 }
 
 /// Returns whether `host` is that of CloudFormation's bucket in a region, by any of S3's names for the region
@@ -284,11 +297,19 @@ mod tests {
     #[test]
     fn at_an_endpoint_of_its_own_a_verdict_stays_there() {
         let endpoint = Some("http://127.0.0.1:4566");
-        assert_eq!(accept("us-east-1", endpoint, STACK, "http://127.0.0.1:4566/_ministack/cfn-response/1"), Ok(()));
-        for address in
-            ["http://127.0.0.1:4567/", "https://127.0.0.1:4566/", "http://localhost:4566/", "http://a@127.0.0.1:4566/"]
-        {
+        for address in ["http://127.0.0.1:4566/cfn-response/1", "http://localhost:4566/cfn-response/1"] {
+            assert_eq!(accept("us-east-1", endpoint, STACK, address), Ok(()), "{address}");
+        }
+        for address in [
+            "http://127.0.0.1:4567/",
+            "https://127.0.0.1:4566/",
+            "http://localhost/",
+            "http://attacker.example:4566/",
+            "http://localhost.attacker.example:4566/",
+            "http://a@127.0.0.1:4566/",
+        ] {
             assert_eq!(accept("us-east-1", endpoint, STACK, address), Err(Forged::Address), "{address}");
         }
+        assert_eq!(accept("us-east-1", Some("http://aws:4566"), STACK, "http://127.0.0.1:4566/"), Err(Forged::Address));
     }
 }
