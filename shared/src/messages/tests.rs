@@ -31,8 +31,8 @@ const LIMITS: DailyLimits = DailyLimits {
     tokens: Each { basic: TOKENS, pro: 1_000_000 },
     posts_per_message: POSTS_PER_MESSAGE,
 };
-const MESSAGES: i32 = 4;
-const TOKENS: i64 = 300;
+const MESSAGES: i32 = 2;
+const TOKENS: i64 = 90;
 const POSTS_PER_MESSAGE: i32 = 3;
 
 /// What an ask costs, if the model writes something.
@@ -58,7 +58,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let worker = any::<Index>;
     let act = prop_oneof![
         5 => Just(Act::Accept),
-        5 => Just(Act::Claim),
+        8 => Just(Act::Claim),
         2 => worker().prop_map(Act::Checkpoint),
         2 => worker().prop_map(Act::Answer),
         2 => (worker(), any::<bool>()).prop_map(|(worker, is_free)| Act::Fail(worker, is_free)),
@@ -70,7 +70,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => any::<Index>().prop_map(Act::Look),
         1 => Just(Act::Forgotten),
     ];
-    vec(act, 1..60)
+    vec(act, 1..100)
 }
 
 /// A message, as it should be.

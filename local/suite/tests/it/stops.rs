@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio_postgres::Client;
 
 /// Parts of the statements at which a worker can be kept waiting.
-pub const ACCEPT: &str = "insert into daily_usage as usage";
+pub const ACCEPT: &str = "$10 posts for each message of the limit";
 pub const CLAIM: &str = "asked = asked + 1";
 pub const SETTLE: &str = "settled_at = now(), reply";
 pub const DEFER: &str = "set status = 'queued', not_before";

@@ -146,6 +146,38 @@ async fn a_failed_message_gives_its_quota_back_once() {
 }
 
 #[tokio::test]
+async fn a_user_whose_messages_fail_gets_no_more_of_them_back_than_a_day_allows() {
+    let database = testing::database().await;
+    let owner = testing::user(&database).await;
+    let room = testing::chatroom(&database, owner).await;
+    for _ in 0..7 {
+        testing::message(&database, owner, room, "hello").await;
+    }
+    database.query("update daily_usage set refundable = 5", &[]).await.unwrap();
+    for _ in 0..7 {
+        let lease = claim(&database, owner, room).await.unwrap();
+        fail(&lease, &database, true).await;
+    }
+    assert_eq!(count(&database, "select used::int8 from daily_usage").await, 2);
+    assert_eq!(count(&database, "select refunded::int8 from daily_usage").await, 5);
+}
+
+#[tokio::test]
+async fn a_claim_says_whether_the_tokens_of_the_day_are_used_up() {
+    let database = testing::database().await;
+    let owner = testing::user(&database).await;
+    let room = testing::chatroom(&database, owner).await;
+    testing::message(&database, owner, room, "hello").await;
+    for (tokens, is_beyond_budget) in [(99, false), (100, true)] {
+        let spend = format!("update daily_usage set tokens = {tokens}, budget = 100");
+        database.query(&spend, &[]).await.unwrap();
+        let lease = claim(&database, owner, room).await.unwrap();
+        assert_eq!(lease.is_beyond_budget, is_beyond_budget, "{tokens}");
+        database.query(DIE, &[]).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_worker_that_ends_its_work_twice_is_told_the_same_twice() {
     let database = testing::database().await;
     let owner = testing::user(&database).await;

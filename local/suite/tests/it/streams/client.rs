@@ -13,6 +13,9 @@ use crate::stops::id;
 /// How long a stream may stay silent. It has a heartbeat.
 const SILENCE: Duration = Duration::from_secs(15);
 
+/// The type of a response that a function made of its error.
+const PROBLEM: &str = "application/problem+json";
+
 /// An event with its id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
@@ -231,10 +234,10 @@ impl Client {
                 stream.limit = limit;
                 self.read(&mut stream).await;
             }
-            (500, Ok(response)) if response.headers()["content-type"] == "application/problem+json" => {
+            (500, Ok(response)) if response.headers().get("content-type").is_some_and(|it| it == PROBLEM) => {
                 panic!("the function failed by a defect: {}", response.text().await.unwrap_or_default())
             }
-            // The function died, or those of three streams before, whose slots are still held.
+            // The function died, and could say nothing, or those of three streams before, whose slots are still held.
             (0 | 429 | 500 | 502, _) => sleep(Duration::from_millis(200)).await,
             (status, response) => panic!("{status}: {response:?}"),
         }
