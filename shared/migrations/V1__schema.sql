@@ -25,6 +25,8 @@ create table sessions (
     id              uuid not null,
     generation      bigint not null default 0, -- the user's when the session was opened
     created_at      timestamptz not null default now(),
+    last_used_at    timestamptz not null default date_trunc('hour', now(), 'utc'), -- to the hour
+    device          text, -- what the sign-in's User-Agent names
     -- Counts the refreshes of an hour, for their limit.
     refreshes       integer not null default 0,
     refreshes_since timestamptz not null default now(),

@@ -28,8 +28,8 @@ pub enum Error {
     /// The access token outlived its session, which was ended.
     #[error("This session has ended. Sign in again.")]
     SessionEnded,
-    /// The session is good, but too old for what is asked.
-    #[error("This needs a fresh sign-in. Sign in with a code again, then repeat it within ten minutes.")]
+    /// The session is good, but what is asked for needs a proof of the moment.
+    #[error("This needs a proof that it is you: your password, or a code that was sent to confirm it.")]
     SignInAgain,
     /// A wrong, spent or expired code, or an unknown number: deliberately the same error.
     #[error("The mobile number and the code do not match, or the code is no longer valid.")]

@@ -4,16 +4,22 @@
 
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test that cannot go on must stop")]
 
-use std::{collections::HashMap, env};
+use std::{collections::HashMap, env, net::Ipv6Addr};
 
 use lambda_http::{
     Body, Request, RequestExt, Response,
+    aws_lambda_events::apigw::ApiGatewayV2httpRequestContext,
     http::{StatusCode, header},
+    request::RequestContext,
 };
-use serde_json::Value;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
 
 use crate::{
-    auth::{Caller, TokenIssuer},
+    auth::{
+        Caller, TokenIssuer,
+        codes::{CodeIssuer, Purpose},
+    },
     database::{Database, Parameter},
     domain::{ChatroomId, MessageId, Mobile, SessionId, UserId},
 };
@@ -45,6 +51,15 @@ pub async fn user(database: &Database) -> Caller {
     // The foreign key sees the user at the end of the statement.
     database.query(sql, &[&caller.user, &mobile, &caller.session]).await.expect("a user can be stored");
     caller
+}
+
+/// A code with which a user confirms what cannot be undone, as the fields of a request.
+pub async fn confirmation(database: &Database, caller: Caller) -> Value {
+    let row = database.query_one("select mobile from users where id = $1", &[&caller.user]).await;
+    let mobile: Mobile = row.expect("the user exists").get(0);
+    let issuer = CodeIssuer::from_env().expect("run the tests with `cargo local test`");
+    let issued = issuer.issue(Purpose::Confirm, &mobile, &new_address(), None).await.expect("a code");
+    json!({ "challenge": issued.challenge, "otp": issued.code.expose_secret() })
 }
 
 /// A new chatroom of a user.
@@ -128,6 +143,21 @@ pub fn request(caller: Caller, path: &[(&str, String)], body: &Value) -> Request
     headers.insert(header::CONTENT_TYPE, "application/json".parse().expect("a header"));
     headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().expect("a header"));
     request.with_path_parameters(path)
+}
+
+/// An address that no other test sends from.
+#[must_use]
+pub fn new_address() -> String {
+    let network = getrandom::u64().expect("there are random numbers");
+    format!("{}", Ipv6Addr::from_bits(u128::from(network) << 64 | 1))
+}
+
+/// The same request from a client at an address.
+#[must_use]
+pub fn sent_from(address: &str, request: Request) -> Request {
+    let mut context = ApiGatewayV2httpRequestContext::default();
+    context.http.source_ip = Some(address.to_owned());
+    request.with_request_context(RequestContext::ApiGatewayV2(context))
 }
 
 /// The status and the JSON body of a response.

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use lambda_http::{Body, Request, RequestExt};
@@ -12,12 +12,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::{
     Error,
-    auth::{TokenVerifier, codes::Challenge, sessions::RefreshToken},
+    auth::{Device, TokenVerifier, codes::Challenge, sessions::RefreshToken},
     billing::SigningSecrets,
     domain::{ChatroomId, Mobile, Name, Title},
-    http::{self, cursor},
+    http::{self, TrustedProxy, cursor},
     queue::WakeUp,
 };
+
+const PROXY_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// One field of every kind that requests have.
 #[derive(Debug, Deserialize)]
@@ -110,8 +112,10 @@ proptest! {
     ) {
         let mut request = request(Vec::new());
         if let Ok(value) = lambda_http::http::HeaderValue::from_bytes(&bytes) {
-            for header in ["idempotency-key", "content-type", "authorization"] {
-                request.headers_mut().insert(header, value.clone());
+            request.headers_mut().insert("x-proxy-secret", lambda_http::http::HeaderValue::from_static(PROXY_SECRET));
+            let of_proxy = ["cloudfront-viewer-address", "x-forwarded-for"];
+            for header in ["idempotency-key", "content-type", "authorization", "user-agent"].iter().chain(&of_proxy) {
+                request.headers_mut().insert(*header, value.clone());
             }
         }
         let request = request
@@ -131,7 +135,12 @@ proptest! {
         if let Err(error) = http::json::<Form>(&request) {
             prop_assert!(is_the_callers(&error), "{error:?}");
         }
-        http::client_address(&request);
+        let network = TrustedProxy::with(PROXY_SECRET).unwrap().client_network(&request);
+        let address = network.strip_suffix("/64").unwrap_or(&network);
+        prop_assert!(address.parse::<IpAddr>().is_ok() || network == "unknown", "{network}");
+        let device = Device::of(&request);
+        let is_short = |device: &Device| device.as_str().is_ascii() && device.as_str().len() < 64;
+        prop_assert!(device.as_ref().is_none_or(is_short), "{device:?}");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! `POST /auth/change-password`: sets a first or another password, and ends the user's other sessions.
 //!
+//! A first password takes the account over for good, so it needs a proof of the moment: see
+//! [`confirmation`](shared::auth::confirmation).
+//!
 //! It takes two statements, since the stored hash must be read before the current password can be verified. The second
 //! one repeats what was read as its condition: of two changes at once, one wins and the other is refused.
 
@@ -9,8 +12,8 @@ use serde::Deserialize;
 use shared::{
     Error, Result,
     auth::{
-        Attempts, Caller, Password, TokenVerifier,
-        passwords::{self, Verdict},
+        Confirmation, Confirmer, Password, TokenVerifier,
+        codes::{Challenge, Guess},
     },
     config::ConfigError,
     database::Database,
@@ -20,7 +23,7 @@ use shared::{
 struct App {
     tokens: TokenVerifier,
     database: Database,
-    attempts: Attempts,
+    confirmer: Confirmer,
 }
 
 impl App {
@@ -28,7 +31,7 @@ impl App {
         Ok(Self {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
-            attempts: Attempts::from_env()?,
+            confirmer: Confirmer::from_env()?,
         })
     }
 }
@@ -37,15 +40,29 @@ impl App {
 #[serde(deny_unknown_fields)]
 struct Change {
     current_password: Option<SecretString>,
+    challenge: Option<Challenge>,
+    otp: Option<Guess>,
     new_password: Password,
 }
 
-/// Reads the stored hash, and whether the session lasts and is fresh. A first password takes an account over for good,
-/// so it needs a fresh session. A user without a password signs in by code only, so a code opened the session.
+/// Returns the proof that a change needs: the current password if there is one, and a code if there is none.
+fn confirmation(
+    is_first: bool,
+    current_password: Option<SecretString>,
+    challenge: Option<Challenge>,
+    otp: Option<Guess>,
+) -> Result<Option<Confirmation>> {
+    match current_password {
+        _ if is_first => Confirmation::of(None, challenge, otp),
+        Some(current) => Ok(Some(Confirmation::Password(current))),
+        None => Err(Error::invalid("current_password", "is required: a password is set")),
+    }
+}
+
+/// Reads the stored hash, and whether the session lasts.
 const ACCOUNT: &str = "
     -- $1 user, $2 session
-    select users.password_hash, sessions.id is not null as lasts,
-           sessions.created_at > now() - interval '10 minutes' as fresh
+    select users.mobile, users.password_hash, sessions.id is not null as lasts
     from users left join sessions
         on sessions.user_id = users.id and sessions.id = $2 and sessions.generation = users.generation
     where users.id = $1";
@@ -60,7 +77,6 @@ const CHANGE: &str = "
         from sessions
         where users.id = $1 and (password_hash is not distinct from $3 or password_hash = $4)
           and sessions.user_id = $1 and sessions.id = $2 and sessions.generation = users.generation
-          and ($3 is not null or sessions.created_at > now() - interval '10 minutes')
         returning users.id, users.generation
     ), kept as (
         update sessions set generation = owner.generation
@@ -73,38 +89,20 @@ const CHANGE: &str = "
 
 async fn change(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
-    let change: Change = http::json(&request)?;
+    let Change { current_password, challenge, otp, new_password } = http::json(&request)?;
 
     let row = app.database.query_opt(ACCOUNT, &[&caller.user, &caller.session]).await?.ok_or(Error::AccountGone)?;
     if !row.get::<_, bool>("lasts") {
         return Err(Error::SessionEnded);
     }
     let stored: Option<String> = row.get("password_hash");
-    if let Some(stored) = &stored {
-        app.check_current(caller, &change, stored).await?;
-    } else if !row.get::<_, bool>("fresh") {
-        return Err(Error::SignInAgain);
-    }
+    let confirmation = confirmation(stored.is_none(), current_password, challenge, otp)?;
+    app.confirmer.check(confirmation, &row.get("mobile"), stored.as_deref(), &request).await?;
 
-    let hash = change.new_password.hash()?;
+    let hash = new_password.hash()?;
     let row = app.database.query_opt(CHANGE, &[&caller.user, &caller.session, &stored, &hash]).await?;
     row.ok_or(Error::WrongPassword)?;
     http::no_content()
-}
-
-impl App {
-    async fn check_current(&self, caller: Caller, change: &Change, stored: &str) -> Result<()> {
-        let current = change.current_password.as_ref();
-        let current = current.ok_or_else(|| Error::invalid("current_password", "is required: a password is set"))?;
-        passwords::count_change(&self.attempts, caller.user).await?;
-        match passwords::verify(current, Some(stored))? {
-            Verdict::Wrong => Err(Error::WrongPassword),
-            Verdict::Right | Verdict::Outdated(_) => {
-                passwords::give_back_change(&self.attempts, caller.user).await;
-                Ok(())
-            }
-        }
-    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -121,6 +119,7 @@ mod tests {
     use futures_util::future::join;
     use serde_json::json;
     use shared::{
+        auth::Caller,
         database::Parameter,
         domain::SessionId,
         testing::{self, request},
@@ -133,12 +132,13 @@ mod tests {
         App {
             tokens: TokenVerifier::from_env().unwrap(),
             database: testing::database().await,
-            attempts: Attempts::from_env().unwrap(),
+            confirmer: Confirmer::from_env().unwrap(),
         }
     }
 
     async fn set_first(app: &App, caller: Caller) -> Result<Response<Body>> {
-        let body = json!({ "new_password": "correct horse battery" });
+        let mut body = testing::confirmation(&app.database, caller).await;
+        body["new_password"] = "correct horse battery".into();
         change(app, request(caller, &[], &body)).await
     }
 
@@ -146,9 +146,9 @@ mod tests {
         app.database.query(sql, &[]).await.unwrap();
     }
 
-    async fn has_password(app: &App) -> bool {
-        let sql = "select password_hash is not null from users";
-        app.database.query_one(sql, &[]).await.unwrap().get(0)
+    /// How many users have one.
+    async fn passwords(app: &App) -> i64 {
+        app.database.query_one("select count(password_hash) from users", &[]).await.unwrap().get(0)
     }
 
     #[tokio::test]
@@ -159,44 +159,58 @@ mod tests {
             run(&app, end).await;
             let refused = set_first(&app, caller).await;
             assert!(matches!(refused, Err(Error::SessionEnded)), "{refused:?}");
-            assert!(!has_password(&app).await);
+            assert_eq!(passwords(&app).await, 0);
         }
     }
 
     #[tokio::test]
-    async fn a_session_that_ends_or_is_ten_minutes_old_after_the_check_sets_no_first_password() {
-        for change in [
-            "delete from sessions",
-            "update users set generation = generation + 1",
-            "update sessions set created_at = created_at - interval '10 minutes'",
-        ] {
+    async fn a_session_that_ends_after_the_check_sets_no_password() {
+        for end in ["delete from sessions", "update users set generation = generation + 1"] {
             let app = app().await;
             let caller = testing::user(&app.database).await;
-            run(&app, change).await;
+            run(&app, end).await;
             let parameters: [&dyn Parameter; 4] = [&caller.user, &caller.session, &None::<&str>, &"a hash"];
             let changed = app.database.query_opt(CHANGE, &parameters).await.unwrap();
-            assert!(changed.is_none(), "{change}");
-            assert!(!has_password(&app).await, "{change}");
+            assert!(changed.is_none(), "{end}");
+            assert_eq!(passwords(&app).await, 0, "{end}");
         }
     }
 
+    /// Whoever gets hold of a fresh token must not own the account for good.
     #[tokio::test]
-    async fn a_first_password_needs_a_session_of_the_last_ten_minutes() {
+    async fn a_first_password_needs_a_code_that_was_sent_to_confirm_it() {
         let app = app().await;
         let caller = testing::user(&app.database).await;
-        let later = "update sessions set created_at = created_at - interval '10 minutes'";
-        run(&app, later).await;
-        let refused = set_first(&app, caller).await;
+        let first = json!({ "new_password": "correct horse battery" });
+        let refused = change(&app, request(caller, &[], &first)).await;
         assert!(matches!(refused, Err(Error::SignInAgain)), "{refused:?}");
-        assert!(!has_password(&app).await);
-        run(&app, "update sessions set created_at = now()").await;
+        let made_up = json!({ "current_password": "staple battery horse", "new_password": "correct horse battery" });
+        let refused = change(&app, request(caller, &[], &made_up)).await;
+        assert!(matches!(refused, Err(Error::SignInAgain)), "{refused:?}");
+
+        let other = testing::user(&app.database).await;
+        let mut anothers = testing::confirmation(&app.database, other).await;
+        anothers["new_password"] = "correct horse battery".into();
+        let refused = change(&app, request(caller, &[], &anothers)).await;
+        assert!(matches!(refused, Err(Error::WrongCode)), "{refused:?}");
+        assert_eq!(passwords(&app).await, 0);
         set_first(&app, caller).await.unwrap();
-        // From then on the current password proves more than a fresh session does.
-        run(&app, later).await;
+        assert_eq!(passwords(&app).await, 1);
+    }
+
+    #[tokio::test]
+    async fn another_password_needs_the_current_one_even_with_a_code() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        set_first(&app, caller).await.unwrap();
+        let refused = set_first(&app, caller).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
         let body = json!({
             "current_password": "correct horse battery", "new_password": "staple battery horse",
         });
         change(&app, request(caller, &[], &body)).await.unwrap();
+        let refused = change(&app, request(caller, &[], &body)).await;
+        assert!(matches!(refused, Err(Error::WrongPassword)), "{refused:?}");
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::{
     Result,
-    auth::{CodeSender, sender::Reason},
+    auth::{CodeSender, codes::Purpose, sender::Reason},
     domain::Mobile,
     http,
 };
@@ -19,8 +19,7 @@ struct Recipient {
 
 async fn forgot_password(sender: &CodeSender, request: Request) -> Result<Response<Body>> {
     let Recipient { mobile } = http::json(&request)?;
-    let address = http::client_address(&request);
-    http::accepted(None, &sender.send(Reason::ResetPassword, &mobile, &address).await?)
+    http::accepted(None, &sender.send(Reason::Known(Purpose::ResetPassword), &mobile, &request).await?)
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,7 +1,8 @@
 //! `POST /auth/login`: signs in with a password.
 //!
 //! It takes two statements, since the stored hash must be read before the password can be verified. The second one
-//! repeats what was read as its condition, so a password that was reset in between opens no session.
+//! repeats what was read as its condition, so a password that was reset in between opens no session. A third ends the
+//! oldest of too many sessions: see [`sessions`].
 
 use lambda_http::{Body, Request, Response};
 use secrecy::SecretString;
@@ -9,8 +10,8 @@ use serde::Deserialize;
 use shared::{
     Error, Result,
     auth::{
-        Attempts, TokenIssuer,
-        passwords::{self, Verdict},
+        Attempts, Device, TokenIssuer,
+        passwords::{self, PasswordAttempt, Verdict},
         sessions::{self, Proof, VerifiedPassword},
     },
     config::ConfigError,
@@ -42,8 +43,8 @@ const PASSWORD_HASH: &str = "select password_hash from users where mobile = $1";
 
 async fn login(app: &App, request: Request) -> Result<Response<Body>> {
     let Login { mobile, password } = http::json(&request)?;
-    let address = http::client_address(&request);
-    passwords::count_sign_in(&app.attempts, &mobile, &address).await?;
+    let address = app.attempts.address(&request);
+    let attempt = PasswordAttempt::to_sign_in(&app.attempts, &mobile, &address).await?;
 
     let row = app.database.query_opt(PASSWORD_HASH, &[&mobile]).await?;
     let stored: Option<String> = row.and_then(|row| row.get("password_hash"));
@@ -54,9 +55,10 @@ async fn login(app: &App, request: Request) -> Result<Response<Body>> {
         (Some(stored), Verdict::Outdated(upgraded)) => VerifiedPassword { stored, upgraded: Some(upgraded) },
     };
 
+    let device = Device::of(&request);
     let (pair, ()) = tokio::join!(
-        sessions::open(&app.database, &app.tokens, &mobile, Proof::Password(proof)),
-        passwords::give_back_sign_in(&app.attempts, &mobile, &address)
+        sessions::open(&app.database, &app.tokens, &mobile, Proof::Password(proof), device.as_ref()),
+        attempt.succeed()
     );
     http::ok(&pair?.ok_or(Error::WrongPassword)?)
 }

@@ -4,7 +4,9 @@
 //! seconds a spent token still works, so that some tabs may refresh at once; it gives three successors at most. However
 //! often it is refreshed, a session ends after 180 days.
 //!
-//! The limit on refreshes is kept in the session's row: this endpoint needs no state store, and goes on without it.
+//! The limit on refreshes is kept in the session's row, and nobody else fills it. Tokens that are refused count for the
+//! address that they come from, in the state store: a client in a loop is told to wait, and nobody else at its address
+//! is. Whoever has a good token needs no state store.
 
 use std::time::Duration;
 
@@ -14,14 +16,17 @@ use serde::Deserialize;
 use shared::{
     Error, Result,
     auth::{
-        Caller, TokenIssuer,
+        Attempts, Caller, TokenIssuer,
         sessions::{REFRESH_LIFETIME, RefreshToken, SESSION_LIFETIME, TokenPair},
     },
-    config::ConfigError,
+    config::{self, ConfigError},
     database::{Database, Parameter},
     error::OverLimit,
     http,
+    state::Limit,
+    telemetry::Chain,
 };
+use tracing::warn;
 
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -32,14 +37,30 @@ const SUCCESSORS: i32 = 3;
 const REFRESHES_PER_HOUR: u32 = 60;
 const HOUR: Duration = Duration::from_hours(1);
 
+/// Limits the refused refreshes of an address.
+const REFUSED_PER_ADDRESS: Limit = Limit {
+    policy: "refreshes",
+    detail: "Too many refresh tokens of this address were refused. Sign in again.",
+    times: 300,
+    window: HOUR,
+};
+
 struct App {
+    attempts: Attempts,
     database: Database,
     tokens: TokenIssuer,
+    refused_per_address: Limit,
 }
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self { database: Database::from_env()?, tokens: TokenIssuer::from_env()? })
+        let times = config::or_default("REFUSED_REFRESHES_PER_ADDRESS_HOUR", REFUSED_PER_ADDRESS.times)?;
+        Ok(Self {
+            attempts: Attempts::from_env()?,
+            database: Database::from_env()?,
+            tokens: TokenIssuer::from_env()?,
+            refused_per_address: Limit { times, ..REFUSED_PER_ADDRESS },
+        })
     }
 }
 
@@ -85,7 +106,8 @@ const ROTATE: &str = "
         on conflict (user_id, hash) do nothing
     ), counted as (
         update sessions
-        set refreshes = case when token.window_end > now() then refreshes + 1 else 1 end,
+        set last_used_at = date_trunc('hour', now(), 'utc'),
+            refreshes = case when token.window_end > now() then refreshes + 1 else 1 end,
             refreshes_since = case when token.window_end > now() then refreshes_since else now() end
         from token
         where sessions.user_id = $1 and sessions.id = token.session_id and token.verdict = 'usable'
@@ -98,8 +120,11 @@ const ROTATE: &str = "
 async fn refresh(app: &App, request: Request) -> Result<Response<Body>> {
     let refresh: Refresh = http::json(&request)?;
     let next = RefreshToken::new()?;
-    let caller = app.rotate(refresh.refresh_token.expose_secret(), &next);
-    http::ok(&TokenPair::new(&app.tokens, caller.await?, &next, None)?)
+    let caller = match app.rotate(refresh.refresh_token.expose_secret(), &next).await {
+        Err(Error::Unauthenticated(refused)) => return app.refuse(refused, &request).await,
+        caller => caller?,
+    };
+    http::ok(&TokenPair::new(&app.tokens, caller, &next, None)?)
 }
 
 impl App {
@@ -124,7 +149,7 @@ impl App {
         match row.get("verdict") {
             "usable" => Ok(Caller { user, session: row.get("session_id") }),
             "limited" => Err(Error::OverLimit(OverLimit {
-                policy: "refreshes-per-session",
+                policy: "refreshes",
                 detail: "This session was refreshed too often.",
                 limit: REFRESHES_PER_HOUR,
                 window: HOUR,
@@ -132,6 +157,17 @@ impl App {
             })),
             _ => Err(REFUSED),
         }
+    }
+
+    /// Counts a refused token. Without the state store it is refused all the same.
+    async fn refuse(&self, refused: &'static str, request: &Request) -> Result<Response<Body>> {
+        let address = self.attempts.address(request);
+        match self.attempts.count(&[(&self.refused_per_address, &["refused", &address])]).await {
+            Err(error @ Error::OverLimit(_)) => return Err(error),
+            Err(error) => warn!(error = %Chain(&error), "a refused refresh is not counted"),
+            Ok(()) => {}
+        }
+        Err(Error::Unauthenticated(refused))
     }
 }
 
@@ -151,7 +187,7 @@ mod tests {
     use super::*;
 
     async fn app() -> App {
-        App { database: testing::database().await, tokens: TokenIssuer::from_env().unwrap() }
+        App { database: testing::database().await, ..App::from_env().unwrap() }
     }
 
     /// Signs somebody in and returns the refresh token.
@@ -172,9 +208,8 @@ mod tests {
 
     /// Uses a token eight times at once, over as many connections, and returns its successors.
     async fn use_in_eight_tabs(app: &App, caller: Caller, token: &str) -> Vec<String> {
-        let tabs: Vec<App> = (0..8)
-            .map(|_| App { database: app.database.another_connection(), tokens: TokenIssuer::from_env().unwrap() })
-            .collect();
+        let tabs: Vec<App> =
+            (0..8).map(|_| App { database: app.database.another_connection(), ..App::from_env().unwrap() }).collect();
         let pairs = join_all(tabs.iter().map(|tab| use_token(tab, caller, token))).await;
         assert!(pairs.iter().all(|pair| pair.is_ok() || refused(pair)));
         pairs.into_iter().filter_map(Result::ok).collect()
@@ -275,6 +310,42 @@ mod tests {
         let stolen = RefreshToken::parse(&token).unwrap().1.text(other.user);
         assert!(refused(&use_token(&app, other, &stolen).await));
         use_token(&app, caller, &token).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn refused_tokens_of_an_address_are_limited_and_good_ones_of_it_are_not() {
+        let app = App { refused_per_address: Limit { times: 3, ..REFUSED_PER_ADDRESS }, ..app().await };
+        let (caller, mut token) = sign_in(&app).await;
+        let (there, elsewhere) = (testing::new_address(), testing::new_address());
+        let from = |address: &str, token: &str| {
+            let request = request(caller, &[], &json!({ "refresh_token": token }));
+            testing::sent_from(address, request)
+        };
+        for _ in 0..3 {
+            let refused = refresh(&app, from(&there, "unknown")).await;
+            assert!(matches!(refused, Err(Error::Unauthenticated(_))), "{refused:?}");
+        }
+        let unknown = RefreshToken::new().unwrap().text(caller.user);
+        for wrong in ["unknown", &unknown] {
+            let limited = refresh(&app, from(&there, wrong)).await;
+            assert!(matches!(limited, Err(Error::OverLimit(_))), "{limited:?}");
+        }
+        for _ in 0..5 {
+            let pair = parts(&refresh(&app, from(&there, &token)).await.unwrap()).1;
+            pair["refresh_token"].as_str().unwrap().clone_into(&mut token);
+        }
+        let refused = refresh(&app, from(&elsewhere, "unknown")).await;
+        assert!(matches!(refused, Err(Error::Unauthenticated(_))), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_refresh_is_the_last_use_of_its_session_to_the_hour() {
+        let app = app().await;
+        let (caller, token) = sign_in(&app).await;
+        run(&app, "update sessions set last_used_at = now() - interval '3 days'").await;
+        use_token(&app, caller, &token).await.unwrap();
+        let sql = "select last_used_at = date_trunc('hour', now(), 'utc') from sessions";
+        assert!(app.database.query_one(sql, &[]).await.unwrap().get::<_, bool>(0));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use shared::{
     auth::{
         CodeVerifier, Password,
         codes::{Challenge, Guess, Purpose},
+        passwords,
     },
     config::ConfigError,
     database::Database,
@@ -46,12 +47,14 @@ const RESET: &str = "
 
 async fn reset(app: &App, request: Request) -> Result<Response<Body>> {
     let Reset { mobile, challenge, otp, new_password } = http::json(&request)?;
-    let address = http::client_address(&request);
+    let address = app.codes.address(&request);
     app.codes.take(Purpose::ResetPassword, &mobile, &challenge, &otp, &address).await?;
 
     let hash = new_password.hash()?;
     let row = app.database.query_opt(RESET, &[&mobile, &hash]).await?;
     row.ok_or(Error::WrongCode)?;
+    // The new password is not locked by failures with the old one.
+    passwords::forget_failures(app.codes.attempts(), &mobile).await;
     http::no_content()
 }
 

@@ -1,4 +1,4 @@
-//! `POST /auth/send-otp`: sends a sign-in code to a number that has an account.
+//! `POST /auth/send-otp`: sends a code to a number that has an account, to sign in or to confirm.
 //!
 //! A number without one gets the same response after the same work, and nothing is sent.
 
@@ -6,7 +6,7 @@ use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::{
     Result,
-    auth::{CodeSender, sender::Reason},
+    auth::{CodeSender, codes::Purpose, sender::Reason},
     domain::Mobile,
     http,
 };
@@ -15,12 +15,38 @@ use shared::{
 #[serde(deny_unknown_fields)]
 struct Recipient {
     mobile: Mobile,
+    #[serde(default)]
+    purpose: Use,
+}
+
+/// What the code is for. A password is reset with one of another endpoint.
+#[derive(Deserialize, Default)]
+#[serde(try_from = "String")]
+enum Use {
+    #[default]
+    SignIn,
+    Confirm,
+}
+
+impl TryFrom<String> for Use {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        match text.as_str() {
+            "sign-in" => Ok(Self::SignIn),
+            "confirm" => Ok(Self::Confirm),
+            _ => Err("must be one of: sign-in, confirm"),
+        }
+    }
 }
 
 async fn send_otp(sender: &CodeSender, request: Request) -> Result<Response<Body>> {
-    let Recipient { mobile } = http::json(&request)?;
-    let address = http::client_address(&request);
-    http::accepted(None, &sender.send(Reason::SignIn, &mobile, &address).await?)
+    let Recipient { mobile, purpose } = http::json(&request)?;
+    let purpose = match purpose {
+        Use::SignIn => Purpose::SignIn,
+        Use::Confirm => Purpose::Confirm,
+    };
+    http::accepted(None, &sender.send(Reason::Known(purpose), &mobile, &request).await?)
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -24,8 +24,7 @@ struct Signup {
 async fn sign_up(sender: &CodeSender, request: Request) -> Result<Response<Body>> {
     let Signup { mobile, name, email } = http::json(&request)?;
     let reason = Reason::SignUp(NewAccount { name, email });
-    let address = http::client_address(&request);
-    http::accepted(None, &sender.send(reason, &mobile, &address).await?)
+    http::accepted(None, &sender.send(reason, &mobile, &request).await?)
 }
 
 #[tokio::main(flavor = "current_thread")]

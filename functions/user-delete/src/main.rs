@@ -1,6 +1,8 @@
 //! `DELETE /user/me`: ends the subscription and removes the account with its sessions and chatrooms. Its messages are
 //! gone with them, and the sweep removes their rows: there may be millions, and a request has seconds.
 //!
+//! It cannot be undone, so it needs a proof of the moment: see [`confirmation`](shared::auth::confirmation).
+//!
 //! Stripe comes first, and nothing of the account is touched before it has answered: the customer is deleted there,
 //! which ends what is paid at once and cannot be undone. Whatever breaks off in between leaves an account that is
 //! whole and pays nothing, and asking again goes on from there. The other way round, a crash would leave somebody
@@ -10,13 +12,19 @@
 //! between the two.
 
 use lambda_http::{Body, Request, Response};
+use secrecy::SecretString;
+use serde::Deserialize;
 use shared::{
     Error, Result,
-    auth::{Caller, Pepper, TokenVerifier, sessions::usage_hash},
+    auth::{
+        Caller, Confirmation, Confirmer, Pepper, TokenVerifier,
+        codes::{Challenge, Guess},
+        sessions::usage_hash,
+    },
     billing::{CustomerId, Payments},
     chatroom_cache::ChatroomCache,
     config::ConfigError,
-    database::Database,
+    database::{Database, Row},
     domain::UserId,
     http,
 };
@@ -27,6 +35,7 @@ const ROUNDS: usize = 3;
 struct App {
     tokens: TokenVerifier,
     database: Database,
+    confirmer: Confirmer,
     payments: Payments,
     pepper: Pepper,
     cache: ChatroomCache,
@@ -37,6 +46,7 @@ impl App {
         Ok(Self {
             tokens: TokenVerifier::from_env()?,
             database: Database::from_env()?,
+            confirmer: Confirmer::from_env()?,
             payments: Payments::from_env()?,
             pepper: Pepper::from_env()?,
             cache: ChatroomCache::from_env()?,
@@ -44,10 +54,18 @@ impl App {
     }
 }
 
-/// Reads what must be closed at Stripe, which is nothing for a session that has ended.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Proof {
+    password: Option<SecretString>,
+    challenge: Option<Challenge>,
+    otp: Option<Guess>,
+}
+
+/// Reads what a proof is compared with, what must be closed at Stripe, and whether the session lasts.
 const ACCOUNT: &str = "
     -- $1 user, $2 session
-    select mobile, stripe_customer_id, checkout_session_id, sessions.id is not null as lasts
+    select mobile, password_hash, stripe_customer_id, checkout_session_id, sessions.id is not null as lasts
     from users
     left join sessions on sessions.user_id = users.id and sessions.id = $2 and sessions.generation = users.generation
     left join subscriptions on subscriptions.user_id = users.id
@@ -94,26 +112,45 @@ const DELETE: &str = "
     select id from deleted";
 
 async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
-    let Caller { user, session } = app.tokens.authenticate(&request)?;
+    let caller = app.tokens.authenticate(&request)?;
+    let Proof { password, challenge, otp } = http::json_or_default(&request)?;
+    let confirmation = Confirmation::of(password, challenge, otp)?;
+
+    let Some(mut account) = app.account(caller).await? else {
+        return app.gone(caller.user).await;
+    };
+    app.confirmer.check(confirmation, &account.get("mobile"), account.get("password_hash"), &request).await?;
     for _ in 0..ROUNDS {
-        let Some(account) = app.database.query_opt(ACCOUNT, &[&user, &session]).await? else {
-            return app.gone(user).await;
+        if app.close_and_delete(caller, &account).await? {
+            return app.gone(caller.user).await;
+        }
+        account = match app.account(caller).await? {
+            Some(account) => account,
+            None => return app.gone(caller.user).await,
         };
-        if !account.get::<_, bool>("lasts") {
-            return Err(Error::SessionEnded);
-        }
-        let number_hash = usage_hash(&app.pepper, account.get("mobile"));
-        let customer: Option<String> = account.get("stripe_customer_id");
-        app.close(customer.clone(), account.get("checkout_session_id")).await?;
-        let deleted = app.database.query_opt(DELETE, &[&user, &session, &customer, &number_hash]).await?;
-        if deleted.is_some() {
-            return app.gone(user).await;
-        }
     }
     Err(Error::unavailable("the account changed too often"))
 }
 
 impl App {
+    /// Reads the account of a session that lasts. `None` when it is gone.
+    async fn account(&self, Caller { user, session }: Caller) -> Result<Option<Row>> {
+        let account = self.database.query_opt(ACCOUNT, &[&user, &session]).await?;
+        match account {
+            Some(account) if !account.get::<_, bool>("lasts") => Err(Error::SessionEnded),
+            account => Ok(account),
+        }
+    }
+
+    /// Closes what is paid and then deletes the account, unless a checkout made another customer meanwhile.
+    async fn close_and_delete(&self, Caller { user, session }: Caller, account: &Row) -> Result<bool> {
+        let number_hash = usage_hash(&self.pepper, account.get("mobile"));
+        let customer: Option<String> = account.get("stripe_customer_id");
+        self.close(customer.clone(), account.get("checkout_session_id")).await?;
+        let deleted = self.database.query_opt(DELETE, &[&user, &session, &customer, &number_hash]).await?;
+        Ok(deleted.is_some())
+    }
+
     /// Ends what is paid, and whatever could still be paid.
     async fn close(&self, customer: Option<String>, page: Option<String>) -> Result<()> {
         let Some(customer) = customer.map(CustomerId) else {
@@ -154,6 +191,7 @@ mod tests {
         App {
             tokens: TokenVerifier::from_env().unwrap(),
             database: testing::database().await,
+            confirmer: Confirmer::from_env().unwrap(),
             payments: Payments::from_env().unwrap(),
             pepper: Pepper::from_env().unwrap(),
             cache: ChatroomCache::over(StateStore::from_env().unwrap()),
@@ -187,7 +225,8 @@ mod tests {
             let room = testing::chatroom(database, caller).await;
             testing::message(database, caller, room, "hello").await;
         }
-        delete(&app, request(caller, &[], &json!({}))).await.unwrap();
+        let proof = testing::confirmation(database, caller).await;
+        delete(&app, request(caller, &[], &proof)).await.unwrap();
         for (rows, left) in [
             ("users", 0),
             ("sessions", 0),
@@ -220,9 +259,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_token_alone_deletes_nothing() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        let refused = delete(&app, request(caller, &[], &json!({}))).await;
+        assert!(matches!(refused, Err(Error::SignInAgain)), "{refused:?}");
+        let wrong = json!({ "password": "correct horse battery" });
+        let refused = delete(&app, request(caller, &[], &wrong)).await;
+        assert!(matches!(refused, Err(Error::WrongPassword)), "none is set: {refused:?}");
+        let other = testing::user(&app.database).await;
+        let anothers = testing::confirmation(&app.database, other).await;
+        let refused = delete(&app, request(caller, &[], &anothers)).await;
+        assert!(matches!(refused, Err(Error::WrongCode)), "{refused:?}");
+        let left: i64 = app.database.query_one("select count(*) from users", &[]).await.unwrap().get(0);
+        assert_eq!(left, 2);
+    }
+
+    #[tokio::test]
     async fn the_list_of_a_deleted_account_leaves_the_cache_even_if_the_account_was_gone_before() {
         let app = app().await;
         let caller = testing::user(&app.database).await;
+        let proof = testing::confirmation(&app.database, caller).await;
         for _ in 0..2 {
             let titles = [json!({
                 "id": "019b0000-0000-7000-8000-000000000002",
@@ -232,7 +289,7 @@ mod tests {
             })];
             let rooms = serde_json::from_value(json!(titles)).unwrap();
             app.cache.list(caller.user, async { Ok(rooms) }).await.unwrap();
-            delete(&app, request(caller, &[], &json!({}))).await.unwrap();
+            delete(&app, request(caller, &[], &proof)).await.unwrap();
             let left = app.cache.list(caller.user, async { Ok(Vec::new()) });
             assert!(left.await.unwrap().is_empty(), "a room is still in the cache");
             app.cache.forget(caller.user).await;

@@ -1,12 +1,19 @@
 //! `PATCH /user/me`: changes the caller's name, e-mail address or both.
 //!
 //! What is left out stays; null removes.
+//!
+//! Another e-mail address needs a proof of the moment: see [`confirmation`](shared::auth::confirmation). For that the
+//! account is read first, so such a change takes two statements.
 
 use lambda_http::{Body, Request, Response};
+use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use shared::{
     Error, Result,
-    auth::TokenVerifier,
+    auth::{
+        Caller, Confirmation, Confirmer, TokenVerifier,
+        codes::{Challenge, Guess},
+    },
     config::ConfigError,
     database::{Database, Parameter},
     domain::{Email, Name, User},
@@ -16,11 +23,16 @@ use shared::{
 struct App {
     tokens: TokenVerifier,
     database: Database,
+    confirmer: Confirmer,
 }
 
 impl App {
     fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self { tokens: TokenVerifier::from_env()?, database: Database::from_env()? })
+        Ok(Self {
+            tokens: TokenVerifier::from_env()?,
+            database: Database::from_env()?,
+            confirmer: Confirmer::from_env()?,
+        })
     }
 }
 
@@ -31,6 +43,9 @@ struct Changes {
     name: Change<Name>,
     #[serde(default)]
     email: Change<Email>,
+    password: Option<SecretString>,
+    challenge: Option<Challenge>,
+    otp: Option<Guess>,
 }
 
 /// Says what becomes of a field. A field that is left out keeps its value; null removes it.
@@ -57,6 +72,14 @@ impl<T> Change<T> {
     }
 }
 
+/// Reads what a proof is compared with, for a session that lasts.
+const ACCOUNT: &str = "
+    -- $1 user, $2 session
+    select mobile, password_hash
+    from users join sessions
+        on sessions.user_id = users.id and sessions.id = $2 and sessions.generation = users.generation
+    where users.id = $1 and sessions.user_id = $1";
+
 /// Changes what is given, for a session that lasts.
 const UPDATE: &str = "
     -- $1 user, $2 session, $3 whether to set the name, $4 name, $5 whether to set the address, $6 address
@@ -69,13 +92,27 @@ const UPDATE: &str = "
 
 async fn update(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
-    let changes: Changes = http::json(&request)?;
-    let (sets_name, name) = changes.name.parts();
-    let (sets_email, email) = changes.email.parts();
+    let Changes { name, email, password, challenge, otp } = http::json(&request)?;
+    let confirmation = Confirmation::of(password, challenge, otp)?;
+    let (sets_name, name) = name.parts();
+    let (sets_email, email) = email.parts();
+    if sets_email {
+        app.confirm(caller, confirmation, &request).await?;
+    }
 
     let parameters: [&dyn Parameter; 6] = [&caller.user, &caller.session, &sets_name, &name, &sets_email, &email];
     let row = app.database.query_opt(UPDATE, &parameters).await?;
     http::ok(&User::from(&row.ok_or(Error::SessionEnded)?))
+}
+
+impl App {
+    /// Checks that the owner is there. Without an account, or a session that lasts, there is nothing to compare with.
+    async fn confirm(&self, caller: Caller, confirmation: Option<Confirmation>, request: &Request) -> Result<()> {
+        let row = self.database.query_opt(ACCOUNT, &[&caller.user, &caller.session]).await?;
+        let row = row.ok_or(Error::SessionEnded)?;
+        let stored: Option<&str> = row.get("password_hash");
+        self.confirmer.check(confirmation, &row.get("mobile"), stored, request).await
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -89,19 +126,23 @@ mod tests {
 
     use lambda_http::http::StatusCode;
     use serde_json::{Value, json};
-    use shared::{
-        auth::Caller,
-        testing::{self, parts, request},
-    };
+    use shared::testing::{self, parts, request};
 
     use super::*;
 
     async fn app() -> App {
-        App { tokens: TokenVerifier::from_env().unwrap(), database: testing::database().await }
+        App {
+            tokens: TokenVerifier::from_env().unwrap(),
+            database: testing::database().await,
+            confirmer: Confirmer::from_env().unwrap(),
+        }
     }
 
+    /// Makes changes with a proof of the moment, and returns the name and the address.
     async fn changed(app: &App, caller: Caller, changes: &Value) -> (Value, Value) {
-        let response = update(app, request(caller, &[], changes)).await.unwrap();
+        let mut body = testing::confirmation(&app.database, caller).await;
+        body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let response = update(app, request(caller, &[], &body)).await.unwrap();
         let (status, user) = parts(&response);
         assert_eq!(status, StatusCode::OK, "{user}");
         (user["name"].clone(), user["email"].clone())
@@ -127,14 +168,51 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn another_address_needs_a_proof_of_the_moment_and_a_name_needs_none() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        for email in [json!("mallory@example.com"), json!(null)] {
+            let refused = update(&app, request(caller, &[], &json!({ "name": "Ada", "email": email }))).await;
+            assert!(matches!(refused, Err(Error::SignInAgain)), "{refused:?}");
+            let wrong = json!({ "email": email, "password": "staple battery horse" });
+            let refused = update(&app, request(caller, &[], &wrong)).await;
+            assert!(matches!(refused, Err(Error::WrongPassword)), "{refused:?}");
+        }
+        let response = update(&app, request(caller, &[], &json!({ "name": "Ada" }))).await.unwrap();
+        let (_, user) = parts(&response);
+        assert_eq!((&user["name"], &user["email"]), (&json!("Ada"), &json!(null)));
+    }
+
+    #[tokio::test]
+    async fn half_a_proof_or_two_are_not_acceptable() {
+        let app = app().await;
+        let caller = testing::user(&app.database).await;
+        let whole = testing::confirmation(&app.database, caller).await;
+        for (fields, missing) in [
+            (json!({ "otp": whole["otp"] }), "challenge"),
+            (json!({ "challenge": whole["challenge"] }), "otp"),
+            (json!({ "challenge": whole["challenge"], "otp": whole["otp"], "password": "correct horse" }), "password"),
+        ] {
+            let mut body = json!({ "email": "ada@example.com" });
+            body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            match update(&app, request(caller, &[], &body)).await {
+                Err(Error::Invalid(fields)) => assert_eq!(fields[0].field, missing),
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn an_ended_session_changes_nothing() {
         for end in ["delete from sessions", "update users set generation = generation + 1", "delete from users"] {
             let app = app().await;
             let caller = testing::user(&app.database).await;
             app.database.query(end, &[]).await.unwrap();
-            let refused = update(&app, request(caller, &[], &json!({ "name": "Mallory" }))).await;
-            assert!(matches!(refused, Err(Error::SessionEnded)), "{refused:?}");
-            let sql = "select count(*) from users where name is not null";
+            for change in [json!({ "name": "Mallory" }), json!({ "email": "mallory@example.com" })] {
+                let refused = update(&app, request(caller, &[], &change)).await;
+                assert!(matches!(refused, Err(Error::SessionEnded)), "{refused:?}");
+            }
+            let sql = "select count(*) from users where name is not null or email is not null";
             let named: i64 = app.database.query_one(sql, &[]).await.unwrap().get(0);
             assert_eq!(named, 0);
         }

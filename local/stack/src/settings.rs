@@ -110,8 +110,13 @@ impl Settings {
 }
 
 /// Limits for everybody at one address, or for everybody. On one machine, all users have the same address.
-const LIMITS: [&str; 4] =
-    ["OTP_CODES_PER_ADDRESS_HOUR", "OTP_CODES_PER_COUNTRY_HOUR", "OTP_CODES_PER_HOUR", "OTP_GUESSES_PER_ADDRESS_HOUR"];
+const LIMITS: [&str; 5] = [
+    "OTP_CODES_PER_ADDRESS_HOUR",
+    "OTP_CODES_PER_COUNTRY_HOUR",
+    "OTP_CODES_PER_HOUR",
+    "OTP_GUESSES_PER_ADDRESS_HOUR",
+    "REFUSED_REFRESHES_PER_ADDRESS_HOUR",
+];
 
 /// The stack of the sample events.
 const STACK_ID: &str =

@@ -3,8 +3,10 @@
 mod attempts;
 pub mod codes;
 mod common_passwords;
+pub mod confirmation;
 mod countries;
 mod delivery;
+mod device;
 mod ed25519;
 pub mod passwords;
 mod pepper;
@@ -14,6 +16,8 @@ pub mod tokens;
 
 pub use attempts::Attempts;
 pub use codes::CodeVerifier;
+pub use confirmation::{Confirmation, Confirmer};
+pub use device::Device;
 pub use passwords::Password;
 pub use pepper::Pepper;
 pub use sender::CodeSender;

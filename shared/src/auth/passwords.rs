@@ -1,9 +1,15 @@
 //! Hashes and verifies passwords: argon2id with 19 MiB, two passes and one lane (OWASP Password Storage Cheat Sheet),
 //! and none of the most common ones. They are optional: a number's owner can always sign in by code.
 //!
-//! An hour allows 10 wrong ones for a number and the address they come from, 100 for an address, and 50 for a number
-//! from all addresses. So a stranger at one address does not keep the owner at another from signing in, and an office
-//! behind one address signs in as often as it likes.
+//! Wrong passwords are limited:
+//! - 10 an hour for a number and the address that they come from,
+//! - 100 an hour for an address,
+//! - 50 a day for a number,
+//! - 50 in a row for a number, until a right one, or for 30 days.
+//!
+//! The last three are counted apart for addresses at which the number signed in before: see [`Origin`]. So a stranger
+//! does not keep the owner from signing in where the owner signed in before, and an office behind one address signs in
+//! as often as it likes. The counts are apart from those of codes: who fills the ones leaves the others alone.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -13,72 +19,102 @@ use argon2::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tracing::warn;
 
-use super::{Attempts, attempts::Count, common_passwords};
-use crate::{
-    Error, Result,
-    domain::{Mobile, UserId},
-    state::Limit,
+use super::{
+    Attempts,
+    attempts::{Count, IN_A_ROW, Origin},
+    common_passwords,
 };
+use crate::{Error, Result, domain::Mobile, state::Limit};
 
 const HOUR: Duration = Duration::from_hours(1);
 
 const PER_NUMBER_AND_ADDRESS: Limit = Limit {
-    policy: "passwords-per-number",
-    detail: "Too many passwords were tried with this number. Sign in with a code instead.",
+    policy: "passwords",
+    detail: "Too many passwords were tried with this number. Use a code instead.",
     times: 10,
     window: HOUR,
 };
 const PER_ADDRESS: Limit = Limit {
-    policy: "passwords-per-address",
-    detail: "Too many passwords were tried from this address.",
+    policy: "passwords",
+    detail: "Too many passwords were tried from this address. Use a code instead.",
     times: 100,
     window: HOUR,
 };
 const PER_NUMBER: Limit = Limit {
-    policy: "passwords-per-number-in-all",
-    detail: "Too many passwords were tried with this number. Sign in with a code instead.",
+    policy: "passwords",
+    detail: "Too many passwords were tried with this number today. Use a code instead.",
     times: 50,
-    window: HOUR,
+    window: Duration::from_hours(24),
 };
-const PER_USER: Limit = Limit {
-    policy: "passwords-per-user",
-    detail: "Too many passwords were tried for this account.",
-    times: 10,
-    window: HOUR,
+const PER_NUMBER_IN_A_ROW: Limit = Limit {
+    policy: "passwords",
+    detail: "Too many wrong passwords were tried with this number. Use a code instead, or set a new password with one.",
+    ..IN_A_ROW
 };
 
-/// Counts a password that is about to be tried for signing in from the network `address`. These counters are apart from
-/// those of codes, so whoever exhausts them locks nobody out of signing in by code.
-///
-/// # Errors
-/// - [`Error::OverLimit`] when there were too many wrong ones,
-/// - [`Error::Unavailable`] when the state store does not respond.
-pub async fn count_sign_in(attempts: &Attempts, mobile: &Mobile, address: &str) -> Result<()> {
-    attempts.count(&for_sign_in(&[mobile.as_str(), address])).await
+/// A password that is about to be tried, which is counted before it is compared.
+pub struct PasswordAttempt<'a> {
+    attempts: &'a Attempts,
+    mobile: &'a Mobile,
+    address: &'a str,
+    origin: Origin,
 }
 
-/// Gives back what [`count_sign_in`] counted, since the password was right.
-pub async fn give_back_sign_in(attempts: &Attempts, mobile: &Mobile, address: &str) {
-    attempts.give_back(&for_sign_in(&[mobile.as_str(), address])).await;
+impl<'a> PasswordAttempt<'a> {
+    /// Counts a password that is tried for signing in from the network `address`.
+    ///
+    /// # Errors
+    /// - [`Error::OverLimit`] when there were too many wrong ones,
+    /// - [`Error::Unavailable`] when the state store does not respond.
+    pub async fn to_sign_in(attempts: &'a Attempts, mobile: &'a Mobile, address: &'a str) -> Result<Self> {
+        let origin = attempts.origin(mobile, address).await?;
+        Self { attempts, mobile, address, origin }.count().await
+    }
+
+    /// Counts a password that is tried in a session of the number's: strangers have none, so their failures do not
+    /// count here.
+    ///
+    /// # Errors
+    /// As [`to_sign_in`](Self::to_sign_in).
+    pub async fn in_session(attempts: &'a Attempts, mobile: &'a Mobile, address: &'a str) -> Result<Self> {
+        Self { attempts, mobile, address, origin: Origin::Familiar }.count().await
+    }
+
+    async fn count(self) -> Result<Self> {
+        let (number, origin) = (self.mobile.as_str(), self.origin.name());
+        let limits = [
+            (&PER_NUMBER_AND_ADDRESS, &["number and address", number, self.address] as &[_]),
+            (&PER_ADDRESS, &["address", origin, self.address]),
+            (&PER_NUMBER, &["number", origin, number]),
+            (&PER_NUMBER_IN_A_ROW, &["in a row", origin, number]),
+        ];
+        self.attempts.count(&limits).await?;
+        Ok(self)
+    }
+
+    /// Takes the attempt off again, since the password was right, and remembers where it came from.
+    pub async fn succeed(self) {
+        let (number, origin) = (self.mobile.as_str(), self.origin.name());
+        let counted: [Count<'_>; 3] = [
+            (&PER_NUMBER_AND_ADDRESS, &["number and address", number, self.address]),
+            (&PER_ADDRESS, &["address", origin, self.address]),
+            (&PER_NUMBER, &["number", origin, number]),
+        ];
+        tokio::join!(
+            self.attempts.give_back(&counted),
+            forget_failures(self.attempts, self.mobile),
+            self.attempts.remember(self.mobile, self.address),
+        );
+    }
 }
 
-fn for_sign_in<'a>(number_and_address: &'a [&'a str; 2]) -> [Count<'a>; 3] {
-    let (number, address) = number_and_address.split_at(1);
-    [(&PER_NUMBER_AND_ADDRESS, number_and_address), (&PER_ADDRESS, address), (&PER_NUMBER, number)]
-}
-
-/// Counts a current password that is about to be tried by somebody who is signed in.
-///
-/// # Errors
-/// As [`count_sign_in`].
-pub async fn count_change(attempts: &Attempts, user: UserId) -> Result<()> {
-    attempts.count(&[(&PER_USER, &[&user.to_string()])]).await
-}
-
-/// Gives back what [`count_change`] counted, since the password was right.
-pub async fn give_back_change(attempts: &Attempts, user: UserId) {
-    attempts.give_back(&[(&PER_USER, &[&user.to_string()])]).await;
+/// Forgets the failures in a row of a number, since its owner proved to be there, or set another password.
+pub async fn forget_failures(attempts: &Attempts, mobile: &Mobile) {
+    let in_a_row = Origin::BOTH.map(|origin| ["in a row", origin.name(), mobile.as_str()]);
+    let in_a_row = in_a_row.each_ref().map(|whom| (&PER_NUMBER_IN_A_ROW, whom as &[_]));
+    attempts.clear(&in_a_row).await;
 }
 
 /// Holds a new password: 8 to 128 characters, and not among the most common.
@@ -139,16 +175,22 @@ pub enum Verdict {
 pub fn verify(typed: &SecretString, stored: Option<&str>) -> Result<Verdict> {
     let Some(stored) = stored else {
         hash(typed)?;
-        return Ok(Verdict::Wrong);
+        return Ok(wrong());
     };
     let parsed = PasswordHash::new(stored).map_err(Error::internal)?;
     let password = typed.expose_secret().as_bytes();
     match argon2().verify_password(password, &parsed) {
         Ok(()) if is_current(stored) => Ok(Verdict::Right),
         Ok(()) => Ok(Verdict::Outdated(hash(typed)?)),
-        Err(password_hash::Error::PasswordInvalid) => Ok(Verdict::Wrong),
+        Err(password_hash::Error::PasswordInvalid) => Ok(wrong()),
         Err(error) => Err(Error::internal(error)),
     }
+}
+
+fn wrong() -> Verdict {
+    // The alarm counts lines with this metric.
+    warn!(metric = "wrong_guess", "a password does not match");
+    Verdict::Wrong
 }
 
 fn hash(password: &SecretString) -> Result<String> {
@@ -173,11 +215,7 @@ mod tests {
     use argon2::Params;
 
     use super::*;
-    use crate::{
-        domain::SessionId,
-        state::{Choice, StateStore},
-        testing::new_mobile,
-    };
+    use crate::{domain::SessionId, state::Choice, testing::new_mobile};
 
     fn secret(text: &str) -> SecretString {
         text.to_owned().into()
@@ -202,28 +240,55 @@ mod tests {
         }
     }
 
-    /// The number of passwords that a number gets tried in an hour at each of so many new addresses.
-    async fn tries(attempts: &Attempts, mobiles: &[Mobile], addresses: usize) -> usize {
-        let mut counted = 0;
-        for _ in 0..addresses {
-            let address = SessionId::new().to_string();
-            for mobile in mobiles {
-                for _ in 0..11 {
-                    counted += usize::from(count_sign_in(attempts, mobile, &address).await.is_ok());
-                }
+    /// Tries wrong passwords with numbers at an address, and returns how many were compared.
+    async fn try_at(attempts: &Attempts, mobiles: &[Mobile], address: &str) -> usize {
+        let mut compared = 0;
+        for mobile in mobiles {
+            for _ in 0..11 {
+                compared += usize::from(PasswordAttempt::to_sign_in(attempts, mobile, address).await.is_ok());
             }
         }
-        counted
+        compared
+    }
+
+    /// Tries wrong passwords with a number at so many new addresses.
+    async fn try_from_new_addresses(attempts: &Attempts, mobile: &Mobile, addresses: usize) -> usize {
+        let mut compared = 0;
+        for _ in 0..addresses {
+            compared += try_at(attempts, std::slice::from_ref(mobile), &SessionId::new().to_string()).await;
+        }
+        compared
     }
 
     #[tokio::test]
     async fn ten_passwords_for_a_number_at_an_address_fifty_for_a_number_and_a_hundred_at_an_address_are_tried() {
-        let store = StateStore::open(Choice::Redis).expect("run the tests with `cargo local test`");
-        let attempts = &Attempts { store, pepper: "pepper".into() };
-        assert_eq!(tries(attempts, &[new_mobile()], 1).await, 10);
-        assert_eq!(tries(attempts, &[new_mobile()], 6).await, 50);
+        let attempts = &Attempts::over(Choice::Redis);
         let mobiles: Vec<_> = (0..11).map(|_| new_mobile()).collect();
-        assert_eq!(tries(attempts, &mobiles, 1).await, 100);
+        assert_eq!(try_from_new_addresses(attempts, &new_mobile(), 1).await, 10);
+        assert_eq!(try_from_new_addresses(attempts, &new_mobile(), 6).await, 50);
+        assert_eq!(try_at(attempts, &mobiles, &SessionId::new().to_string()).await, 100);
+    }
+
+    #[tokio::test]
+    async fn fifty_wrong_passwords_in_a_row_lock_a_number_for_strangers_until_the_owner_signs_in_from_a_known_address()
+    {
+        for choice in [Choice::DynamoDb, Choice::Redis] {
+            let attempts = &Attempts::over(choice);
+            let (mobile, home) = (new_mobile(), SessionId::new().to_string());
+            attempts.remember(&mobile, &home).await;
+            let is_tried_at =
+                async |address: &str| PasswordAttempt::to_sign_in(attempts, &mobile, address).await.is_ok();
+            // Days pass: only the failures in a row are counted on.
+            for day in 0..5 {
+                assert_eq!(try_from_new_addresses(attempts, &mobile, 1).await, 10, "{day}");
+                attempts.clear(&[(&PER_NUMBER, &["number", Origin::Strange.name(), mobile.as_str()])]).await;
+            }
+            assert!(!is_tried_at("198.51.100.1").await, "locked");
+
+            let owner = PasswordAttempt::to_sign_in(attempts, &mobile, &home).await.unwrap();
+            owner.succeed().await;
+            assert!(is_tried_at("198.51.100.1").await, "a right password begins anew");
+        }
     }
 
     #[test]

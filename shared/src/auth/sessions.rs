@@ -7,24 +7,32 @@
 //!
 //! An access token outlives its session by up to 15 minutes. Statements that change something for good therefore check
 //! the session themselves.
+//!
+//! A user has twenty sessions at most: signing in once more ends the oldest. That takes a second statement, since the
+//! one that opens a session does not see those that are being opened at the same moment.
 
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
-use super::{Caller, Pepper, TokenIssuer, codes::NewAccount, tokens};
+use super::{Caller, Device, Pepper, TokenIssuer, codes::NewAccount, tokens};
 use crate::{
     Error, Result,
     database::{Database, Parameter},
     domain::{Mobile, SessionId, User, UserId},
+    telemetry::Chain,
 };
 
 /// How long a refresh token is valid.
 pub const REFRESH_LIFETIME: Duration = Duration::from_hours(30 * 24);
 /// How long a session lasts at most, however often it is refreshed.
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(180 * 24);
+
+/// How many sessions a user has at most.
+pub const SESSIONS: i64 = 20;
 
 /// Holds a refresh token: the user's id, so that a statement can name the user whose session it looks for, and 256
 /// random bits. Only the SHA-256 of these is stored.
@@ -107,7 +115,8 @@ pub struct VerifiedPassword<'a> {
 /// An account keeps the hash of its number, by which what deleted accounts of that number did today counts for it too.
 const OPEN: &str = "
     -- $1 number, $2 session, $3 refresh token, $4 its lifetime, $5 password hash as verified, $6 as upgraded,
-    -- $7 whether a new account may be opened, $8 its id, $9 name, $10 e-mail address, $11 hash of the number
+    -- $7 whether a new account may be opened, $8 its id, $9 name, $10 e-mail address, $11 hash of the number,
+    -- $12 device
     with opened as (
         insert into users (id, mobile, name, email, number_hash)
         select $8, $1, $9, $10, $11 where $7
@@ -121,8 +130,8 @@ const OPEN: &str = "
     ), owner as (
         select * from opened union all select * from known
     ), session as (
-        insert into sessions (user_id, id, generation)
-        select id, $2, generation from owner
+        insert into sessions (user_id, id, generation, device)
+        select id, $2, generation, $12 from owner
         on conflict (user_id, id) do nothing
     ), refresh as (
         insert into refresh_tokens (user_id, hash, session_id, expires_at)
@@ -143,7 +152,17 @@ pub enum Proof<'a> {
     Password(VerifiedPassword<'a>),
 }
 
-/// Opens a session for the owner of `mobile`, or returns `None` when the account is missing or its password changed.
+/// Ends the oldest sessions beyond the number that a user may have. Of several that are sent at once, the last sees all
+/// sessions.
+const END_OLDEST: &str = "
+    -- $1 user, $2 how many may last
+    delete from sessions
+    where user_id = $1 and id in (
+        select id from sessions where user_id = $1 order by created_at desc, id desc offset $2
+    )";
+
+/// Opens a session on `device` for the owner of `mobile`, or returns `None` when the account is missing or its password
+/// changed. More than [`SESSIONS`] that cannot be ended are only logged: the next sign-in ends them.
 ///
 /// # Errors
 /// When Postgres fails.
@@ -152,6 +171,7 @@ pub async fn open(
     issuer: &TokenIssuer,
     mobile: &Mobile,
     proof: Proof<'_>,
+    device: Option<&Device>,
 ) -> Result<Option<TokenPair>> {
     let session = SessionId::new();
     let refresh = RefreshToken::new()?;
@@ -161,7 +181,7 @@ pub async fn open(
         Proof::Password(password) => (Some(password), None),
     };
     let new = account.as_ref().map(|(account, _)| account);
-    let parameters: [&dyn Parameter; 11] = [
+    let parameters: [&dyn Parameter; 12] = [
         mobile,
         &session,
         &refresh.hash(),
@@ -173,14 +193,17 @@ pub async fn open(
         &new.and_then(|account| account.name.as_ref()),
         &new.and_then(|account| account.email.as_ref()),
         &account.as_ref().map(|(_, number_hash)| number_hash),
+        &device.map(Device::as_str),
     ];
-    let row = database.query_opt(OPEN, &parameters).await?;
-    let pair = row.map(|row| {
-        let user = User::from(&row);
-        let caller = Caller { user: user.id, session };
-        TokenPair::new(issuer, caller, &refresh, Some(user))
-    });
-    pair.transpose()
+    let Some(row) = database.query_opt(OPEN, &parameters).await? else {
+        return Ok(None);
+    };
+    let user = User::from(&row);
+    if let Err(error) = database.query(END_OLDEST, &[&user.id, &SESSIONS]).await {
+        warn!(error = %Chain(&error), "sessions beyond the limit go on");
+    }
+    let caller = Caller { user: user.id, session };
+    TokenPair::new(issuer, caller, &refresh, Some(user)).map(Some)
 }
 
 /// Hashes a number for the count of messages that a deleted account used today, which is kept until midnight UTC.
@@ -191,9 +214,60 @@ pub fn usage_hash(pepper: &Pepper, number: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    //! Tests how a refresh token is written and read.
+    //! Tests how a refresh token is written and read, and how many sessions a user has.
+
+    use futures_util::future::join_all;
 
     use super::*;
+    use crate::testing::{self, new_mobile};
+
+    /// Opens a session by a code, over a connection of its own.
+    async fn sign_in(database: &Database, mobile: &Mobile) -> TokenPair {
+        let issuer = TokenIssuer::from_env().unwrap();
+        let connection = database.another_connection();
+        let pair = open(&connection, &issuer, mobile, Proof::Code, None).await;
+        pair.unwrap().unwrap()
+    }
+
+    async fn account(database: &Database) -> Mobile {
+        let mobile = new_mobile();
+        let sql = "insert into users (id, mobile) values ($1, $2)";
+        database.query(sql, &[&UserId::new(), &mobile]).await.unwrap();
+        mobile
+    }
+
+    /// Tells which of some refresh tokens are of a session that lasts.
+    async fn lasting(database: &Database, pairs: &[TokenPair]) -> Vec<bool> {
+        let sql = "select exists (select from refresh_tokens where hash = $1)";
+        let mut lasting = Vec::new();
+        for pair in pairs {
+            let hash = RefreshToken::parse(&pair.refresh_token).unwrap().1.hash();
+            lasting.push(database.query_one(sql, &[&hash]).await.unwrap().get(0));
+        }
+        lasting
+    }
+
+    #[tokio::test]
+    async fn the_oldest_of_twenty_sessions_ends_when_another_one_opens() {
+        let database = testing::database().await;
+        let (mobile, other) = (account(&database).await, account(&database).await);
+        let of_another = [sign_in(&database, &other).await];
+        let mut pairs = Vec::new();
+        for _ in 0..23 {
+            pairs.push(sign_in(&database, &mobile).await);
+        }
+        let expected = [[false; 3].as_slice(), &[true; 20]].concat();
+        assert_eq!(lasting(&database, &pairs).await, expected);
+        assert_eq!(lasting(&database, &of_another).await, [true]);
+    }
+
+    #[tokio::test]
+    async fn thirty_sign_ins_at_once_leave_twenty_sessions() {
+        let database = testing::database().await;
+        let mobile = account(&database).await;
+        let pairs = join_all((0..30).map(|_| sign_in(&database, &mobile))).await;
+        assert_eq!(lasting(&database, &pairs).await.iter().filter(|lasts| **lasts).count(), 20);
+    }
 
     #[test]
     fn a_refresh_token_reads_back_its_user_and_its_hash() {

@@ -28,11 +28,12 @@ use tokio::{
     sync::Mutex,
     time::{Instant, sleep, timeout},
 };
-use tokio_postgres::{CancelToken, Client, Config, Row, error::SqlState, types::ToSql};
+use tokio_postgres::{CancelToken, Client, Config, error::SqlState, types::ToSql};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::warn;
 
 pub use parameter::Parameter;
+pub use tokio_postgres::Row;
 
 use crate::{
     config::{self, ConfigError},

@@ -141,6 +141,23 @@ pub struct User {
     pub created_at: OffsetDateTime,
 }
 
+/// Shows a session of a user.
+#[derive(Debug, Serialize)]
+pub struct Session {
+    /// The session's id.
+    pub id: SessionId,
+    /// When the user signed in.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// When it was last refreshed, to the hour.
+    #[serde(with = "time::serde::rfc3339")]
+    pub last_used_at: OffsetDateTime,
+    /// The browser or app, and the system, that signed in.
+    pub device: Option<String>,
+    /// Whether it is the session that asks.
+    pub current: bool,
+}
+
 /// Shows a chatroom.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Chatroom {

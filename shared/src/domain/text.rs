@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use postgres_types::ToSql;
+use postgres_types::{FromSql, ToSql};
 use serde::{Deserialize, Serialize};
 
 /// Makes a type for text that holds a rule, with the words for text that breaks it.
@@ -126,7 +126,7 @@ const INVISIBLE: [(char, char); 28] = [
 ];
 
 /// Holds a mobile number in E.164: a plus sign and 7 to 15 digits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSql)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSql, FromSql)]
 #[serde(try_from = "String")]
 #[postgres(transparent)]
 pub struct Mobile(String);

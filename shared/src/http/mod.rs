@@ -3,6 +3,7 @@
 pub mod cursor;
 mod fields;
 pub mod problem;
+mod proxy;
 mod request;
 mod response;
 mod streaming;
@@ -13,9 +14,8 @@ use futures_util::{FutureExt, future::BoxFuture};
 use lambda_http::{IntoResponse, RequestExt, service_fn};
 
 pub use lambda_http::{Body, Request, Response};
-pub use request::{
-    MAX_BODY_BYTES, client_address, idempotency_key, json, json_or_default, path, query, query_choice, raw_path,
-};
+pub use proxy::TrustedProxy;
+pub use request::{MAX_BODY_BYTES, idempotency_key, json, json_or_default, path, query, query_choice, raw_path};
 pub use response::{accepted, created, no_content, ok, ok_unless_known};
 pub use streaming::{COMMENT, ChunkWriter, Chunks, DONE, chunks, event_stream, no_events, serve_streaming};
 

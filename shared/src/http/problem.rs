@@ -33,7 +33,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::Unauthenticated(_) | Error::AccountGone | Error::SessionEnded => {
             (StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in")
         }
-        Error::SignInAgain => (StatusCode::FORBIDDEN, "sign-in-again", "Fresh sign-in needed"),
+        Error::SignInAgain => (StatusCode::FORBIDDEN, "sign-in-again", "Proof needed"),
         Error::WrongCode => (StatusCode::UNAUTHORIZED, "wrong-code", "Wrong code"),
         Error::WrongPassword => (StatusCode::UNAUTHORIZED, "wrong-password", "Wrong password"),
         Error::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),

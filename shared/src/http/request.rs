@@ -1,13 +1,8 @@
 //! Parses a request's parts. A value that these functions return is well-formed.
 
-use std::{
-    fmt::Display,
-    net::{IpAddr, Ipv6Addr},
-    ops::RangeInclusive,
-    str::FromStr,
-};
+use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
 
-use lambda_http::{Request, RequestExt, http::header, request::RequestContext};
+use lambda_http::{Request, RequestExt, http::header};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
@@ -157,38 +152,11 @@ pub fn idempotency_key(request: &Request) -> Result<Option<&str>> {
     }
 }
 
-/// Returns the network that API Gateway saw the connection come from: an IPv4 address, or the /64 of an IPv6 one, of
-/// which one customer has them all. It ignores headers such as `X-Forwarded-For`, which the client chooses.
-pub fn client_address(request: &Request) -> String {
-    let address = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.as_deref(),
-        _ => None,
-    };
-    let address = address.unwrap_or("unknown");
-    match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(address)) => address.to_string(),
-        Ok(IpAddr::V6(address)) => {
-            let network = address.to_bits() >> 64 << 64;
-            format!("{}/64", Ipv6Addr::from_bits(network))
-        }
-        Err(_) => address.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    //! What counts as one address, and which paths a function URL has.
-
-    use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
+    //! Tests which paths a function URL has.
 
     use super::*;
-
-    fn from(source_ip: &str) -> String {
-        let mut context = ApiGatewayV2httpRequestContext::default();
-        context.http.source_ip = Some(source_ip.to_owned());
-        let context = RequestContext::ApiGatewayV2(context);
-        client_address(&Request::default().with_request_context(context))
-    }
 
     #[test]
     fn a_path_may_begin_with_more_than_one_slash_and_has_no_other_freedom() {
@@ -202,15 +170,5 @@ mod tests {
         for path in ["/", "", "/chatroom//7/stream", "/chatroom/7/stream/", "/x/chatroom/7/stream", "/chatroom/7"] {
             assert!(id(path).is_err(), "{path}");
         }
-    }
-
-    #[test]
-    fn an_ipv6_address_counts_by_its_network() {
-        let network = "2001:db8:1:2::/64";
-        assert_eq!(from("2001:db8:1:2:3:4:5:6"), network);
-        assert_eq!(from("2001:db8:1:2:ffff::1"), network);
-        assert_eq!(from("2001:db8:1:3:3:4:5:6"), "2001:db8:1:3::/64");
-        assert_eq!(from("203.0.113.7"), "203.0.113.7");
-        assert_eq!(from("::ffff:203.0.113.7"), "203.0.113.7");
     }
 }

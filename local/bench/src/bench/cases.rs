@@ -75,6 +75,7 @@ impl<'a> Cases<'a> {
             "message-drain" => Ok(Events::None),
             "user-get"
             | "user-update"
+            | "session-list"
             | "chatroom-list"
             | "chatroom-create"
             | "chatroom-get"
@@ -107,6 +108,7 @@ impl<'a> Cases<'a> {
             | "auth-refresh"
             | "auth-logout"
             | "auth-change-password"
+            | "session-delete"
             | "user-delete" => self.of_new_users(function, count, codes).await,
             _ => Ok(match self.catalogue.get(function)?.trigger {
                 Trigger::Request => Events::Sample(self.request(function, &room).await?),
@@ -142,6 +144,11 @@ impl<'a> Cases<'a> {
             });
             events.push(match function {
                 "user-delete" | "auth-logout" | "auth-change-password" => self.signed_in(function, caller)?,
+                "session-delete" => {
+                    let mut event = self.signed_in(function, caller)?;
+                    event["pathParameters"]["id"] = json!(caller.session);
+                    event
+                }
                 "auth-send-otp" | "auth-forgot-password" => self.with_body(function, &json!({ "mobile": mobile }))?,
                 "auth-verify-otp" => self.with_body(function, &proof)?,
                 "auth-reset-password" => {

@@ -15,19 +15,21 @@ use crate::settings::Queue;
 
 /// The facts that the template does not say, for each function that differs from [`USUAL`].
 const FACTS: [(&str, Facts); 20] = [
-    // Whoever asks for a code is counted: for the number with the address (for half a minute, and for an hour), for
-    // each of the two alone, for the country and for all. Then the code is stored.
-    ("auth-signup", USUAL.state_calls(7)),
-    ("auth-send-otp", USUAL.state_calls(7)),
-    ("auth-forgot-password", USUAL.state_calls(7)),
-    // Whoever has one is counted for the address, the code, the number with the address, and the number. The code is
-    // read and removed, and the address's count is given back.
-    ("auth-verify-otp", USUAL.state_calls(7)),
-    ("auth-reset-password", USUAL.state_calls(7)),
-    // A password is compared between two statements. It is counted for the number with the address and for each alone,
-    // or for the user, and what was right is given back.
-    ("auth-login", USUAL.state_calls(6).statements(2)),
-    ("auth-change-password", USUAL.state_calls(2).statements(2)),
+    // A request for a code is looked up (whether the number signed in from there) and counted: for the number with the
+    // address (for half a minute, and for an hour), for each of the two alone, for the country and for all. The code is
+    // stored.
+    ("auth-signup", USUAL.state_calls(8)),
+    ("auth-send-otp", USUAL.state_calls(8)),
+    ("auth-forgot-password", USUAL.state_calls(8)),
+    // A code is read, counted (for the address, the code, the number with the address, the number, and in a row) and
+    // removed. What was right is given back, ends both rows, and is remembered. Setting a password ends two rows more.
+    ("auth-verify-otp", USUAL.state_calls(11).statements(2)),
+    ("auth-reset-password", USUAL.state_calls(13)),
+    // A password is looked up and counted (for the number with the address, the address, the number, and in a row)
+    // before it is compared between two statements. What was right is given back, ends both rows, and is remembered.
+    ("auth-login", USUAL.state_calls(11).statements(3)),
+    // In a session nothing is looked up.
+    ("auth-change-password", USUAL.state_calls(10).statements(2)),
     ("chatroom-list", USUAL.cpu_ms(0.5)),
     // A long poll occupies its environment.
     ("message-get", USUAL.environments(16)),
@@ -45,7 +47,8 @@ const FACTS: [(&str, Facts); 20] = [
     ("subscription-portal", USUAL.state_calls(1)),
     // It forgets old events, looks, and stores what Stripe says: in the benchmark of two customers.
     ("subscription-sync", USUAL.statements(4)),
-    ("user-delete", USUAL.statements(2)),
+    // Its proof is a password.
+    ("user-delete", USUAL.state_calls(10).statements(2)),
     ("user-get", USUAL.cpu_ms(0.3)),
 ];
 

@@ -23,7 +23,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::harness::{Api, PATIENCE, User};
+use crate::harness::{Api, PASSWORD, PATIENCE, User};
 use check::LEAVING;
 pub use figures::Figures;
 use local_stack::{
@@ -99,8 +99,6 @@ const WRITING_MS: u64 = 400;
 /// No stranger waits longer than this while somebody floods rooms.
 const STRANGER_PATIENCE: Duration = Duration::from_secs(10);
 
-const PASSWORD: &str = "a quiet evening in Lisbon";
-
 /// Runs so many steps on a new system whose Postgres is its own.
 pub async fn run(services: &Services, system: &System, seed: u64, steps: usize) -> Result<Figures> {
     let api = Api::of(system);
@@ -133,9 +131,7 @@ async fn people(api: &Api) -> Vec<Person<'_>> {
     let mut people = Vec::new();
     for person in 0..=STRANGER {
         let user = api.user().await;
-        let first = json!({ "new_password": PASSWORD });
-        let set = user.json(Method::POST, "/auth/change-password", &first).await;
-        assert_eq!(set.status, 204, "{}", set.body);
+        user.set_password().await;
         let mut rooms = Vec::new();
         for _ in 0..if person == FLOODER { FLOODED } else { ROOMS } {
             rooms.push(user.room().await);
@@ -247,7 +243,7 @@ impl Run<'_> {
             // A process may be killed meanwhile.
             let _ = user.try_post(&room, &format!("{LEAVING} {number}")).await;
         }
-        user.call(Method::DELETE, "/user/me", 204).await;
+        user.leave(204).await;
     }
 
     async fn change_plan(&self, person: &Person<'_>, pro: bool) -> Result<()> {

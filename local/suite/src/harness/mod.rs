@@ -24,7 +24,7 @@ use tokio::time::sleep;
 
 pub use api::{Api, Codes, Response, Sent, text};
 pub use stack::{Stack, run};
-pub use user::User;
+pub use user::{PASSWORD, User};
 
 /// The longest wait for anything: for a schedule of one minute and its effects.
 pub const PATIENCE: Duration = Duration::from_mins(3);

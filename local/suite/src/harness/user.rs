@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use super::{Api, Response, eventually, text};
 
+/// The password of a user who sets one.
+pub const PASSWORD: &str = "correct horse battery";
+
 /// A user who is signed in.
 pub struct User<'a> {
     /// The API to call.
@@ -62,6 +65,30 @@ impl<'a> User<'a> {
     /// Sends a request without a body, expects a status, and returns the body.
     pub async fn call(&self, method: Method, path: &str, status: u16) -> Value {
         self.send(self.request(method, path)).await.expect(status)
+    }
+
+    /// Gets a code that confirms what cannot be undone, as the fields of a request.
+    pub async fn confirmation(&self) -> Value {
+        let request = json!({ "mobile": self.mobile, "purpose": "confirm" });
+        let sent = self.api.code_of("/auth/send-otp", &request).await;
+        json!({ "challenge": sent.challenge, "otp": sent.code })
+    }
+
+    /// Sets [`PASSWORD`], unless the user has a password. It ends the user's other sessions.
+    pub async fn set_password(&self) {
+        let with_password = format!("users where id = '{}' and password_hash is not null", self.id);
+        if self.api.count(&with_password).await == 0 {
+            let mut first = self.confirmation().await;
+            first["new_password"] = PASSWORD.into();
+            self.json(Method::POST, "/auth/change-password", &first).await.expect(204);
+        }
+    }
+
+    /// Deletes the account with its password, which is [`PASSWORD`], and expects a status.
+    pub async fn leave(&self, status: u16) {
+        self.set_password().await;
+        let proof = json!({ "password": PASSWORD });
+        self.json(Method::DELETE, "/user/me", &proof).await.expect(status);
     }
 
     /// Opens a chatroom and returns its path.

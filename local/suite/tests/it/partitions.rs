@@ -15,7 +15,6 @@ use local_stack::{
     services::{Services, postgres::connect},
 };
 use local_suite::harness::{Stack, User};
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -78,7 +77,7 @@ async fn a_conversation_goes_the_same_way_over_partitioned_tables() {
     let left = format!("{left} = '{}'", user.id);
     assert_eq!(stack.value::<i64>(&left).await, 2);
 
-    user.call(Method::DELETE, "/user/me", 204).await;
+    user.leave(204).await;
     stack.system.invoke("message-sweep", &json!({})).await.unwrap();
     assert_eq!(stack.value::<i64>(&left).await, 0, "the user's rows go too");
     stack.stop().await;

@@ -9,13 +9,23 @@
 //! Every guess at a living code is counted before it is compared, so that parallel ones cannot slip through:
 //! - 5 for a code,
 //! - 10 an hour for a number and the address that its codes were asked for from,
-//! - 30 an hour for a number, from wherever.
+//! - 30 a day for a number,
+//! - 50 in a row for a number, until a right one, or for 30 days,
+//! - 30 wrong ones an hour for the address that guesses.
 //!
-//! A right guess counts there too, which errs on the safe side. Therefore strangers behind one address get into an
-//! account with a probability of at most 1 in 100 000 in an hour, and behind any number of addresses with 3 in
-//! 100 000. One stranger, with what his address may do, does not keep the owner out; three addresses can, for an hour.
+//! The last three are counted apart for codes that were asked for from an address at which the number signed in before:
+//! see [`Origin`]. A right guess counts for the day, which errs on the safe side.
+//!
+//! Therefore strangers get into an account with a probability of at most 1 in 100 000 in an hour from one address,
+//! 3 in 100 000 in a day from any number of them, and 5 in 100 000 before the number is locked for them. With those who
+//! share an address with the owner that makes 100 failures in a row, the most that NIST SP 800-63B allows (5.2.2).
+//!
+//! Three addresses can keep an owner out for a day, and two days of guessing for a month, where the owner never signed
+//! in before; not where the owner did, and not from signing in by password.
+//!
 //! A device that guesses at many numbers is stopped by its address: after 30 wrong guesses an hour, which is 3 in
-//! 100 000 for any account at all.
+//! 100 000 for any account at all. Guesses without a living challenge cannot be right, so they have a count of their
+//! own, ten times as wide, and keep nobody out who has one.
 
 mod issuer;
 #[cfg(test)]
@@ -28,10 +38,10 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-pub use issuer::{CodeIssuer, Issued};
+pub use issuer::{CodeIssuer, Issued, Sms};
 pub use verifier::CodeVerifier;
 
-use super::Pepper;
+use super::{Pepper, attempts::Origin};
 use crate::{
     Error, Result,
     domain::{Email, Mobile, Name},
@@ -43,6 +53,7 @@ pub const LIFETIME: Duration = Duration::from_mins(5);
 pub const RESEND_AFTER: Duration = Duration::from_secs(30);
 
 const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Lists what a code can prove. A code for one purpose is worth nothing for another.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +62,8 @@ pub enum Purpose {
     SignIn,
     /// Setting a new password.
     ResetPassword,
+    /// Confirming, as somebody who is signed in, what cannot be undone.
+    Confirm,
 }
 
 impl Purpose {
@@ -58,6 +71,7 @@ impl Purpose {
         match self {
             Self::SignIn => "sign-in",
             Self::ResetPassword => "reset-password",
+            Self::Confirm => "confirm",
         }
     }
 }
@@ -128,6 +142,8 @@ struct StoredCode {
     code_hash: String,
     /// Hashes the address that asked for the code.
     address_hash: String,
+    /// Tells whether the number had signed in from that address.
+    origin: Origin,
     /// Describes the account that a sign-up opens.
     account: Option<NewAccount>,
 }

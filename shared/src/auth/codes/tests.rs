@@ -8,8 +8,8 @@ use tokio::time::sleep;
 use super::{issuer::random_code, *};
 use crate::{
     auth::{Attempts, countries::Countries},
-    state::{Choice, Limit, StateStore},
-    testing::new_mobile,
+    state::{Choice, Limit},
+    testing::{new_address, new_mobile},
 };
 
 const SHORT: Duration = Duration::from_secs(2);
@@ -28,14 +28,10 @@ struct Codes {
 
 impl Codes {
     fn new(choice: Choice, lifetime: Duration) -> Self {
-        let attempts = || Attempts {
-            store: StateStore::open(choice).expect("run the tests with `cargo local test`"),
-            pepper: "pepper".into(),
-        };
         let unlimited = |policy| Limit { policy, detail: "", times: 1_000_000, window: HOUR };
         Self {
             issuer: CodeIssuer {
-                attempts: attempts(),
+                attempts: Attempts::over(choice),
                 countries: Countries::all(),
                 lifetime,
                 resend: unlimited("no-resend"),
@@ -43,12 +39,29 @@ impl Codes {
                 per_country: unlimited("no-country"),
                 in_all: unlimited("no-cap"),
             },
-            verifier: CodeVerifier { attempts: attempts(), per_address: unlimited("no-guesses") },
+            verifier: CodeVerifier { attempts: Attempts::over(choice), per_address: unlimited("no-guesses") },
         }
     }
 
     async fn ask(&self, mobile: &Mobile, address: &str) -> Result<Issued> {
         self.issuer.issue(Purpose::SignIn, mobile, address, None).await
+    }
+
+    /// Takes a code by the right guess.
+    async fn take(&self, mobile: &Mobile, issued: &Issued, address: &str) -> Result<Option<NewAccount>> {
+        let right = guess(issued.code.expose_secret());
+        self.verifier.take(Purpose::SignIn, mobile, &issued.challenge, &right, address).await
+    }
+
+    /// Guesses five times from an address, and returns how many guesses were compared.
+    async fn guess_wrong(&self, mobile: &Mobile, issued: &Issued, address: &str) -> u32 {
+        let wrong = guess(&other_than(issued.code.expose_secret()));
+        let mut compared = 0;
+        for _ in 0..5 {
+            let taken = self.verifier.take(Purpose::SignIn, mobile, &issued.challenge, &wrong, address).await;
+            compared += u32::from(matches!(taken, Err(Error::WrongCode)));
+        }
+        compared
     }
 
     /// How many of some guesses at once get in.
@@ -271,32 +284,140 @@ async fn a_stranger_who_asks_and_guesses_as_much_as_he_may_does_not_keep_the_own
     }
 }
 
-/// How many codes strangers behind so many addresses get for a number, and how many guesses at them.
-async fn besieged_from(addresses: usize) -> (u32, u32) {
-    let codes = Codes::new(Choice::Redis, LIFETIME);
-    let mobile = new_mobile();
+/// How many codes strangers get for a number who ask for some behind each of their addresses, and how many guesses.
+async fn besiege(codes: &Codes, mobile: &Mobile, addresses: &[String], each: usize) -> (u32, u32) {
     let (mut issued, mut compared) = (0, 0);
-    for address in 0..addresses {
-        for _ in 0..5 {
-            let Ok(sent) = codes.ask(&mobile, &format!("10.0.0.{address}")).await else {
+    for address in addresses {
+        for _ in 0..each {
+            let Ok(sent) = codes.ask(mobile, address).await else {
                 continue;
             };
             issued += 1;
-            let wrong = guess(&other_than(sent.code.expose_secret()));
-            for _ in 0..5 {
-                let verifier = &codes.verifier;
-                let taken = verifier.take(Purpose::SignIn, &mobile, &sent.challenge, &wrong, AWAY).await;
-                compared += u32::from(matches!(taken, Err(Error::WrongCode)));
-            }
+            compared += codes.guess_wrong(mobile, &sent, AWAY).await;
         }
     }
     (issued, compared)
 }
 
+fn addresses(count: usize) -> Vec<String> {
+    (0..count).map(|_| new_address()).collect()
+}
+
 #[tokio::test]
-async fn strangers_get_five_codes_and_ten_guesses_an_hour_behind_one_address_and_twenty_and_thirty_behind_many() {
-    assert_eq!(besieged_from(1).await, (5, 10));
-    assert_eq!(besieged_from(8).await, (20, 30));
+async fn strangers_get_five_codes_and_ten_guesses_an_hour_behind_one_address_and_ten_and_thirty_a_day_behind_many() {
+    for choice in [Choice::DynamoDb, Choice::Redis] {
+        let codes = Codes::new(choice, LIFETIME);
+        assert_eq!(besiege(&codes, &new_mobile(), &addresses(1), 6).await, (5, 10));
+        assert_eq!(besiege(&codes, &new_mobile(), &addresses(8), 6).await, (10, 20));
+        assert_eq!(besiege(&codes, &new_mobile(), &addresses(8), 2).await, (10, 30));
+    }
+}
+
+/// Lets a day pass, as far as strangers are concerned who want codes of a number and guess at them.
+async fn a_day_passes(codes: &Codes, mobile: &Mobile) {
+    for (policy, attempts) in [("codes", &codes.issuer.attempts), ("guesses", &codes.verifier.attempts)] {
+        let limit = Limit { policy, detail: "", times: 0, window: DAY };
+        attempts.clear(&[(&limit, &["number", Origin::Strange.name(), mobile.as_str()])]).await;
+    }
+}
+
+#[tokio::test]
+async fn fifty_wrong_codes_in_a_row_lock_strangers_out_until_the_owner_signs_in_from_home() {
+    for choice in [Choice::DynamoDb, Choice::Redis] {
+        let codes = Codes::new(choice, LIFETIME);
+        let mobile = new_mobile();
+        let first = codes.ask(&mobile, HOME).await.unwrap();
+        codes.take(&mobile, &first, HOME).await.unwrap();
+
+        let mut compared = 0;
+        for _ in 0..3 {
+            compared += besiege(&codes, &mobile, &addresses(5), 2).await.1;
+            a_day_passes(&codes, &mobile).await;
+        }
+        assert_eq!(compared, 50);
+        let elsewhere = codes.ask(&mobile, AWAY).await.unwrap();
+        let locked = codes.take(&mobile, &elsewhere, AWAY).await;
+        assert!(matches!(locked, Err(Error::OverLimit(_))), "even a right one: {locked:?}");
+
+        let fresh = codes.ask(&mobile, HOME).await.unwrap();
+        codes.take(&mobile, &fresh, HOME).await.unwrap();
+        let elsewhere = codes.ask(&mobile, AWAY).await.unwrap();
+        codes.take(&mobile, &elsewhere, AWAY).await.unwrap();
+    }
+}
+
+/// Otherwise a number would be locked by its owner's own mistakes.
+#[tokio::test]
+async fn a_right_code_begins_the_failures_in_a_row_anew() {
+    let codes = Codes::new(Choice::Redis, LIFETIME);
+    let mobile = new_mobile();
+    for _ in 0..7 {
+        assert_eq!(besiege(&codes, &mobile, &addresses(2), 1).await, (2, 10));
+        let sent = codes.ask(&mobile, &new_address()).await.unwrap();
+        codes.take(&mobile, &sent, AWAY).await.unwrap();
+        a_day_passes(&codes, &mobile).await;
+    }
+}
+
+#[tokio::test]
+async fn guesses_without_a_living_challenge_leave_those_at_the_same_address_their_own() {
+    for choice in [Choice::DynamoDb, Choice::Redis] {
+        let mut codes = Codes::new(choice, LIFETIME);
+        let policy = "guesses"; // as in earnest, so that both counts would be one without their names
+        codes.verifier.per_address = Limit { policy, detail: "", times: 3, window: HOUR };
+        let (office, mobile) = (new_address(), new_mobile());
+        let sent = codes.ask(&mobile, HOME).await.unwrap();
+        let astray = async |challenge: &Challenge| {
+            let guess = &guess("000000");
+            codes.verifier.take(Purpose::SignIn, &new_mobile(), challenge, guess, &office).await
+        };
+        for number in 0..30 {
+            // An invented one, and one of another number.
+            let challenge = if number % 2 == 0 { Challenge::new().unwrap() } else { sent.challenge.clone() };
+            let wrong = astray(&challenge).await;
+            assert!(matches!(wrong, Err(Error::WrongCode)), "{number}: {wrong:?}");
+        }
+        let over = astray(&Challenge::new().unwrap()).await;
+        assert!(matches!(over, Err(Error::OverLimit(_))), "{over:?}");
+        codes.take(&mobile, &sent, &office).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_fills_the_limits_of_an_address_does_not_keep_out_those_who_signed_in_there() {
+    let mut codes = Codes::new(Choice::Redis, LIFETIME);
+    codes.issuer.per_address = Limit { policy: "codes", detail: "", times: 4, window: HOUR };
+    codes.verifier.per_address = Limit { policy: "guesses", detail: "", times: 4, window: HOUR };
+    let (office, mobile) = (new_address(), new_mobile());
+    let first = codes.ask(&mobile, &office).await.unwrap();
+    codes.take(&mobile, &first, &office).await.unwrap();
+
+    let strange = async || codes.ask(&new_mobile(), &office).await;
+    for _ in 0..3 {
+        let victim = new_mobile();
+        let sent = codes.ask(&victim, &office).await.unwrap();
+        codes.guess_wrong(&victim, &sent, &office).await;
+    }
+    assert!(strange().await.is_err(), "the codes of the address are used up");
+    let sent = codes.ask(&mobile, &office).await.unwrap();
+    codes.take(&mobile, &sent, &office).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_kind_of_sms_has_a_cap_of_its_own() {
+    let mut codes = Codes::new(Choice::Redis, LIFETIME);
+    codes.issuer.in_all = Limit { policy: "codes", detail: "", times: 2, window: HOUR };
+    let pepper = new_address(); // so that no other test counts here
+    codes.issuer.attempts.pepper = pepper.as_str().into();
+    let mobile = new_mobile();
+    let kinds = [Sms::SignUp, Sms::Known(Origin::Strange), Sms::Known(Origin::Familiar)];
+    for kind in kinds {
+        for _ in 0..2 {
+            codes.issuer.count_sms(kind, &mobile).await.unwrap();
+        }
+        let over = codes.issuer.count_sms(kind, &mobile).await;
+        assert!(matches!(over, Err(Error::OverLimit(_))), "{over:?}");
+    }
 }
 
 #[test]

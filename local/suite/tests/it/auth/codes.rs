@@ -143,7 +143,7 @@ pub async fn a_code_works_once_and_ten_wrong_guesses_an_hour_lock_its_number_and
     let locked = stack.verify(&mobile, &sent).await;
     assert_eq!(locked.status, 429);
     assert!(locked.header("retry-after").parse::<u32>().unwrap() > 3_400);
-    assert_eq!(locked.header("ratelimit-policy"), "\"guesses-per-number\";q=10;w=3600");
+    assert_eq!(locked.header("ratelimit-policy"), "\"guesses\";q=10;w=3600");
 
     let response = stack.verify(&mobile, &elsewhere).await;
     assert_eq!(response.status, 200, "a code asked for at another address");

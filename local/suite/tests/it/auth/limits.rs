@@ -15,6 +15,9 @@ on_every_kind!(
     codes_of_one_country_are_capped_and_others_still_get_theirs,
     a_flood_of_codes_is_stopped_and_others_still_get_theirs,
     sms_go_to_known_numbers_only,
+    codes_for_unknown_numbers_keep_neither_customers_nor_newcomers_from_theirs,
+    a_full_cap_of_customers_does_not_tell_who_is_one,
+    a_trusted_proxy_is_believed_about_its_client_and_nobody_else,
 );
 
 on!(sqs: numbers_of_countries_that_are_not_served_get_no_code);
@@ -42,10 +45,7 @@ pub async fn a_number_gets_five_codes_an_hour_and_others_are_not_affected(stack:
     }
     assert_eq!(ask(stack, &mobile, "/auth/send-otp").await, 202);
     let sixth = stack.post("/auth/forgot-password", &json!({ "mobile": mobile })).await;
-    assert_eq!(
-        (sixth.status, sixth.headers["ratelimit-policy"].as_bytes()),
-        (429, b"\"codes-per-number\";q=5;w=3600".as_slice())
-    );
+    assert_eq!((sixth.status, sixth.headers["ratelimit-policy"].as_bytes()), (429, b"\"codes\";q=5;w=3600".as_slice()));
     assert_eq!(ask(stack, &stack.mobile(), "/auth/signup").await, 202);
 }
 
@@ -151,6 +151,79 @@ pub async fn codes_of_one_country_are_capped_and_others_still_get_theirs(stack: 
     assert_eq!(alarms, 3, "{log}");
 }
 
+pub async fn codes_for_unknown_numbers_keep_neither_customers_nor_newcomers_from_theirs(stack: &Stack) {
+    let settings = [("OTP_DELIVERY", "sns"), ("OTP_CODES_PER_COUNTRY_HOUR", "2"), ("OTP_CODES_PER_HOUR", "2")];
+    let stack = stack.another(&settings).await;
+    let known = known_number(&stack).await;
+    for number in 0..10 {
+        let path = ["/auth/send-otp", "/auth/forgot-password"][number % 2];
+        assert_eq!(ask(&stack, &stack.mobile(), path).await, 202, "{number}");
+    }
+    assert_eq!(ask(&stack, &known, "/auth/send-otp").await, 202);
+    assert_eq!(stack.sms(&known).await.len(), 1);
+    let newcomer = stack.mobile();
+    assert_eq!(ask(&stack, &newcomer, "/auth/signup").await, 202);
+    assert_eq!(stack.sms(&newcomer).await.len(), 1);
+}
+
+pub async fn a_full_cap_of_customers_does_not_tell_who_is_one(stack: &Stack) {
+    let settings = [("OTP_DELIVERY", "sns"), ("OTP_CODES_PER_COUNTRY_HOUR", "2")];
+    let stack = stack.another(&settings).await;
+    let mut sent = Vec::new();
+    for _ in 0..4 {
+        let known = known_number(&stack).await;
+        assert_eq!(ask(&stack, &known, "/auth/send-otp").await, 202);
+        sent.push(stack.sms(&known).await.len());
+    }
+    assert_eq!(sent, [1, 1, 0, 0]);
+    assert_eq!(ask(&stack, &stack.mobile(), "/auth/send-otp").await, 202, "as for an unknown number");
+    let log = std::fs::read_to_string(stack.system.logs().join("auth-send-otp.log")).unwrap();
+    assert_eq!(log.matches("\"metric\":\"codes_capped\"").count(), 2, "{log}");
+
+    // Those who sign up have a cap of their own, which says when it is full: it is the same for everybody.
+    let sign_up = async |mobile: &str| ask(&stack, mobile, "/auth/signup").await;
+    assert_eq!((sign_up(&stack.mobile()).await, sign_up(&stack.mobile()).await), (202, 202));
+    let (known, unknown) = (known_number(&stack).await, stack.mobile());
+    assert_eq!((sign_up(&known).await, sign_up(&unknown).await), (429, 429));
+}
+
+/// A number that has an account, and was sent nothing yet.
+async fn known_number(stack: &Stack) -> String {
+    let mobile = stack.mobile();
+    stack.execute(&format!("insert into users (id, mobile) values (uuidv7(), '{mobile}')")).await;
+    mobile
+}
+
+pub async fn a_trusted_proxy_is_believed_about_its_client_and_nobody_else(stack: &Stack) {
+    const SECRET: &str = "a secret that only the proxy and the functions have";
+    let settings = [("OTP_CODES_PER_ADDRESS_HOUR", "3"), ("TRUSTED_PROXY_SECRET", SECRET)];
+    let stack = stack.another(&settings).await;
+    let sign_up = async |secret: &str, header: &str, address: &str| {
+        let request = stack.request(Method::POST, "/auth/signup").json(&json!({ "mobile": stack.mobile() }));
+        let request = request.header("x-proxy-secret", secret).header(header, address);
+        stack.send(request).await.status
+    };
+    for (client, (header, address)) in [
+        ("cloudfront-viewer-address", "203.0.113.7:46532"),
+        ("cloudfront-viewer-address", "2001:db8:1:2::7:46532"),
+        ("x-forwarded-for", "192.0.2.1, 203.0.113.8"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for _ in 0..3 {
+            assert_eq!(sign_up(SECRET, header, address).await, 202, "client {client}");
+        }
+        assert_eq!(sign_up(SECRET, header, address).await, 429, "client {client}");
+    }
+    // An address of one's own choice is worth nothing without the secret.
+    let mut statuses = Vec::new();
+    for number in 0..6 {
+        statuses.push(sign_up("a guess", "cloudfront-viewer-address", &format!("198.51.100.{number}:1")).await);
+    }
+    assert_eq!(statuses, [202, 202, 202, 429, 429, 429]);
+}
+
 pub async fn numbers_of_countries_that_are_not_served_get_no_code(stack: &Stack) {
     let stack = stack.another(&[("OTP_COUNTRIES", "44, 1")]).await;
     for (number, path) in ["/auth/signup", "/auth/send-otp", "/auth/forgot-password"].iter().enumerate() {
@@ -178,7 +251,7 @@ pub async fn a_flood_of_codes_is_stopped_and_others_still_get_theirs(stack: &Sta
         let request = stack.request(Method::POST, "/auth/signup").json(&json!({ "mobile": stack.mobile() }));
         let response = stack.send(request.header(header, "203.0.113.7")).await;
         assert_eq!(response.status, 429, "{header}");
-        assert_eq!(response.headers["ratelimit-policy"], "\"codes-per-address\";q=20;w=3600");
+        assert_eq!(response.headers["ratelimit-policy"], "\"codes\";q=20;w=3600");
     }
     assert_eq!(sign_up_from(&stack, "203.0.113.7", &stack.mobile()).await, 202);
 
@@ -187,8 +260,8 @@ pub async fn a_flood_of_codes_is_stopped_and_others_still_get_theirs(stack: &Sta
     let flood = addresses.iter().map(|address| sign_up_from(&stack, address, &flooded));
     let mut statuses = join_all(flood).await;
     statuses.sort_unstable();
-    let expected = [[202; 20].as_slice(), &[429; 10]].concat();
-    assert_eq!(statuses, expected, "of each address one, of all twenty");
+    let expected = [[202; 10].as_slice(), &[429; 20]].concat();
+    assert_eq!(statuses, expected, "of each address one, of all ten");
     let other = sign_up_from(&stack, "198.51.100.1", &stack.mobile()).await;
     assert_eq!(other, 202);
 }

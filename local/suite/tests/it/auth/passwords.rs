@@ -1,6 +1,6 @@
 //! Passwords: a second way in, never the only one.
 
-use local_suite::harness::{Response, Sent, Stack, User, text};
+use local_suite::harness::{PASSWORD, Response, Sent, Stack, User, text};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -19,7 +19,6 @@ on!(sqs:
     a_change_needs_the_current_password_and_ends_the_other_sessions,
 );
 
-const PASSWORD: &str = "correct horse battery";
 const ANOTHER: &str = "staple battery horse";
 
 async fn change(user: &User<'_>, body: &Value) -> Response {
@@ -28,8 +27,7 @@ async fn change(user: &User<'_>, body: &Value) -> Response {
 
 /// Sets a first password and signs in with it. Gives the refresh token.
 async fn set(user: &User<'_>) -> String {
-    let response = change(user, &json!({ "new_password": PASSWORD })).await;
-    assert_eq!(response.status, 204, "{}", response.body);
+    user.set_password().await;
     let session = user.api.log_in(&user.mobile, PASSWORD).await.expect(200);
     text(&session["refresh_token"]).to_owned()
 }
@@ -90,7 +88,7 @@ pub async fn a_change_needs_the_current_password_and_ends_the_other_sessions(sta
 
 pub async fn guessing_passwords_is_limited_and_codes_still_work(stack: &Stack) {
     let user = stack.user().await;
-    change(&user, &json!({ "new_password": PASSWORD })).await;
+    user.set_password().await;
     for _ in 0..10 {
         assert_eq!(status(stack, &user, ANOTHER).await, 401);
     }

@@ -1,6 +1,6 @@
 //! Sessions: how they end. How they go on is tested beside `auth-refresh`.
 
-use local_suite::harness::{Stack, User};
+use local_suite::harness::{PASSWORD, Stack, User};
 use reqwest::Method;
 use serde_json::json;
 
@@ -9,6 +9,8 @@ use super::invoke_from;
 on_every_kind!(neither_the_state_store_nor_a_log_names_a_number);
 
 on!(redis:
+    a_user_sees_the_sessions_and_ends_one,
+    a_token_alone_neither_deletes_the_account_nor_takes_it_over,
     an_ended_session_changes_nothing_for_good,
     an_account_that_is_deleted_and_opened_again_has_its_day_used_up,
     logging_out_ends_this_session_or_all,
@@ -17,11 +19,8 @@ on!(redis:
 
 /// Signs in once more, with a password.
 pub async fn another_session<'a>(stack: &'a Stack, user: &User<'_>) -> User<'a> {
-    let password = "correct horse battery";
-    // Only the first time: later, one is set.
-    let change = json!({ "new_password": password });
-    user.json(Method::POST, "/auth/change-password", &change).await;
-    let session = stack.log_in(&user.mobile, password).await.expect(200);
+    user.set_password().await;
+    let session = stack.log_in(&user.mobile, PASSWORD).await.expect(200);
     User::of_session(stack, &user.mobile, &session)
 }
 
@@ -62,7 +61,8 @@ pub async fn an_ended_session_changes_nothing_for_good(stack: &Stack) {
             (Method::POST, "/auth/logout", json!({ "everywhere": true })),
             (Method::PATCH, "/user/me", json!({ "name": "Mallory" })),
             (Method::DELETE, &room, json!(null)),
-            (Method::DELETE, "/user/me", json!(null)),
+            (Method::DELETE, "/user/me/sessions/019b0000-0000-7000-8000-000000000005", json!(null)),
+            (Method::DELETE, "/user/me", json!({})),
         ] {
             let response = user.json(method, path, &body).await;
             assert_eq!(response.problem(), (401, "unauthenticated"), "{path}");
@@ -79,7 +79,7 @@ pub async fn an_account_that_is_deleted_and_opened_again_has_its_day_used_up(sta
         let message = user.post(&room, content).await;
         user.settled(&message).await;
     }
-    user.call(Method::DELETE, "/user/me", 204).await;
+    user.leave(204).await;
     let known = format!("departed_usage where encode(number_hash, 'escape') like '%{}%'", &user.mobile[1..]);
     assert_eq!(stack.count(&known).await, 0, "the number is hashed");
 
@@ -101,10 +101,10 @@ pub async fn neither_the_state_store_nor_a_log_names_a_number(stack: &Stack) {
     let wrong = stack.reset(&user.mobile, &sent.wrong(), "correct horse battery").await;
     assert_eq!(wrong.status, 401);
     assert_eq!(stack.log_in(&user.mobile, "correct horse battery").await.status, 401);
-    user.call(Method::DELETE, "/user/me", 204).await;
+    user.leave(204).await;
 
     let state = stack.system.state().await.unwrap();
-    assert!(state.contains("passwords-per-number"), "{state}");
+    assert!(state.contains("passwords:") && state.contains("familiar:"), "{state}");
     let digits = &user.mobile[1..];
     assert!(!state.contains(digits) && !state.contains("127.0.0.1"), "{state}");
     for log in std::fs::read_dir(stack.system.logs()).unwrap() {
@@ -113,12 +113,54 @@ pub async fn neither_the_state_store_nor_a_log_names_a_number(stack: &Stack) {
     }
 }
 
+pub async fn a_user_sees_the_sessions_and_ends_one(stack: &Stack) {
+    let user = stack.user().await;
+    let phone = another_session(stack, &user).await;
+    let sessions = phone.get("/user/me/sessions").await.expect(200);
+    let sessions = sessions["items"].as_array().unwrap();
+    let current: Vec<_> = sessions.iter().map(|session| session["current"].as_bool().unwrap()).collect();
+    assert_eq!(current, [true, false], "newest first");
+    let first = format!("/user/me/sessions/{}", sessions[1]["id"].as_str().unwrap());
+    phone.call(Method::DELETE, &first, 204).await;
+    phone.call(Method::DELETE, &first, 404).await;
+    assert_eq!(stack.refresh(&user.refresh_token).await.status, 401);
+    assert_eq!(user.get("/user/me/sessions").await.status, 401);
+    assert_eq!(stack.refresh(&phone.refresh_token).await.status, 200);
+}
+
+/// Whoever gets hold of an access token has minutes, and no more.
+pub async fn a_token_alone_neither_deletes_the_account_nor_takes_it_over(stack: &Stack) {
+    let user = stack.user().await;
+    let sign_in = stack.user().await; // whose code is for another number
+    let anothers = sign_in.confirmation().await;
+    for (method, path, body) in [
+        (Method::DELETE, "/user/me", json!({})),
+        (Method::PATCH, "/user/me", json!({ "email": "mallory@example.com" })),
+        (Method::POST, "/auth/change-password", json!({ "new_password": "staple battery horse" })),
+    ] {
+        let bare = user.json(method.clone(), path, &body).await;
+        assert_eq!(bare.problem(), (403, "sign-in-again"), "{path}");
+        let mut wrong = body.clone();
+        wrong.as_object_mut().unwrap().extend(anothers.as_object().unwrap().clone());
+        let wrong = user.json(method, path, &wrong).await;
+        assert_eq!(wrong.problem(), (401, "wrong-code"), "{path}");
+    }
+    user.call(Method::DELETE, "/user/me", 403).await;
+
+    let mut email = user.confirmation().await;
+    email["email"] = "ada@example.com".into();
+    let changed = user.json(Method::PATCH, "/user/me", &email).await.expect(200);
+    assert_eq!(changed["email"], "ada@example.com");
+    let again = user.json(Method::PATCH, "/user/me", &email).await;
+    assert_eq!(again.problem(), (401, "wrong-code"), "a code works once");
+}
+
 pub async fn a_deleted_account_is_gone_with_everything(stack: &Stack) {
     let user = stack.user().await;
     let room = user.room().await;
     let message = user.post(&room, "hello").await;
     user.settled(&message).await;
-    user.call(Method::DELETE, "/user/me", 204).await;
+    user.leave(204).await;
 
     assert_eq!(stack.refresh(&user.refresh_token).await.status, 401);
     assert_eq!(user.get("/user/me").await.status, 401);

@@ -17,7 +17,7 @@ const UNKNOWN: &str = "019b0000-0000-7000-8000-000000000003";
 
 const NOT_FOUND: (u16, &str) = (404, "not-found");
 
-/// Every operation of the contract that names a room, about this room and this message.
+/// Every operation of the contract that names a room or a session, about the room's id and this message.
 fn requests(room: &str, message: &str) -> Vec<(Method, String, Value)> {
     let named = operations().filter(|operation| operation.path.contains("/{id}"));
     let requests = named.map(|operation| {

@@ -86,13 +86,14 @@ fn the_deploy_migrates_to_the_newest_schema_before_new_code_serves() {
 }
 
 #[test]
-fn routes_that_wait_or_send_codes_have_throttles_of_their_own() {
+fn what_waits_sends_codes_or_hashes_passwords_has_a_throttle_of_its_own_and_so_has_health() {
     let throttles = &WORKSPACE.template["Resources"]["Api"]["Properties"]["RouteSettings"];
     let throttled: BTreeSet<_> = members(throttles).map(|(route, _)| route.clone()).collect();
-    let expected = WORKSPACE
-        .routes
-        .iter()
-        .filter(|route| route.path.starts_with("/auth/") || ["message-get"].contains(&route.function.as_str()));
+    let expected = WORKSPACE.routes.iter().filter(|route| {
+        let function = WORKSPACE.catalogue.get(&route.function).unwrap();
+        let (sends_codes, hashes) = (function.variables.contains("OTP_DELIVERY"), function.memory_mb == 1_769);
+        sends_codes || hashes || ["health-get", "message-get"].contains(&route.function.as_str())
+    });
     let expected: BTreeSet<_> = expected.map(|route| format!("{} {}", route.method, route.path)).collect();
     assert_eq!(throttled, expected);
     for (route, settings) in members(throttles) {

@@ -72,7 +72,7 @@ async fn use_everything(deployed: &'static Deployed) {
     user.call(Method::POST, "/subscription/portal", 200).await;
     user.status().await;
     user.call(Method::DELETE, &room, 204).await;
-    user.call(Method::DELETE, "/user/me", 204).await;
+    user.leave(204).await;
 }
 
 /// Has `message-stream` hand its room over, since Gemini defers. It is invoked without its URL, which does not stream
@@ -118,10 +118,19 @@ async fn use_codes_and_passwords(deployed: &'static Deployed) {
     let change = json!({ "current_password": PASSWORD, "new_password": "another way home" });
     let changed = user.json(Method::POST, "/auth/change-password", &change);
     assert_eq!(changed.await.status, 204);
+    assert_eq!(api.refresh("nonsense").await.status, 401, "and counted");
     let session = api.refresh(&user.refresh_token).await.expect(200);
     let token = text(&session["access_token"]);
     let logout = api.request(Method::POST, "/auth/logout").bearer_auth(token);
     assert_eq!(api.send(logout).await.status, 204);
+    // A code confirms a first password, another address and the end.
+    api.user().await.set_password().await;
+    for (method, member) in [(Method::PATCH, Some("email")), (Method::DELETE, None)] {
+        let user = api.user().await;
+        let mut proof = user.confirmation().await;
+        proof.as_object_mut().unwrap().extend(member.map(|member| (member.into(), "ada@example.com".into())));
+        assert!(user.json(method, "/user/me", &proof).await.status < 300);
+    }
     // Somebody who was sent no code lately.
     let known = "insert into users (id, mobile) values (uuidv7(), '+15559999999')";
     api.execute(known).await;

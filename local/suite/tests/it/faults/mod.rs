@@ -136,6 +136,17 @@
 //!     `shared: messages::tests::the_statements_do_what_the_diagram_says_in_any_order`
 //! 62. Posts that are stopped before they are asked, without pause → A bounded number a day.
 //!     `shared: messages::accept::tests::a_user_without_tokens_or_posts_left_is_told_which_of_them`
+//! 63. Codes for hundreds of unknown numbers → Customers and newcomers of their country still get theirs.
+//!     `auth::limits::codes_for_unknown_numbers_keep_neither_customers_nor_newcomers_from_theirs`
+//! 64. Wrong codes for one number, patiently, for weeks → Locked; its owner gets in from where he did before.
+//!     `shared: auth::codes::tests::fifty_wrong_codes_in_a_row_lock_strangers_out_until_the_owner_signs_in_from_home`
+//! 65. Guesses with invented challenges from an office's address → Its people still sign in.
+//!     `shared: auth::codes::tests::guesses_without_a_living_challenge_leave_those_at_the_same_address_their_own`
+//! 66. Anonymous refreshes without pause → Told to wait; nobody else notices.
+//!     `auth-refresh: refused_tokens_of_an_address_are_limited_and_good_ones_of_it_are_not`
+//! 67. Forged headers about the client's address, with and without the proxy's secret → Ignored; believed.
+//!     `auth::limits::a_trusted_proxy_is_believed_about_its_client_and_nobody_else`,
+//!     `shared: http::proxy::tests, every test`
 //! 68. `secret-get` or `migrate` is invoked with a response address of the caller's → Refused before anything is read.
 //!     `deployment::migration::a_forged_event_sends_nothing_to_its_author`, `shared: cloudformation: every test`
 //! 69. Every bit pattern of a cursor, event id, challenge, token or key → A page or a 4xx.

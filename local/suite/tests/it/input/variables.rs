@@ -105,11 +105,13 @@ pub async fn a_function_does_not_start_without_its_secrets_and_needs_no_others(s
         "auth-change-password",
         "auth-forgot-password",
         "auth-login",
+        "auth-refresh",
         "auth-reset-password",
         "auth-send-otp",
         "auth-signup",
         "auth-verify-otp",
         "user-delete",
+        "user-update",
     ];
     assert_eq!(that_need("OTP_PEPPER"), with_numbers);
     assert_eq!(that_need("GEMINI_API_KEY"), ["message-answer", "message-drain", "message-stream"]);
@@ -142,6 +144,8 @@ pub async fn a_malformed_variable_is_named_and_a_secret_in_it_is_not_shown(stack
         ("auth-send-otp", "OTP_COUNTRIES", "44,DE"),
         ("auth-send-otp", "STAGE", "prod"),
         ("auth-verify-otp", "OTP_GUESSES_PER_ADDRESS_HOUR", "many"),
+        ("auth-verify-otp", "TRUSTED_PROXY_SECRET", "s3cret"),
+        ("auth-refresh", "REFUSED_REFRESHES_PER_ADDRESS_HOUR", "many"),
     ] {
         let mut variables = all.clone();
         variables.insert(name.into(), value.into());

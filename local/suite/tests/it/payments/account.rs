@@ -23,7 +23,7 @@ pub async fn a_subscriber_who_leaves_pays_no_more(stack: &Stack) {
     let customer = user.customer().await;
     let events = format!("stripe_events where user_id = '{}'", user.id);
     let events: Vec<String> = stack.value(&format!("select array_agg(id) from {events}")).await;
-    user.call(Method::DELETE, "/user/me", 204).await;
+    user.leave(204).await;
     let left = format!("stripe_events where id in ('{}')", events.join("', '"));
     assert_eq!(stack.count(&left).await, 0, "what was kept of {events:?}");
 
@@ -40,7 +40,7 @@ pub async fn a_subscriber_who_leaves_pays_no_more(stack: &Stack) {
 pub async fn leaving_closes_the_payment_page_that_is_open(stack: &Stack) {
     let user = stack.user().await;
     let page = user.subscribe().await;
-    user.call(Method::DELETE, "/user/me", 204).await;
+    user.leave(204).await;
     let id = page["session_id"].as_str().unwrap();
     let session = stack.get_stripe(&format!("/v1/checkout/sessions/{id}")).await;
     assert_eq!(session["status"], "expired");
@@ -61,7 +61,7 @@ pub async fn leaving_goes_on_where_it_broke_off(stack: &Stack) {
     );
     user.becomes("basic").await;
     stack.execute(&sql).await;
-    user.call(Method::DELETE, "/user/me", 204).await;
+    user.leave(204).await;
     let left = format!("select count(*) from users where id = '{}'", user.id);
     assert_eq!(stack.value::<i64>(&left).await, 0);
 }
@@ -70,8 +70,9 @@ pub async fn nobody_can_pay_for_an_account_that_is_gone(stack: &Stack) {
     for _ in 0..8 {
         let user = stack.user().await;
         let subscribe = async || user.send(user.request(Method::POST, "/subscribe/pro")).await;
-        let leave = user.call(Method::DELETE, "/user/me", 204);
-        let (first, second, _) = join!(subscribe(), subscribe(), leave);
+        user.set_password().await;
+        let leave = user.leave(204);
+        let (first, second, ()) = join!(subscribe(), subscribe(), leave);
         let responses = [first, second];
         assert!(responses.iter().all(|response| response.status != 500), "{responses:?}");
         for page in responses.iter().filter(|response| response.status == 200) {
@@ -91,7 +92,7 @@ pub async fn leaving_waits_for_a_payment_that_is_running(stack: &Stack) {
     // Stripe does not close a page on which somebody is just paying.
     let refused = json!([{ "match": format!("POST /v1/checkout/sessions/{id}/expire"), "status": 400 }]);
     stack.post_stripe("/_script", refused).await;
-    user.call(Method::DELETE, "/user/me", 503).await;
+    user.leave(503).await;
     user.call(Method::GET, "/user/me", 200).await;
-    user.call(Method::DELETE, "/user/me", 204).await;
+    user.leave(204).await;
 }

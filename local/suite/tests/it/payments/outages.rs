@@ -95,10 +95,10 @@ pub async fn an_account_stays_whole_while_stripe_is_away(stack: &Stack) {
     let room = user.room().await;
     let subscription = user.become_pro().await;
     stack.post_stripe("/_script", json!([{ "match": "DELETE /v1/", "status": 503 }])).await;
-    user.call(Method::DELETE, "/user/me", 503).await;
+    user.leave(503).await;
     assert_eq!(user.status().await["plan"], "pro");
     assert_eq!(user.try_post(&room, "hello").await.status, 202);
-    user.call(Method::DELETE, "/user/me", 204).await;
+    user.leave(204).await;
     let ended = stack.get_stripe(&format!("/v1/subscriptions/{subscription}")).await;
     assert_eq!(ended["status"], "canceled");
 }

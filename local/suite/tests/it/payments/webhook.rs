@@ -2,7 +2,6 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::future::join_all;
-use reqwest::Method;
 use serde_json::json;
 
 use local_suite::harness::{Stack, sample};
@@ -166,7 +165,7 @@ pub async fn an_event_is_kept_without_its_content_and_goes_with_the_account(stac
     assert_eq!(kept(stack, "evt_private").await, (1, 1));
     let named = "select count(*) from stripe_events where stripe_events::text like '%ada@example.com%'";
     assert_eq!(stack.value::<i64>(named).await, 0);
-    user.call(Method::DELETE, "/user/me", 204).await;
+    user.leave(204).await;
     assert_eq!(kept(stack, "evt_private").await, (0, 0));
 }
 
