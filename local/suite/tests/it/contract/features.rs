@@ -51,6 +51,6 @@ fn packages(selection: &[&str]) -> BTreeSet<String> {
     assert!(tree.status.success(), "{tree:?}");
     let text = String::from_utf8(tree.stdout).expect("cargo writes text");
     // A package that was named before has a star.
-    let lines = text.lines().map(|line| line.trim_end_matches(" (*)"));
+    let lines = text.lines().filter(|line| !line.is_empty()).map(|line| line.trim_end_matches(" (*)"));
     lines.map(|line| line.trim_end().to_owned()).collect()
 }
