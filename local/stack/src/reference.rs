@@ -22,6 +22,7 @@ use crate::machine::{
 /// What shows the contract in a browser.
 const VIEWER: Packages = Packages {
     directory: "local/reference",
+    arguments: &[],
     requirements: include_str!("../python/reference.txt"),
     title: "Installing Swagger UI (once)",
 };

@@ -14,9 +14,10 @@ use tokio::{
 
 use crate::machine::{process, progress::Step};
 
-/// The programs that the stack runs.
+/// The programs that the stack runs. Bytecode is written for what is started, not for all of it.
 pub const STACK: Packages = Packages {
     directory: "local/tools",
+    arguments: &["--no-deps", "--no-compile"],
     requirements: include_str!("../../python/stack.txt"),
     title: "Installing Postgres, MiniStack and cargo-lambda (once)",
 };
@@ -24,6 +25,7 @@ pub const STACK: Packages = Packages {
 /// A server for machines that have no Redis. Few need it, so it is apart.
 pub const VALKEY: Packages = Packages {
     directory: "local/valkey",
+    arguments: &[],
     requirements: include_str!("../../python/valkey.txt"),
     title: "Installing Valkey (once)",
 };
@@ -32,6 +34,8 @@ pub const VALKEY: Packages = Packages {
 pub struct Packages {
     /// Their virtual environment, below `target/`.
     pub directory: &'static str,
+    /// More arguments for pip.
+    pub arguments: &'static [&'static str],
     /// What pip is to install, as its own files say it.
     pub requirements: &'static str,
     /// What the progress bar says meanwhile.
@@ -119,6 +123,7 @@ async fn install(directory: &Path, packages: &Packages) -> Result<()> {
     let mut pip = Command::new(directory.join("bin/python"))
         .args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "-r"])
         .arg(&requirements)
+        .args(packages.arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

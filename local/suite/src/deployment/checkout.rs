@@ -23,6 +23,7 @@ use local_stack::{
 /// SAM, the linter of CloudFormation, and AWS's command line.
 const PROGRAMS: Packages = Packages {
     directory: "local/sam",
+    arguments: &[],
     requirements: include_str!("../../python/sam.txt"),
     title: "Installing SAM (once)",
 };

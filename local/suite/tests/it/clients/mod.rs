@@ -22,6 +22,7 @@ use crate::stops::id;
 /// What clients are generated and tested with.
 const GENERATORS: Packages = Packages {
     directory: "local/clients",
+    arguments: &[],
     requirements: include_str!("../../../python/clients.txt"),
     title: "Installing Node and the client generators (once)",
 };

@@ -24,6 +24,7 @@ use tokio::{net::TcpListener, process::Command};
 /// The vendors' own clients.
 const CLIENTS: Packages = Packages {
     directory: "local/vendors",
+    arguments: &[],
     requirements: include_str!("../../../python/vendors.txt"),
     title: "Installing the vendors' clients (once)",
 };
