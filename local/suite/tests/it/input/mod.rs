@@ -6,7 +6,6 @@
 mod bodies;
 mod fields;
 mod queries;
-mod random;
 mod samples;
 mod secrets;
 mod variables;

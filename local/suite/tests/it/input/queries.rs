@@ -98,29 +98,11 @@ pub async fn a_cursor_works_for_the_list_that_gave_it_and_no_other(stack: &Stack
     let response = sender.user.get(&other_order).await;
     assert_eq!(response.problem(), MALFORMED, "a cursor of the other order");
 
+    // How a cursor is written is tested where it is read; these are whole ones, of another list or another user.
     for (path, good) in [("/chatroom", &rooms_cursor), (room, &messages_cursor)] {
-        let mut forged = vec![
-            String::new(),
-            "x".into(),
-            "AAAA".into(),
-            "AAAAAAAAAAAA".into(),
-            "\0".into(),
-            "ж".into(),
-            "a".repeat(4_000),
-            format!("{good}A"),
-            good[1..].into(),
-            good[..good.len() - 1].into(),
-            others_rooms_cursor.clone(),
-            others_messages_cursor.clone(),
-        ];
-        forged.extend([&rooms_cursor, &messages_cursor].into_iter().filter(|it| *it != good).cloned());
-        for at in [0, good.len() / 2, good.len() - 2] {
-            let mut changed = good.clone().into_bytes();
-            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
-            forged.push(String::from_utf8(changed).unwrap());
-        }
-        for cursor in forged {
-            assert_eq!(get(path, &cursor).await.problem(), MALFORMED, "{path} {cursor}");
+        let all = [&rooms_cursor, &messages_cursor, &others_rooms_cursor, &others_messages_cursor];
+        for cursor in all.into_iter().filter(|cursor| *cursor != good).chain([&good[1..].to_owned()]) {
+            assert_eq!(get(path, cursor).await.problem(), MALFORMED, "{path} {cursor}");
         }
     }
 }
