@@ -26,7 +26,9 @@ use crate::{
 
 /// A new, empty database with the current schema.
 pub async fn database() -> Database {
-    let template = env::var("DATABASE_URL").expect("run the tests with `cargo local test`: DATABASE_URL is not set");
+    let template = env::var("DATABASE_URL").expect(
+        "DATABASE_URL is missing: run `cargo local test`, or take over the variables of `cargo local services`",
+    );
     let (server, template_name) = template.rsplit_once('/').expect("DATABASE_URL ends in a database's name");
     let name = format!("test_{}", SessionId::new().to_string().replace('-', ""));
     let admin = Database::at(&format!("{server}/postgres")).expect("DATABASE_URL is a Postgres URL");

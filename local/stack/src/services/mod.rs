@@ -34,6 +34,9 @@ const PORTS: [u16; 3] = [9003, 9004, 9005];
 /// Tells tests that the Redis server is ours.
 const REDIS_DATABASES: &str = "LOCAL_REDIS_DATABASES";
 
+/// What a test without services says.
+const HOW_TO_TEST: &str = "run `cargo local test`, or keep `cargo local services` running and take over its variables";
+
 /// Running services. Those that were started here stop when this is dropped.
 pub struct Services {
     /// The migrated template database, for which other databases of the same server can be named.
@@ -91,8 +94,7 @@ impl Services {
 
     /// Finds the services of `cargo local test`, for tests.
     pub fn from_env() -> Result<Self> {
-        let variable =
-            |name: &str| env::var(name).map_err(|_| anyhow!("{name} is missing: run the tests by `cargo local test`"));
+        let variable = |name: &str| env::var(name).map_err(|_| anyhow!("{name} is missing: {HOW_TO_TEST}"));
         Ok(Self {
             template: variable("DATABASE_URL")?,
             aws: Aws::at(variable("AWS_ENDPOINT_URL")?)?,

@@ -1,6 +1,6 @@
 //! Tests that the local stack acts as Lambda, API Gateway and SQS do, where a test or a developer relies on it.
 
-use std::{future::pending, panic::AssertUnwindSafe, time::Duration};
+use std::{env::current_exe, future::pending, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
 
@@ -18,12 +18,23 @@ use reqwest::{
 };
 use rustix::process::test_kill_process;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::{process::Command, time::sleep};
 
 use crate::stops::{id, kill, process};
 
 async fn start() -> Stack {
     Stack::start(&Stack::services(), Settings::default(), contract::check).await
+}
+
+#[tokio::test]
+async fn a_test_without_services_says_in_one_line_how_to_get_them() {
+    let mut test = Command::new(current_exe().unwrap());
+    test.args(["--exact", "supervisor::a_path_or_method_without_a_route_is_not_found"]);
+    test.env_remove("DATABASE_URL").env_remove("RUST_BACKTRACE");
+    let output = test.output().await.unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let lines = said.lines().filter(|line| line.contains("DATABASE_URL") && line.contains("cargo local services"));
+    assert_eq!((output.status.success(), lines.count()), (false, 1), "{said}");
 }
 
 #[tokio::test]
