@@ -10,3 +10,4 @@ pub mod chaos;
 pub mod deployment;
 pub mod harness;
 pub mod proxy;
+pub mod single;

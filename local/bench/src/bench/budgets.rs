@@ -2,7 +2,7 @@
 
 use super::{
     cost::{Cost, costs},
-    figures::{Figures, Requests, Run, Spread, Streams, Warm},
+    figures::{Figures, Requests, Run, Spread, Streams},
 };
 use local_stack::lambda::functions::{Catalogue, Trigger};
 
@@ -25,7 +25,6 @@ const REPLIES_PER_SECOND: f64 = 9.0;
 const FIRST_PIECE_MS: f64 = 15.0;
 /// One checkpoint, and what holds the stream's slot.
 const STATEMENTS_PER_SECOND: f64 = 1.2;
-const GROWTH_FACTOR: f64 = 1.3;
 
 /// Compares a run with every budget that it has figures for.
 pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
@@ -52,38 +51,12 @@ pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
             run.functions.iter().map(|figures| (figures, figures.zipped_mb, ZIPPED_MB)),
         ),
         most(
-            "SQL statements of a warm request",
-            "1; more where the function's documentation says why",
-            requests(run).map(|(figures, requests)| {
-                let limit = function(figures).map_or(1, |it| it.facts.statements);
-                (figures, requests.calls.statements, limit.into())
-            }),
-        ),
-        most(
-            "queue calls of a warm request",
-            "1",
-            requests(run).map(|(figures, requests)| (figures, requests.calls.queue, 1.0)),
-        ),
-        most(
-            "state calls of a warm request",
-            "0; more where codes, guesses, passwords and Stripe's pages are counted",
-            requests(run).map(|(figures, requests)| {
-                let limit = function(figures).map_or(0, |it| it.facts.state_calls);
-                (figures, requests.calls.state, limit.into())
-            }),
-        ),
-        most(
             "CPU of a warm request, ms",
             "0.8 message-send, 0.5 chatroom-list, 0.3 user-get",
             requests(run).filter_map(|(figures, requests)| {
                 let limit = function(figures)?.facts.cpu_ms?;
                 Some((figures, requests.warm.cpu_ms, limit))
             }),
-        ),
-        most(
-            "rows read by sequential scans",
-            "0",
-            requests(run).map(|(figures, requests)| (figures, requests.calls.rows_scanned, 0.0)),
         ),
     ];
     if let Some(replies) = &run.replies {
@@ -109,12 +82,6 @@ pub fn budgets(run: &Run, catalogue: &Catalogue) -> Vec<Budget> {
         });
     }
     budgets.extend(costs(run, catalogue).iter().map(dollars));
-    let grown = [
-        growth("growth of the time of a warm request", run, |warm| warm.p50_ms),
-        growth("growth of its processor time", run, |warm| warm.cpu_ms),
-        growth("growth of its memory", run, |warm| warm.peak_mb),
-    ];
-    budgets.extend(grown.into_iter().flatten());
     budgets
 }
 
@@ -131,18 +98,6 @@ fn dollars(cost: &Cost) -> Budget {
         worst: format!("{:.2} ({}, {} s)", cost.dollars(), cost.way, cost.seconds),
         holds: cost.dollars() <= most,
     }
-}
-
-/// Compares the growth of a figure with the data, if that was measured.
-fn growth(figure: &'static str, run: &Run, of: impl Fn(&Warm) -> f64) -> Option<Budget> {
-    let factors = run.growth.iter().map(|growth| (growth, growth.factor(&of)));
-    let (growth, factor) = factors.max_by(|(_, a), (_, b)| a.total_cmp(b))?;
-    Some(Budget {
-        figure,
-        limit: format!("≤ {GROWTH_FACTOR} ×"),
-        worst: format!("{factor:.2} × ({})", growth.function),
-        holds: factor <= GROWTH_FACTOR,
-    })
 }
 
 /// Compares a median.

@@ -4,15 +4,13 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use anyhow::{Context, Result};
-use serde::Serialize;
-
 use super::{
     figures::{AtSize, Run},
     replies::CONSUMER,
     sizes::{GB_SECOND, MILLION_REQUESTS},
     streams::STREAM,
 };
+use anyhow::{Context, Result};
 use local_stack::lambda::functions::Catalogue;
 
 /// Seconds that Gemini takes.
@@ -38,7 +36,7 @@ const BEGIN: &str = "<!-- Written by `cargo local bench --cost`. -->";
 const END: &str = "<!-- End. -->";
 
 /// The cost of one way of getting replies.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Cost {
     /// How the client waits.
     pub way: &'static str,

@@ -6,17 +6,15 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
-
 /// The median of some values, and the quartiles, between which half of them lie.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
     pub median: f64,
     pub quartiles: [f64; 2],
 }
 
 /// The figures of one function.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Figures {
     pub function: String,
     /// From exec to the first `/next`, in milliseconds.
@@ -29,30 +27,25 @@ pub struct Figures {
 }
 
 /// The figures of a function's requests.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Requests {
     /// The first request after init, in milliseconds, and the medians of what it waited for.
     pub first_ms: Spread,
     pub first_parts_ms: BTreeMap<&'static str, f64>,
     pub warm: Warm,
-    /// Calls of one warm request.
-    pub calls: Calls,
 }
 
 /// A function with one memory size.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct AtSize {
     pub memory_mb: u32,
-    /// From exec to the first `/next`, and the first request after that, in milliseconds.
-    pub init_ms: Spread,
-    pub first_ms: Spread,
     pub warm: Warm,
     /// The mean that a warm request is billed for, which AWS rounds up to whole milliseconds.
     pub billed_ms: f64,
 }
 
 /// The figures of warm requests: times, the median of their processor time, and the process's peak memory.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub struct Warm {
     pub p50_ms: f64,
     pub p99_ms: f64,
@@ -60,18 +53,8 @@ pub struct Warm {
     pub peak_mb: f64,
 }
 
-/// The calls that a request makes.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Calls {
-    pub statements: f64,
-    pub queue: f64,
-    pub state: f64,
-    /// Rows that its statements read by sequential scans.
-    pub rows_scanned: f64,
-}
-
 /// The figures of replies.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Replies {
     /// From the wake-up to the settled message less Gemini's time, in milliseconds.
     pub path_ms: Spread,
@@ -80,7 +63,7 @@ pub struct Replies {
 }
 
 /// The figures of replies that are passed on while they are written.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Streams {
     /// From the request to the first piece of text less Gemini's time for it, in milliseconds.
     pub first_piece_ms: Spread,
@@ -90,27 +73,8 @@ pub struct Streams {
     pub cpu_ms: f64,
 }
 
-/// One function with little and with much data.
-#[derive(Debug, Serialize)]
-pub struct Growth {
-    pub function: String,
-    /// By the size of the data.
-    pub sizes: Vec<(String, Warm)>,
-}
-
-impl Growth {
-    /// Returns the largest ratio of a figure to the one with the least data.
-    pub fn factor(&self, figure: impl Fn(&Warm) -> f64) -> f64 {
-        let Some((_, least)) = self.sizes.first() else {
-            return 1.0;
-        };
-        let factors = self.sizes.iter().map(|(_, warm)| figure(warm) / figure(least));
-        factors.fold(1.0, f64::max)
-    }
-}
-
 /// All figures of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Run {
     pub date: String,
     pub processor: String,
@@ -119,7 +83,6 @@ pub struct Run {
     pub functions: Vec<Figures>,
     pub replies: Option<Replies>,
     pub streams: Option<Streams>,
-    pub growth: Vec<Growth>,
 }
 
 impl Spread {

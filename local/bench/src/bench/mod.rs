@@ -1,46 +1,34 @@
 //! `cargo local bench`: measures what the functions cost, and holds it to their budgets.
 //!
-//! Release builds run against the local services, driven through the Runtime API by the benchmark itself. A bare
-//! `lambda_http` function with the same profile, `hello`, shows the part that is not ours.
+//! Release builds run against the local services, each driven by itself through the Runtime API. A bare `lambda_http`
+//! function with the same profile, `hello`, shows the part that is not ours. What a request asks of others is counted by
+//! the tests.
 
 mod budgets;
-mod cases;
 mod cost;
-mod database;
 pub mod figures;
-mod growth;
 mod measure;
-mod millions;
-mod process;
 mod quota;
 mod replies;
 mod report;
 mod size;
 mod sizes;
-mod stock;
 mod streams;
 mod timing;
-mod tls;
-mod traffic;
 pub mod usage;
 
-use std::{fs, path::PathBuf, thread::available_parallelism};
+use std::{fs, thread::available_parallelism};
 
 use anyhow::{Context, Result, bail};
 use time::OffsetDateTime;
 
-use cases::{Cases, sender_of_codes};
 use figures::{Figures, Run};
 use local_stack::{
     lambda::functions::Catalogue,
-    machine::{ports::Port, progress::Step, workspace::Workspace},
+    machine::{ports::Ports, progress::Step, workspace::Workspace},
     services::Services,
-    settings::Settings,
-    system::make_data,
 };
-use local_stand_ins::{gemini::Gemini, stripe::Reserved};
-use measure::Bench;
-use stock::Stock;
+use local_suite::single::{Driver, sender_of_codes};
 
 /// The function that does nothing.
 const HELLO: &str = "hello";
@@ -70,12 +58,6 @@ pub struct Options {
     /// Only what a message takes, and writes the table of what that costs into `docs/operations.md`.
     #[arg(long)]
     cost: bool,
-    /// Also measures with a million rooms and ten million messages, which takes some minutes and 8 GB.
-    #[arg(long)]
-    millions: bool,
-    /// Where to write the figures.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
 }
 
 /// Measures, prints and writes the figures, and returns whether every budget holds.
@@ -87,27 +69,21 @@ pub async fn run(options: &Options) -> Result<bool> {
     for function in &functions {
         packages.extend([Some(function.as_str()), sender_of_codes(function)].into_iter().flatten());
     }
-    if options.millions {
-        packages.extend(millions::FUNCTIONS);
-    }
     workspace.build_packages(&packages).await?;
 
-    let services = Services::start(&workspace, local_stack::machine::ports::Ports::Free).await?;
-    let name = format!("bench_{}", std::process::id());
-    let run = measured(&workspace, &catalogue, &services, &name, &functions, options.millions).await?;
+    let services = Services::start(&workspace, Ports::Free).await?;
+    let run = measured(&workspace, &catalogue, &services, &functions).await?;
 
-    let (text, holds) = report::markdown(&run, &catalogue);
-    println!("{text}");
+    let (budgets, tables, holds) = report::markdown(&run, &catalogue);
+    println!("{budgets}");
     if options.cost {
         let document = workspace.root.join("docs/operations.md");
         cost::write(&document, &cost::costs(&run, &catalogue))?;
         eprintln!("Written to {}.", document.display());
     }
-    let json = options.json.clone();
-    let json = json.unwrap_or_else(|| workspace.target.join("local/bench.json"));
-    fs::write(&json, serde_json::to_string_pretty(&run)?)
-        .with_context(|| format!("cannot write {}", json.display()))?;
-    eprintln!("Written to {}.", json.display());
+    let file = workspace.target.join("local/bench.md");
+    fs::write(&file, tables).with_context(|| format!("cannot write {}", file.display()))?;
+    eprintln!("All figures are in {}.", file.display());
     Ok(holds)
 }
 
@@ -128,40 +104,26 @@ async fn measured(
     workspace: &Workspace,
     catalogue: &Catalogue,
     services: &Services,
-    name: &str,
     functions: &[String],
-    millions: bool,
 ) -> Result<Run> {
-    let gemini = Gemini::start(Port::Free.listen()?)?;
-    let stripe = Reserved::at(Port::Free.listen()?)?;
-    let mut own = make_data(services, name).await?;
-    own.extend(gemini.variables());
-    own.extend(stripe.variables());
-    let variables = settings().variables(own)?;
-    let nobody = "http://127.0.0.1:9/".to_owned(); // the benchmark makes its own events
-    let _stripe = stripe.serve(nobody, &variables, local_stack::machine::http::client()?);
-
     let step = Step::begin("Filling the database");
-    let stock = Stock::lay(&variables["DATABASE_URL"], &variables["JWT_PRIVATE_KEY"]).await?;
+    let driver = Driver::start(workspace.clone(), catalogue.clone(), services).await?;
     step.done();
-    let samples = workspace.root.join("events");
-    let cases = Cases::new(catalogue, &samples, &stock, &variables);
-    let bench = Bench::new(workspace, variables.clone(), cases).await?;
 
     let step = Step::begin("Measuring");
     step.show("starts");
     let mut started = vec![HELLO.to_owned()];
     started.extend_from_slice(functions);
-    let inits = bench.inits(&started).await?;
+    let inits = measure::inits(&driver, &started).await?;
     let quotas = sizes::quotas();
     let mut figures = Vec::new();
     for function in started {
         step.show(&function);
         let binary = workspace.binary(&function);
-        let requests = bench.requests(&function).await;
+        let requests = measure::requests(&driver, &function).await;
         let requests = requests.with_context(|| format!("cannot measure {function}"))?;
         let sizes = match requests {
-            Some(_) => sizes::measure(&bench, &quotas, &function).await?,
+            Some(_) => sizes::measure(&driver, &quotas, &function).await?,
             None => Vec::new(),
         };
         figures.push(Figures {
@@ -174,14 +136,8 @@ async fn measured(
     }
     let is_measured = |function: &str| functions.iter().any(|it| it == function);
     step.show("replies");
-    let replies = if is_measured(replies::CONSUMER) { Some(replies::measure(&bench).await?) } else { None };
-    let streams = if is_measured(streams::STREAM) { Some(streams::measure(&bench).await?) } else { None };
-    step.show("growth");
-    let mut growth = growth::measure(&bench, functions).await?;
-    if millions {
-        step.show("millions");
-        growth.extend(millions::measure(&bench, services, name).await?);
-    }
+    let replies = if is_measured(replies::CONSUMER) { Some(replies::measure(&driver).await?) } else { None };
+    let streams = if is_measured(streams::STREAM) { Some(streams::measure(&driver).await?) } else { None };
     step.done();
     Ok(Run {
         date: OffsetDateTime::now_utc().date().to_string(),
@@ -191,24 +147,7 @@ async fn measured(
         functions: figures,
         replies,
         streams,
-        growth,
     })
-}
-
-/// Sets limits that nobody reaches.
-fn settings() -> Settings {
-    let many = 1_000_000;
-    let settings = Settings {
-        release: true,
-        queue: local_stack::settings::Queue::Sqs,
-        state: local_stack::settings::State::Dynamodb,
-        ..Settings::default()
-    };
-    let settings = settings.with("BASIC_DAILY_MESSAGES", many).with("BASIC_DAILY_TOKENS", 1_000_000_000);
-    settings
-        .with("STRIPE_PAGES_PER_USER_HOUR", many)
-        .with("CHATROOMS_PER_USER", many)
-        .with("NEW_CHATROOMS_PER_USER_HOUR", many)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes are small enough")]

@@ -6,12 +6,9 @@ use anyhow::Result;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use super::{
-    figures::{Replies, Spread, ms},
-    measure::Bench,
-    traffic::{covered, spans},
-};
+use super::figures::{Replies, Spread, ms};
 use local_stack::settings::Variables;
+use local_suite::single::{Driver, covered, spans};
 
 /// The function that makes them.
 pub const CONSUMER: &str = "message-answer";
@@ -26,20 +23,20 @@ const ROOMS: usize = 10;
 const LONG_DELAY_MS: u64 = 1_000;
 
 /// Measures the path of a reply, and the rate of replies.
-pub async fn measure(bench: &Bench<'_>) -> Result<Replies> {
-    let path_ms = path(bench).await?;
-    let (mut process, _) = bench.ready(CONSUMER).await?;
+pub async fn measure(driver: &Driver) -> Result<Replies> {
+    let path_ms = path(driver).await?;
+    let (mut process, _) = driver.ready(CONSUMER).await?;
     // The first batch opens the connections.
     let mut events = Vec::new();
     for _ in 0..=BATCHES {
-        events.push(bench.cases.wake_up(ROOMS).await?);
+        events.push(driver.cases.wake_up(ROOMS).await?);
     }
     let mut start = Instant::now();
     for (index, event) in events.iter().enumerate() {
         if index == 1 {
             start = Instant::now();
         }
-        delay(&bench.variables, LONG_DELAY_MS, ROOMS).await?;
+        delay(&driver.variables, LONG_DELAY_MS, ROOMS).await?;
         process.invoke(event).await?;
     }
     #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
@@ -48,15 +45,15 @@ pub async fn measure(bench: &Bench<'_>) -> Result<Replies> {
 }
 
 /// Times a wake-up less Gemini's part, which is seen on its connection.
-async fn path(bench: &Bench<'_>) -> Result<Spread> {
-    let mut process = bench.watched(CONSUMER).await?;
+async fn path(driver: &Driver) -> Result<Spread> {
+    let mut process = driver.watched(CONSUMER).await?;
     let mut times = Vec::new();
     for number in 0..=TIMED {
-        let event = bench.cases.wake_up(1).await?;
-        delay(&bench.variables, DELAY_MS, 1).await?;
-        bench.forget();
+        let event = driver.cases.wake_up(1).await?;
+        delay(&driver.variables, DELAY_MS, 1).await?;
+        driver.forget();
         let responded = process.invoke(&event).await?;
-        let gemini = covered(spans(&bench.proxy("Gemini").take()));
+        let gemini = covered(spans(&driver.proxy("Gemini").take()));
         if number > 0 {
             times.push(ms(responded.time.saturating_sub(gemini)));
         }

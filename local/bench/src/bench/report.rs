@@ -10,8 +10,8 @@ use super::{
 };
 use local_stack::lambda::functions::Catalogue;
 
-/// Writes tables for `docs/benchmark.md`, and returns whether every budget holds.
-pub fn markdown(run: &Run, catalogue: &Catalogue) -> (String, bool) {
+/// Returns the table of the budgets, all tables, and whether every budget holds.
+pub fn markdown(run: &Run, catalogue: &Catalogue) -> (String, String, bool) {
     let budgets = budgets(run, catalogue);
     let tables = [
         format!("{}, {} cores of {}. Medians, with quartiles in brackets.", run.date, run.cores, run.processor),
@@ -20,10 +20,9 @@ pub fn markdown(run: &Run, catalogue: &Catalogue) -> (String, bool) {
         requests(run),
         sizes(run),
         cost::table(&costs(run, catalogue)),
-        growth(run),
     ];
     let holds = budgets.iter().all(|budget| budget.holds);
-    (tables.join("\n\n"), holds)
+    (kept(&budgets), tables.join("\n\n"), holds)
 }
 
 fn kept(budgets: &[Budget]) -> String {
@@ -71,15 +70,12 @@ fn starts(run: &Run) -> String {
 }
 
 fn requests(run: &Run) -> String {
-    let columns = ["warm request", "SQL", "queue", "state", "p50, ms", "p99, ms", "CPU, ms"];
+    let columns = ["warm request", "p50, ms", "p99, ms", "CPU, ms"];
     let rows = all(run).filter_map(|figures| {
         let requests = figures.requests.as_ref()?;
-        let (calls, warm) = (requests.calls, requests.warm);
+        let warm = requests.warm;
         Some(vec![
             figures.function.clone(),
-            short(calls.statements),
-            short(calls.queue),
-            short(calls.state),
             format!("{:.2}", warm.p50_ms),
             format!("{:.2}", warm.p99_ms),
             format!("{:.2}", warm.cpu_ms),
@@ -89,16 +85,7 @@ fn requests(run: &Run) -> String {
 }
 
 fn sizes(run: &Run) -> String {
-    let columns = [
-        "with the processor of",
-        "MB",
-        "init, ms",
-        "first request, ms",
-        "p50, ms",
-        "p99, ms",
-        "GB-s a million",
-        "US$ a million",
-    ];
+    let columns = ["with the processor of", "MB", "p50, ms", "p99, ms", "GB-s a million", "US$ a million"];
     let rows = all(run).flat_map(|figures| {
         let best = best(&figures.sizes).map(|size| size.memory_mb);
         figures.sizes.iter().map(move |size| {
@@ -106,30 +93,10 @@ fn sizes(run: &Run) -> String {
             vec![
                 figures.function.clone(),
                 if chosen { format!("**{}**", size.memory_mb) } else { size.memory_mb.to_string() },
-                size.init_ms.to_string(),
-                size.first_ms.to_string(),
                 format!("{:.2}", size.warm.p50_ms),
                 format!("{:.2}", size.warm.p99_ms),
                 format!("{:.0}", size.gb_seconds(0.0)),
                 format!("{:.3}", size.dollars()),
-            ]
-        })
-    });
-    table(&columns, rows)
-}
-
-fn growth(run: &Run) -> String {
-    let columns = ["growth", "with", "p50, ms", "CPU, ms", "peak, MB", "×"];
-    let rows = run.growth.iter().flat_map(|growth| {
-        let least = growth.sizes.first().map_or(1.0, |(_, warm)| warm.p50_ms);
-        growth.sizes.iter().map(move |(size, warm)| {
-            vec![
-                growth.function.clone(),
-                size.clone(),
-                format!("{:.2}", warm.p50_ms),
-                format!("{:.2}", warm.cpu_ms),
-                format!("{:.1}", warm.peak_mb),
-                format!("{:.2}", warm.p50_ms / least),
             ]
         })
     });
@@ -146,12 +113,6 @@ fn of(figures: &Figures, show: impl Fn(&Requests) -> String) -> String {
 
 fn number(number: Option<f64>) -> String {
     number.map_or_else(String::new, |number| format!("{number:.2}"))
-}
-
-/// Whole numbers without a fraction.
-fn short(number: f64) -> String {
-    let text = format!("{number:.1}");
-    text.strip_suffix(".0").unwrap_or(&text).to_owned()
 }
 
 fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {

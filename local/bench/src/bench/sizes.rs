@@ -2,22 +2,20 @@
 //! and adds up what AWS bills for that.
 
 use anyhow::Result;
+use local_suite::single::Driver;
 use tokio::time::sleep;
 
 use super::{
-    cases::sender_of_codes,
-    figures::{AtSize, Spread, ms},
-    measure::Bench,
+    figures::AtSize,
+    measure::ready_within,
     quota::{PERIOD, Quota},
     timing::{Timing, WARMING_UP},
-    tls::Tls,
 };
 
 /// The sizes that are compared, in MB.
 const SIZES_MB: [u32; 4] = [128, 256, 512, 1_769];
 
-/// How often a function is started with each size, and how many warm requests are timed.
-const STARTS: usize = 9;
+/// The number of warm requests that are timed with each size.
 const REQUESTS: usize = 200;
 
 /// A size is fast enough when its p99 is within this of the fastest one's.
@@ -56,34 +54,17 @@ pub fn quotas() -> Vec<Quota> {
     })
 }
 
-/// Measures a function with each size, with TLS to Postgres as on AWS. They take turns, so that a slow moment meets all
-/// of them, and each request has a period to itself, as when Lambda thaws an environment for it.
-pub async fn measure(bench: &Bench<'_>, quotas: &[Quota], function: &str) -> Result<Vec<AtSize>> {
-    let each = STARTS + WARMING_UP + REQUESTS;
-    let mut codes = match sender_of_codes(function) {
-        Some(sender) => Some(bench.ready(sender).await?.0),
-        None => None,
-    };
-    let events = bench.events(function, each * quotas.len(), codes.as_mut());
-    let Some(events) = events.await? else {
+/// Measures a function with each size. They take turns, so that a slow moment meets all of them, and each request has a
+/// period to itself, as when Lambda thaws an environment for it.
+pub async fn measure(driver: &Driver, quotas: &[Quota], function: &str) -> Result<Vec<AtSize>> {
+    let events = driver.events(function, (WARMING_UP + REQUESTS) * quotas.len()).await?;
+    let Some(events) = events else {
         return Ok(Vec::new());
     };
     let mut events = events.iter();
-    let tls = Tls::before(&bench.variables["DATABASE_URL"])?;
-    let encrypted = [("DATABASE_URL", tls.url.as_str()), ("DATABASE_ROOTS", &tls.roots)];
-    let ready = async |quota| bench.ready_within(quota, function, &encrypted).await;
-    let mut starts = vec![(Vec::new(), Vec::new()); quotas.len()];
-    for _ in 0..STARTS {
-        for ((inits, firsts), (quota, event)) in starts.iter_mut().zip(quotas.iter().zip(&mut events)) {
-            let (mut process, init) = ready(quota).await?;
-            inits.push(ms(init));
-            sleep(PERIOD).await;
-            firsts.push(ms(process.invoke(event).await?.time));
-        }
-    }
     let mut timings = Vec::new();
     for quota in quotas {
-        timings.push(Timing::of(ready(quota).await?.0));
+        timings.push(Timing::of(ready_within(driver, quota, function).await?.0));
     }
     for _ in 0..WARMING_UP + REQUESTS {
         for (timing, event) in timings.iter_mut().zip(&mut events) {
@@ -91,19 +72,11 @@ pub async fn measure(bench: &Bench<'_>, quotas: &[Quota], function: &str) -> Res
         }
         sleep(PERIOD).await;
     }
-    bench.cases.stock.clear_queued().await?;
-    let sizes = quotas.iter().zip(starts).zip(timings);
-    sizes
-        .map(|((quota, (inits, firsts)), timing)| {
-            Ok(AtSize {
-                memory_mb: quota.memory_mb,
-                init_ms: Spread::of(inits),
-                first_ms: Spread::of(firsts),
-                billed_ms: timing.billed(),
-                warm: timing.figures()?,
-            })
-        })
-        .collect()
+    driver.cases.stock.clear_queued().await?;
+    let size = |(quota, timing): (&Quota, Timing)| {
+        Ok(AtSize { memory_mb: quota.memory_mb, billed_ms: timing.billed(), warm: timing.figures()? })
+    };
+    quotas.iter().zip(timings).map(size).collect()
 }
 
 #[cfg(test)]
@@ -111,9 +84,8 @@ mod tests {
     use super::{super::figures::Warm, *};
 
     fn size(memory_mb: u32, p99_ms: f64, billed_ms: f64) -> AtSize {
-        let spread = Spread::of(vec![0.0]);
         let warm = Warm { p50_ms: 0.0, p99_ms, cpu_ms: 0.0, peak_mb: 0.0 };
-        AtSize { memory_mb, init_ms: spread, first_ms: spread, warm, billed_ms }
+        AtSize { memory_mb, warm, billed_ms }
     }
 
     #[test]

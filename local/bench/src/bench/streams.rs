@@ -6,11 +6,10 @@ use serde_json::json;
 
 use super::{
     figures::{Spread, Streams, ms},
-    measure::Bench,
     replies::{TIMED, script},
     usage::processor_time,
 };
-use local_suite::proxy::What;
+use local_suite::{proxy::What, single::Driver};
 
 /// The function that passes them on.
 pub const STREAM: &str = "message-stream";
@@ -23,17 +22,17 @@ const PIECES: u32 = 60;
 const PAUSE_MS: u32 = 200;
 
 /// Measures one environment that serves one stream after the other.
-pub async fn measure(bench: &Bench<'_>) -> Result<Streams> {
-    let mut process = bench.watched(STREAM).await?;
+pub async fn measure(driver: &Driver) -> Result<Streams> {
+    let mut process = driver.watched(STREAM).await?;
     let mut times = Vec::new();
     for number in 0..=TIMED {
-        let event = bench.cases.stream().await?;
-        script(&bench.variables, json!([{ "delay_ms": DELAY_MS, "pause_ms": DELAY_MS }])).await?;
-        bench.forget();
+        let event = driver.cases.stream().await?;
+        script(&driver.variables, json!([{ "delay_ms": DELAY_MS, "pause_ms": DELAY_MS }])).await?;
+        driver.forget();
         let responded = process.invoke(&event).await?;
         let piece = responded.chunks.iter().find(|(_, chunk)| String::from_utf8_lossy(chunk).contains("text-delta"));
         let (piece, _) = piece.context("a reply has no text")?;
-        let passed = bench.proxy("Gemini").take();
+        let passed = driver.proxy("Gemini").take();
         let asked = passed.first().context("Gemini was not asked")?;
         // The response's head comes at once, and the next piece much later.
         let spoke = passed.iter().rfind(|chunk| matches!(chunk.what, What::Received) && chunk.at < *piece);
@@ -43,15 +42,15 @@ pub async fn measure(bench: &Bench<'_>) -> Result<Streams> {
         }
     }
 
-    let (short, long) = (bench.cases.stream().await?, bench.cases.stream().await?);
-    bench.watch.take_statements().await?;
+    let (short, long) = (driver.cases.stream().await?, driver.cases.stream().await?);
+    driver.watch.take_statements().await?;
     process.invoke(&short).await?;
-    let statements = bench.watch.take_statements().await?;
+    let statements = driver.watch.take_statements().await?;
     let used = processor_time(process.pid()?)?;
     let text = "Lisbon ".repeat(PIECES.try_into()?);
-    script(&bench.variables, json!([{ "text": text, "pieces": PIECES, "pause_ms": PAUSE_MS }])).await?;
+    script(&driver.variables, json!([{ "text": text, "pieces": PIECES, "pause_ms": PAUSE_MS }])).await?;
     process.invoke(&long).await?;
-    let more = u32::try_from(bench.watch.take_statements().await? - statements)?;
+    let more = u32::try_from(driver.watch.take_statements().await? - statements)?;
     let seconds = f64::from(PIECES * PAUSE_MS) / 1000.0;
     Ok(Streams {
         first_piece_ms: Spread::of(times),

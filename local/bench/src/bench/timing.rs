@@ -1,11 +1,11 @@
 //! Times the warm requests of one process.
 
 use anyhow::Result;
+use local_suite::single::Process;
 use serde_json::Value;
 
 use super::{
     figures::{Warm, ms, quantile},
-    process::Process,
     usage::{peak_memory, processor_time},
 };
 

@@ -39,8 +39,8 @@ const FACTS: [(&str, Facts); 20] = [
     ("message-drain", USUAL.environments(1).pause_ms(500)),
     // An open stream occupies its environment. It takes a slot, posts, claims, settles and gives the slot back.
     ("message-stream", USUAL.environments(128).statements(5)),
-    // It looks, and then tidies up.
-    ("message-sweep", USUAL.pause_ms(5_000).statements(2)),
+    // It looks for rooms and for failing users, tidies up, and removes what was deleted.
+    ("message-sweep", USUAL.pause_ms(5_000).statements(4)),
     // Stripe is asked between two statements.
     ("stripe-webhook", USUAL.statements(2)),
     ("subscription-checkout", USUAL.statements(2).state_calls(1)),
@@ -169,7 +169,7 @@ impl Function {
 }
 
 /// Every function of `template.yaml`, by name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Catalogue(BTreeMap<String, Function>);
 
 impl Catalogue {

@@ -9,6 +9,7 @@
 //! | [`input`] | whatever is sent, the response is the documented one |
 //! | [`faults`] | what the system survives; its table names the test for each fault |
 //! | [`contract`] | routes, functions, events, `openapi.yaml` and `template.yaml` say the same |
+//! | [`counts`] | statements, calls and scanned rows of a warm request of each function |
 //! | [`deployment`] | the AWS stack, deployed into MiniStack |
 //! | [`partitions`] | the schema and every statement, spread over partitions by user |
 //! | [`streams`] | replies that are passed on while they are written |
@@ -28,6 +29,7 @@ mod auth;
 mod chat;
 mod clients;
 mod contract;
+mod counts;
 mod deployment;
 mod faults;
 mod input;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use local_suite::proxy::{Chunk, What};
+use crate::proxy::{Chunk, What};
 
 /// Counts how often requests contain `text`, whatever its case.
 pub fn count(passed: &[Chunk], text: &str) -> usize {

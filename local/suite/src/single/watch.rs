@@ -1,5 +1,7 @@
 //! Counts a function's statements and the rows they scan, by Postgres's own statistics.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use tokio_postgres::Client;
 
@@ -34,11 +36,18 @@ impl Watch {
         Ok(count)
     }
 
-    /// Returns how many rows were read by sequential scans so far, of all tables: none of them stays small. Sessions
-    /// report their reads when they end, or after some seconds.
-    pub async fn rows_scanned(&self) -> Result<i64> {
-        let scanned = "select coalesce(sum(seq_tup_read), 0)::int8 from pg_stat_user_tables
-                       where relname <> 'refinery_schema_history'";
-        Ok(self.inside.query_one(scanned, &[]).await?.get(0))
+    /// Counts the sessions of the database.
+    pub async fn sessions(&self) -> Result<i64> {
+        let count = "select count(*) from pg_stat_activity where datname = $1";
+        Ok(self.admin.query_one(count, &[&self.database]).await?.get(0))
+    }
+
+    /// Returns how many rows sequential scans read so far, by table. Sessions report their reads when they end. What is in
+    /// `removals` is taken by the next sweep, so it has no more rows than a scan may read.
+    pub async fn scanned(&self) -> Result<BTreeMap<String, i64>> {
+        let scanned = "select relname::text, seq_tup_read from pg_stat_user_tables
+                       where relname not in ('refinery_schema_history', 'removals')";
+        let rows = self.inside.query(scanned, &[]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 }

@@ -1,5 +1,5 @@
-//! A function's process that the benchmark drives through the Runtime API, one event at a time, so that start-up and
-//! requests are timed where they arise, with no gateway in between.
+//! A function's process that is driven through the Runtime API, one event at a time, so that its start and its requests
+//! are timed and counted where they arise.
 
 use std::{
     path::Path,
@@ -36,11 +36,13 @@ pub struct Process {
     function: String,
 }
 
-/// A response, when its request was handed out, and how long it took from there. Of a stream, `body` is what stands
-/// before it.
+/// A response.
 pub struct Responded {
+    /// When its request was handed out.
     pub given: Instant,
+    /// How long it took from there.
     pub time: Duration,
+    /// The response, or what stands before a stream.
     pub body: Value,
     /// What a stream consists of, and when it came.
     pub chunks: Vec<(Instant, Bytes)>,

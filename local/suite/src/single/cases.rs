@@ -1,21 +1,15 @@
 //! Makes the events that each function is asked with: its sample event with data that exist. What a request uses up is
 //! there once for each.
 
-use std::{
-    fs,
-    path::Path,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
 use reqwest::{Client, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use shared::auth::{Caller, Password};
 
-use super::{
-    process::Process,
-    stock::{SIZES, Stock},
-};
+use super::{Process, Stock, stock::FEW_MESSAGES};
+use crate::harness;
 use local_stack::{
     lambda::{
         events::scheduled_event,
@@ -26,9 +20,6 @@ use local_stack::{
 use local_stand_ins::stripe;
 
 const PASSWORD: &str = "correct horse battery";
-
-/// A room as most are.
-pub const ORDINARY: i32 = SIZES[1];
 
 /// Names the function that sends the codes which another one needs.
 pub fn sender_of_codes(function: &str) -> Option<&'static str> {
@@ -50,27 +41,26 @@ pub enum Events {
 }
 
 /// Makes events.
-pub struct Cases<'a> {
-    pub catalogue: &'a Catalogue,
-    pub samples: &'a Path,
-    pub stock: &'a Stock,
-    pub variables: &'a Variables,
+pub struct Cases {
+    catalogue: Catalogue,
+    /// What the events are about.
+    pub stock: Stock,
+    variables: Variables,
     count: AtomicU32,
 }
 
-impl<'a> Cases<'a> {
-    /// Makes events from the samples in a directory.
-    pub fn new(catalogue: &'a Catalogue, samples: &'a Path, stock: &'a Stock, variables: &'a Variables) -> Self {
-        Self { catalogue, samples, stock, variables, count: AtomicU32::default() }
+impl Cases {
+    /// Makes events about data.
+    pub fn new(catalogue: Catalogue, stock: Stock, variables: Variables) -> Self {
+        Self { catalogue, stock, variables, count: AtomicU32::default() }
     }
 
     /// Makes the events for so many requests. `codes` is the function that sends codes, where one is needed.
     pub async fn events(&self, function: &str, count: usize, codes: Option<&mut Process>) -> Result<Events> {
-        let owner = self.stock.owner;
-        let room = self.stock.room_of(ORDINARY)?.to_string();
+        let room = self.stock.room.to_string();
         let same = |event: Value| Ok(Events::Each(vec![event; count]));
         match function {
-            "hello" => same(self.sample("user-get")?),
+            "hello" => same(self.sample("user-get")),
             // It takes wake-ups for a minute.
             "message-drain" => Ok(Events::None),
             "user-get"
@@ -87,7 +77,7 @@ impl<'a> Cases<'a> {
             "message-stream" => self.each(count, async || self.stream().await).await,
             "chatroom-delete" => {
                 let event = async || {
-                    let room = self.stock.room(owner.user, 10).await?;
+                    let room = self.stock.new_room().await?;
                     self.request(function, &room.to_string()).await
                 };
                 self.each(count, event).await
@@ -127,13 +117,13 @@ impl<'a> Cases<'a> {
         for _ in 0..count {
             let mobile = format!("+1666{:08}", self.next());
             if function == "auth-signup" {
-                events.push(self.with_body(function, &json!({"mobile": mobile, "name": "Ada"}))?);
+                events.push(self.with_body(function, &json!({"mobile": mobile, "name": "Ada"})));
                 continue;
             }
             let caller = self.stock.user(&mobile, Some(&hash)).await?;
             let sent = match (sender_of_codes(function), &mut codes) {
                 (Some(sender), Some(process)) => {
-                    let event = self.with_body(sender, &json!({ "mobile": mobile }))?;
+                    let event = self.with_body(sender, &json!({ "mobile": mobile }));
                     let answer = process.invoke(&event).await?.body;
                     serde_json::from_str(answer["body"].as_str().unwrap_or_default())?
                 }
@@ -149,16 +139,16 @@ impl<'a> Cases<'a> {
                     event["pathParameters"]["id"] = json!(caller.session);
                     event
                 }
-                "auth-send-otp" | "auth-forgot-password" => self.with_body(function, &json!({ "mobile": mobile }))?,
-                "auth-verify-otp" => self.with_body(function, &proof)?,
+                "auth-send-otp" | "auth-forgot-password" => self.with_body(function, &json!({ "mobile": mobile })),
+                "auth-verify-otp" => self.with_body(function, &proof),
                 "auth-reset-password" => {
                     proof["new_password"] = "staple the battery".into();
-                    self.with_body(function, &proof)?
+                    self.with_body(function, &proof)
                 }
-                "auth-login" => self.with_body(function, &json!({"mobile": mobile, "password": PASSWORD}))?,
+                "auth-login" => self.with_body(function, &json!({"mobile": mobile, "password": PASSWORD})),
                 "auth-refresh" => {
                     let token = self.stock.refresh_token(caller).await?;
-                    self.with_body(function, &json!({ "refresh_token": token }))?
+                    self.with_body(function, &json!({ "refresh_token": token }))
                 }
                 _ => bail!("the benchmark does not know what to ask {function} of a new user"),
             });
@@ -175,27 +165,24 @@ impl<'a> Cases<'a> {
     }
 
     /// Reads a function's sample and gives it an address of its own.
-    pub fn sample(&self, function: &str) -> Result<Value> {
-        let path = self.samples.join(function).with_extension("json");
-        let text = fs::read_to_string(&path);
-        let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-        let mut event: Value = serde_json::from_str(&text)?;
+    fn sample(&self, function: &str) -> Value {
+        let mut event = harness::sample(function);
         let [_, a, b, c] = self.next().to_be_bytes();
         event["requestContext"]["http"]["sourceIp"] = format!("10.{a}.{b}.{c}").into();
-        Ok(event)
+        event
     }
 
     /// Makes a function's sample a request of a user.
-    pub fn signed_in(&self, function: &str, caller: Caller) -> Result<Value> {
-        let mut event = self.sample(function)?;
+    fn signed_in(&self, function: &str, caller: Caller) -> Result<Value> {
+        let mut event = self.sample(function);
         event["headers"]["authorization"] = self.stock.authorization(caller)?.into();
         Ok(event)
     }
 
     /// Makes a function's sample a request of a room's owner that can be repeated, about the room and its newest
     /// message where the sample names them. What it lists of a room is a page that the smallest room fills.
-    pub async fn request(&self, function: &str, room: &str) -> Result<Value> {
-        let mut event = self.sample(function)?;
+    async fn request(&self, function: &str, room: &str) -> Result<Value> {
+        let mut event = self.sample(function);
         if event["headers"]["authorization"].is_string() {
             event = self.signed_in(function, self.stock.owner)?;
         }
@@ -205,8 +192,8 @@ impl<'a> Cases<'a> {
         if event["pathParameters"]["id"].is_string() {
             event["pathParameters"]["id"] = room.into();
             if event["queryStringParameters"]["limit"].is_string() {
-                event["queryStringParameters"]["limit"] = SIZES[0].to_string().into();
-                event["rawQueryString"] = format!("limit={}", SIZES[0]).into();
+                event["queryStringParameters"]["limit"] = FEW_MESSAGES.to_string().into();
+                event["rawQueryString"] = format!("limit={FEW_MESSAGES}").into();
             }
         }
         // A function URL knows no routes, so its path has to name the room.
@@ -224,7 +211,7 @@ impl<'a> Cases<'a> {
 
     /// Makes a post that is answered in place, in a new room with ten settled messages.
     pub async fn stream(&self) -> Result<Value> {
-        let room = self.stock.room(self.stock.owner.user, SIZES[0]).await?;
+        let room = self.stock.new_room().await?;
         self.request("message-stream", &room.to_string()).await
     }
 
@@ -232,26 +219,26 @@ impl<'a> Cases<'a> {
     pub async fn wake_up(&self, rooms: usize) -> Result<Value> {
         let mut records = Vec::new();
         for _ in 0..rooms {
-            let room = self.stock.room(self.stock.owner.user, SIZES[0]).await?;
+            let room = self.stock.new_room().await?;
             self.stock.queue(room).await?;
-            records.push(self.record(&room.to_string())?);
+            records.push(self.record(&room.to_string()));
         }
         Ok(json!({ "Records": records }))
     }
 
     /// Makes a queue message that wakes a room.
-    pub fn record(&self, room: &str) -> Result<Value> {
-        let mut record = self.sample("message-answer")?["Records"][0].take();
+    fn record(&self, room: &str) -> Value {
+        let mut record = self.sample("message-answer")["Records"][0].take();
         record["messageId"] = self.next().to_string().into();
         let owner = self.stock.owner.user;
         record["body"] = json!({ "user_id": owner, "chatroom_id": room }).to_string().into();
-        Ok(record)
+        record
     }
 
-    fn with_body(&self, function: &str, body: &Value) -> Result<Value> {
-        let mut event = self.sample(function)?;
+    fn with_body(&self, function: &str, body: &Value) -> Value {
+        let mut event = self.sample(function);
         event["body"] = body.to_string().into();
-        Ok(event)
+        event
     }
 
     /// Makes a user who is a customer of Stripe's, and returns both ids.
@@ -270,7 +257,7 @@ impl<'a> Cases<'a> {
             "id": format!("evt_{}", self.next()), "object": "event", "type": "customer.subscription.updated",
             "data": {"object": {"id": "sub_1", "object": "subscription", "customer": customer}},
         });
-        let mut event = self.with_body("stripe-webhook", &body)?;
+        let mut event = self.with_body("stripe-webhook", &body);
         let secrets = &self.variables["STRIPE_WEBHOOK_SECRET"];
         let signature = stripe::signature(secrets, &body.to_string());
         event["headers"]["stripe-signature"] = signature.into();

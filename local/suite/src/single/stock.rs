@@ -1,8 +1,6 @@
-//! Fills the database of a run: large tables, and users with little and with much in them.
+//! Fills a database: large tables, and users with data of their own.
 
-use std::collections::BTreeMap;
-
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use shared::{
     auth::{Caller, TokenIssuer, sessions::RefreshToken},
     database::Database,
@@ -13,24 +11,22 @@ use tokio_postgres::Client;
 
 use local_stack::services::postgres::connect;
 
-/// How many messages there are in the rooms whose size is what differs.
-pub const SIZES: [i32; 3] = [10, 1_000, 100_000];
+/// The number of messages in a small room, which fill the history that is sent with a prompt, and in an ordinary one.
+pub const FEW_MESSAGES: i32 = 10;
+const MESSAGES: i32 = 1_000;
 
-/// How many rooms there are beside those, of a user with an ordinary number of rooms and of one with many. Both have
-/// more than the list's largest page, which is what the cache holds.
-pub const FEW_ROOMS: i32 = 200;
-pub const MANY_ROOMS: i32 = 10_000;
+/// The number of rooms of a user: more than the list's largest page.
+const ROOMS: i32 = 200;
 
 const USER: &str = "
     with owner as (insert into users (id, mobile, name, password_hash) values ($1, $2, 'Ada', $3))
     insert into sessions (id, user_id) values ($4, $1)";
 
-const ROOMS: &str = "
+const ADD_ROOMS: &str = "
     insert into chatrooms (user_id, id, title, active_at)
     select $1, gen_random_uuid(), 'Room ' || n, now() - n * interval '1 minute' from generate_series(1, $2::int) n";
 
-/// A room with settled messages. Ten of them fill the history that is sent with a prompt, so that rooms of any size
-/// send the same.
+/// A room with settled messages.
 const ROOM: &str = "
     with room as (
         insert into chatrooms (id, user_id, title, last_position) values ($1, $2, 'Room', $3::int)
@@ -41,20 +37,6 @@ const ROOM: &str = "
            'answered', now(), now(), (select string_agg(md5(part::text || n), ' ') from generate_series(1, 90) part),
            'STOP', 'gemini', 100, 700
     from generate_series(1, $3::int) n";
-
-/// A hundred rooms for each of ten thousand users, and ten messages in each. They are whole, so no foreign key needs to
-/// be looked up for each row.
-const MILLIONS: &str = "
-    set session_replication_role = replica;
-    insert into chatrooms (user_id, id, title, last_position)
-    select users.id, uuidv7(), 'One of a million', 10 from users, generate_series(1, 100);
-    insert into messages (user_id, id, chatroom_id, position, content, status, settled_at, reply, finish_reason, model)
-    select user_id, uuidv7(), id, n, repeat('Which tram? ', 8), 'answered', now(), repeat('The 15E. ', 30), 'STOP',
-           'gemini'
-    from chatrooms, generate_series(1, 10) n
-    where title = 'One of a million';
-    set session_replication_role = default;
-    vacuum analyze";
 
 const QUEUED: &str = "
     with room as (
@@ -67,12 +49,10 @@ const QUEUED: &str = "
 pub struct Stock {
     client: Client,
     issuer: TokenIssuer,
-    /// The owner of the rooms of every size.
+    /// The owner of the rooms.
     pub owner: Caller,
-    /// The owner of many rooms.
-    pub collector: Caller,
-    /// Rooms by the number of their messages.
-    pub rooms: BTreeMap<i32, ChatroomId>,
+    /// An ordinary room.
+    pub room: ChatroomId,
 }
 
 impl Stock {
@@ -83,25 +63,11 @@ impl Stock {
         testing::crowd(&database).await; // no table is so small that reading all of it would be quick
         let issuer = TokenIssuer::with_key(private_key).map_err(|error| anyhow!("{error}"))?;
         let owner = new_user(&client, "+15550100001", None).await?;
-        let collector = new_user(&client, "+15550100002", None).await?;
-        client.execute(ROOMS, &[&owner.user, &FEW_ROOMS]).await?;
-        client.execute(ROOMS, &[&collector.user, &MANY_ROOMS]).await?;
-        let mut rooms = BTreeMap::new();
-        for size in SIZES {
-            let room = ChatroomId::new();
-            client.execute(ROOM, &[&room, &owner.user, &size]).await?;
-            rooms.insert(size, room);
-        }
+        client.execute(ADD_ROOMS, &[&owner.user, &ROOMS]).await?;
+        let room = ChatroomId::new();
+        client.execute(ROOM, &[&room, &owner.user, &MESSAGES]).await?;
         client.batch_execute("vacuum analyze").await?;
-        Ok(Self { client, issuer, owner, collector, rooms })
-    }
-
-    /// Adds a million rooms with ten million messages.
-    pub async fn add_millions(&self) -> Result<()> {
-        for statement in MILLIONS.split(';') {
-            self.client.batch_execute(statement).await?; // `vacuum` wants to be alone
-        }
-        Ok(())
+        Ok(Self { client, issuer, owner, room })
     }
 
     /// Adds a user who is signed in.
@@ -109,10 +75,10 @@ impl Stock {
         new_user(&self.client, mobile, password_hash).await
     }
 
-    /// Adds a room of a user, with settled messages.
-    pub async fn room(&self, owner: UserId, messages: i32) -> Result<ChatroomId> {
+    /// Adds a room of the owner, with a few settled messages.
+    pub async fn new_room(&self) -> Result<ChatroomId> {
         let room = ChatroomId::new();
-        self.client.execute(ROOM, &[&room, &owner, &messages]).await?;
+        self.client.execute(ROOM, &[&room, &self.owner.user, &FEW_MESSAGES]).await?;
         Ok(room)
     }
 
@@ -157,12 +123,6 @@ impl Stock {
     pub fn authorization(&self, caller: Caller) -> Result<String> {
         let token = self.issuer.issue(caller).map_err(|error| anyhow!("{error}"))?;
         Ok(format!("Bearer {token}"))
-    }
-
-    /// Returns the room with so many messages.
-    pub fn room_of(&self, size: i32) -> Result<ChatroomId> {
-        let room = self.rooms.get(&size).copied();
-        room.with_context(|| format!("there is no room of {size} messages"))
     }
 }
 
