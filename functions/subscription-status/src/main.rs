@@ -7,7 +7,7 @@ use shared::{
     auth::TokenVerifier,
     config::ConfigError,
     database::Database,
-    domain::{DailyLimits, Plan},
+    domain::{DailyLimits, Plan, timestamp},
     http,
 };
 use time::OffsetDateTime;
@@ -33,7 +33,7 @@ struct Subscription {
     plan: Plan,
     /// Stripe's status; none when there never was a subscription.
     status: Option<String>,
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(with = "timestamp::microseconds::option")]
     current_period_end: Option<OffsetDateTime>,
     cancel_at_period_end: bool,
     usage: Usage,
@@ -46,7 +46,7 @@ struct Usage {
     limit: i32,
     tokens_used: i64,
     tokens_limit: i64,
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp::microseconds")]
     resets_at: OffsetDateTime,
 }
 

@@ -17,7 +17,7 @@ pub struct Message {
     /// How far the reply is.
     pub status: Status,
     /// When it was accepted.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "super::timestamp::microseconds")]
     pub created_at: OffsetDateTime,
     /// The reply as far as it is written, while `status` is `answering`. Another try may write another one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,7 +82,7 @@ pub struct Reply {
     /// was cut because it took too long, `STOPPED` for one that the user stopped; or another word of Gemini's.
     pub finish_reason: String,
     /// When it was stored.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "super::timestamp::microseconds")]
     pub created_at: OffsetDateTime,
 }
 

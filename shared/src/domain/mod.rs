@@ -2,6 +2,7 @@
 
 mod message;
 mod text;
+pub mod timestamp;
 
 use std::{fmt, str::FromStr};
 
@@ -137,7 +138,7 @@ pub struct User {
     /// What the user pays for at the moment.
     pub plan: Plan,
     /// When the user signed up.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp::microseconds")]
     pub created_at: OffsetDateTime,
 }
 
@@ -147,10 +148,10 @@ pub struct Session {
     /// The session's id.
     pub id: SessionId,
     /// When the user signed in.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp::microseconds")]
     pub created_at: OffsetDateTime,
     /// When it was last refreshed, to the hour.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp::microseconds")]
     pub last_used_at: OffsetDateTime,
     /// The browser or app, and the system, that signed in.
     pub device: Option<String>,
@@ -166,9 +167,9 @@ pub struct Chatroom {
     /// Its title.
     pub title: String,
     /// When it was made.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp::microseconds")]
     pub created_at: OffsetDateTime,
     /// When the user last wrote in it.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp::microseconds")]
     pub active_at: OffsetDateTime,
 }
