@@ -46,6 +46,9 @@ pub enum Error {
     /// The body is not declared to be JSON.
     #[error("The Content-Type must be application/json.")]
     NotJson,
+    /// The body is compressed.
+    #[error("The Content-Encoding must be identity: compressed bodies are not read.")]
+    Encoded,
     /// The request can be read, but some of its fields are not acceptable.
     #[error("Some fields are not acceptable.")]
     Invalid(Vec<InvalidField>),

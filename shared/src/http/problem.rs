@@ -24,6 +24,8 @@ struct Problem<'a> {
     errors: Option<&'a [InvalidField]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     portal_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'static str>,
 }
 
 /// Looks up an error's status, type and title. The type is a relative reference that never changes.
@@ -38,7 +40,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::WrongPassword => (StatusCode::UNAUTHORIZED, "wrong-password", "Wrong password"),
         Error::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Request too large"),
-        Error::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", "Unsupported media type"),
+        Error::NotJson | Error::Encoded => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", "Unsupported media type"),
         Error::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
         Error::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "Idempotency-Key reused"),
         Error::AlreadySubscribed { .. } => (StatusCode::CONFLICT, "already-subscribed", "Already subscribed"),
@@ -73,6 +75,10 @@ pub fn response(error: &Error, request_id: &str) -> Result<Response<Body>, lambd
             Error::AlreadySubscribed { portal_url } => Some(portal_url),
             _ => None,
         },
+        policy: match error {
+            Error::OverLimit(over) => Some(over.policy),
+            _ => None,
+        },
     };
     let builder = Response::builder()
         .status(status)
@@ -90,13 +96,54 @@ fn headers(builder: Builder, error: &Error) -> Builder {
         | Error::WrongPassword => builder.header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),
         // The fields of draft-ietf-httpapi-ratelimit-headers.
         Error::OverLimit(over) => {
-            let seconds = over.retry_after.as_secs().max(1);
+            let seconds = whole_seconds(over.retry_after).max(1);
             builder
                 .header(header::RETRY_AFTER, seconds)
                 .header("RateLimit", format!("\"{}\";r=0;t={seconds}", over.policy))
                 .header("RateLimit-Policy", format!("\"{}\";q={};w={}", over.policy, over.limit, over.window.as_secs()))
         }
+        Error::Encoded => builder.header(header::ACCEPT_ENCODING, "identity"),
         Error::Unavailable(_) => builder.header(header::RETRY_AFTER, RETRY_UNAVAILABLE.as_secs()),
         _ => builder,
+    }
+}
+
+/// Rounds up, so that whoever waits this long does not come too early.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    //! What a client that obeys a 429 is told.
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::error::OverLimit;
+
+    fn over_limit(retry_after: Duration) -> Response<Body> {
+        let window = Duration::from_hours(1);
+        let over = OverLimit { policy: "chatrooms", detail: "Too many.", limit: 7, window, retry_after };
+        response(&Error::OverLimit(over), "request").unwrap()
+    }
+
+    #[test]
+    fn a_time_to_wait_is_rounded_up_and_never_nought() {
+        for (millis, expected) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (86_399_999, "86400")] {
+            let response = over_limit(Duration::from_millis(millis));
+            assert_eq!(response.headers()["retry-after"], expected, "{millis} ms");
+            let rate_limit = format!("\"chatrooms\";r=0;t={expected}");
+            assert_eq!(response.headers()["ratelimit"], rate_limit);
+        }
+    }
+
+    #[test]
+    fn a_limit_has_one_name_in_the_body_and_in_the_header() {
+        let response = over_limit(Duration::from_secs(1));
+        assert_eq!(response.headers()["ratelimit-policy"], "\"chatrooms\";q=7;w=3600");
+        let Body::Text(text) = response.into_body() else { panic!("no text") };
+        let problem: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(problem["policy"], "chatrooms");
     }
 }

@@ -9,13 +9,15 @@ use serde_json::error::Category;
 use super::fields;
 use crate::{Error, Result, error::InvalidField};
 
-/// Limits the request body.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Limits the request body. What limits a message is its 16 000 characters, of which each takes up to 12 bytes where a
+/// client escapes it (`\ud83d\ude8b`): 192 000 bytes.
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// Parses the JSON body. Its fields have types that hold their rules, so a value that exists is acceptable.
 ///
 /// # Errors
 /// - [`Error::TooLarge`] above [`MAX_BODY_BYTES`],
+/// - [`Error::Encoded`] when it is compressed,
 /// - [`Error::NotJson`] unless the content type says JSON,
 /// - [`Error::Malformed`] for what is not JSON,
 /// - [`Error::Invalid`] with every field that is missing, unknown, of another type or outside its rules.
@@ -23,6 +25,9 @@ pub fn json<T: DeserializeOwned>(request: &Request) -> Result<T> {
     let body: &[u8] = request.body().as_ref();
     if body.len() > MAX_BODY_BYTES {
         return Err(Error::TooLarge(MAX_BODY_BYTES));
+    }
+    if is_encoded(request) {
+        return Err(Error::Encoded);
     }
     if !is_json(request) {
         return Err(Error::NotJson);
@@ -55,6 +60,13 @@ fn is_json(request: &Request) -> bool {
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// Returns whether the body has a content coding. Unpacking it would let a small body become any size.
+fn is_encoded(request: &Request) -> bool {
+    let codings = request.headers().get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    !codings.all(|coding| coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 fn malformed(error: &serde_json::Error) -> Error {

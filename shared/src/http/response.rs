@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use lambda_http::{
     Body, Request, Response,
-    http::{StatusCode, header, response::Builder},
+    http::{HeaderValue, StatusCode, header, response::Builder},
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -20,17 +20,24 @@ pub fn ok(body: &impl Serialize) -> Result<Response<Body>> {
     json(Response::builder(), body)
 }
 
+/// Limits the characters of `If-None-Match`: an `ETag` of ours has 24.
+const MAX_IF_NONE_MATCH: usize = 1_000;
+
 /// Writes 200 with a JSON body and its `ETag`, or 304 when the caller's `If-None-Match` names it.
 ///
 /// # Errors
-/// When the body cannot be serialised, which is a defect.
+/// [`Error::Malformed`] when that header is longer than 1 000 characters, and when the body cannot be serialised, which
+/// is a defect.
 pub fn ok_unless_known(request: &Request, body: &impl Serialize) -> Result<Response<Body>> {
+    let known = request.headers().get_all(header::IF_NONE_MATCH);
+    if known.iter().map(HeaderValue::len).sum::<usize>() > MAX_IF_NONE_MATCH {
+        let detail = format!("The If-None-Match header is longer than {MAX_IF_NONE_MATCH} characters.");
+        return Err(Error::Malformed(detail));
+    }
     let text = serde_json::to_string(body).map_err(Error::internal)?;
     let hash = BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(&text)[..16]);
     let etag = format!("\"{hash}\"");
-    let known = request
-        .headers()
-        .get_all(header::IF_NONE_MATCH)
+    let known = known
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))

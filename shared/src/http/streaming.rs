@@ -128,8 +128,10 @@ where
         }
     });
     Response::builder()
-        .header("content-type", "text/event-stream")
-        .header("cache-control", "no-cache")
+        // Without a charset, Python's requests reads Latin-1.
+        .header("content-type", "text/event-stream; charset=utf-8")
+        // A proxy that compresses holds events back.
+        .header("cache-control", "no-cache, no-transform")
         .header("x-accel-buffering", "no") // a proxy such as nginx is to pass each event on at once
         .header("x-vercel-ai-ui-message-stream", "v1")
         .body(chunks)
