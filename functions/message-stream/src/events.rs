@@ -91,9 +91,19 @@ impl EventWriter {
         let Ok(json) = serde_json::to_string(event) else {
             return; // strings and numbers can always be written
         };
-        let position = self.position;
+        let (position, json) = (self.position, on_one_line(json));
         self.chunks.write(format!("id: {position}\ndata: {json}\n\n"));
     }
+}
+
+/// Escapes the characters that JSON allows in a string and some readers of streams take for the end of a line: Python's
+/// `splitlines`, and so httpx and httpx-sse. JSON has them nowhere else.
+fn on_one_line(json: String) -> String {
+    const ENDS: [(char, &str); 3] = [('\u{85}', r"\u0085"), ('\u{2028}', r"\u2028"), ('\u{2029}', r"\u2029")];
+    if !json.contains(ENDS.map(|(end, _)| end)) {
+        return json;
+    }
+    ENDS.iter().fold(json, |json, (end, escape)| json.replace(*end, escape))
 }
 
 #[cfg(test)]
@@ -157,6 +167,19 @@ pub mod tests {
             (0, json!("done")),
         ];
         assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn whatever_a_reader_takes_for_the_end_of_a_line_an_event_has_only_its_own() {
+        // What Python's `splitlines` splits at, and the rest of Unicode's separators.
+        let text = "a\n\r\u{b}\u{c}\u{1c}\u{1d}\u{1e}\u{1f}\u{7f}\u{85}\u{2028}\u{2029}\u{feff}\u{0}b";
+        let (writer, mut chunks) = http::chunks();
+        EventWriter::new(writer, Position::beginning(MessageId::new())).text(text);
+        let written = chunks.written();
+        let ends = ['\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+        assert!(!written.contains(ends), "{written:?}");
+        assert_eq!(written.matches('\n').count(), 3, "{written:?}");
+        assert_eq!(read(&written)[0].1["delta"], text);
     }
 
     #[test]

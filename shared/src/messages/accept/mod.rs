@@ -207,32 +207,32 @@ impl Posting {
 
     /// Says which limit of the day a post met: the first one of these three that is used up.
     fn over_limit(&self, row: &Row) -> OverLimit {
-        let (policy, detail, limit) = if row.get("has_no_tokens") {
-            (
-                "daily-tokens",
-                "Today's tokens are used up. Your plan allows more tomorrow (UTC).",
-                row.get("daily_tokens"),
-            )
-        } else if row.get("has_no_posts") {
-            (
-                "daily-posts",
-                "You have posted as often as you may today, stopped and failed messages included. Your plan allows \
-                 more tomorrow (UTC).",
-                i64::from(row.get::<_, i32>("daily_messages")) * i64::from(self.limits.posts_per_message),
-            )
-        } else {
-            (
-                "daily-messages",
-                "Today's messages are used up. Your plan allows more tomorrow (UTC).",
-                i64::from(row.get::<_, i32>("daily_messages")),
-            )
-        };
-        OverLimit {
-            policy,
-            detail,
-            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        let limit = |of: i64| u32::try_from(of).unwrap_or(u32::MAX);
+        let messages = i64::from(row.get::<_, i32>("daily_messages"));
+        let over = OverLimit {
+            policy: "daily-messages",
+            detail: "Today's messages are used up. Your plan allows more tomorrow (UTC).",
+            limit: limit(messages),
             window: Duration::from_hours(24),
             retry_after: Duration::from_secs_f64(row.get::<_, f64>("seconds_left").max(0.0)),
+        };
+        if row.get("has_no_tokens") {
+            return OverLimit {
+                policy: "daily-tokens",
+                detail: "Today's tokens are used up. Your plan allows more tomorrow (UTC).",
+                limit: limit(row.get("daily_tokens")),
+                ..over
+            };
         }
+        if row.get("has_no_posts") {
+            return OverLimit {
+                policy: "daily-posts",
+                detail: "You have posted as often as you may today, stopped and failed messages included. Your plan \
+                         allows more tomorrow (UTC).",
+                limit: limit(messages * i64::from(self.limits.posts_per_message)),
+                ..over
+            };
+        }
+        over
     }
 }

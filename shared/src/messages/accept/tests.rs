@@ -197,3 +197,25 @@ async fn among_ten_thousand_users_a_post_reads_by_indexes() {
     let plan = testing::plan(&database, ACCEPT, &parameters).await;
     assert!(!plan.contains("Seq Scan"), "{plan}");
 }
+
+#[tokio::test]
+async fn a_day_ends_by_the_clock_of_the_database() {
+    let posting = posting(0).await;
+    let caller = testing::user(&posting.database).await;
+    let room = testing::chatroom(&posting.database, caller).await;
+    // Postgres takes its clock from the first schema that has one.
+    for sql in [
+        "create schema clock",
+        "create function clock.now() returns timestamptz stable
+         return date_trunc('day', pg_catalog.now(), 'utc') + interval '23 hours 59 minutes 30 seconds'",
+        "do $$ begin
+            execute format('alter database %I set search_path = clock, pg_catalog, public', current_database());
+        end $$",
+    ] {
+        posting.database.query(sql, &[]).await.unwrap();
+    }
+    let posting = Posting { database: posting.database.another_connection(), limits: posting.limits };
+    let refused = posting.accept(caller.user, room, None, &a_post("hello")).await;
+    let Err(Error::OverLimit(over)) = refused else { panic!("{refused:?}") };
+    assert_eq!(over.retry_after, Duration::from_secs(30));
+}
