@@ -15,7 +15,7 @@ use reqwest::{
     Method,
     header::{CONTENT_TYPE, HeaderMap},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Response, must};
 use local_stack::machine::{lock, workspace::root};
@@ -92,6 +92,14 @@ impl Contract {
         );
     }
 
+    /// Holds the data of an event of a stream to the contract, and panics when the contract does not allow it.
+    #[track_caller]
+    pub fn check_event(&self, data: &Value) {
+        let schema = json!({ "$ref": "#/components/schemas/StreamEvent" });
+        let breaches = self.errors(&schema, data);
+        assert!(breaches.is_empty(), "an event that openapi.yaml does not allow:\n- {}\n{data}", breaches.join("\n- "));
+    }
+
     fn response(&self, method: &str, path: &str, status: u16) -> Result<&Value, String> {
         let (_, item) = members(&self.document["paths"])
             .find(|(template, _)| matches(template, path))
@@ -118,6 +126,16 @@ impl Contract {
         });
         match content.get(media_type) {
             None => breaches.push(format!("the Content-Type is {media_type:?}")),
+            Some(media) if media_type == "text/event-stream" => {
+                let text = String::from_utf8_lossy(bytes);
+                let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+                for data in data.filter(|data| *data != "[DONE]") {
+                    match serde_json::from_str(data) {
+                        Ok(data) => breaches.extend(self.errors(&media["schema"], &data)),
+                        Err(error) => breaches.push(format!("an event is not JSON: {error}")),
+                    }
+                }
+            }
             Some(media) if !media_type.ends_with("json") => {
                 let text = String::from_utf8_lossy(bytes).into();
                 breaches.extend(self.errors(&media["schema"], &text));
@@ -134,9 +152,12 @@ impl Contract {
     fn header_breaches(&self, response: &Value, headers: &HeaderMap) -> Vec<String> {
         let mut breaches = Vec::new();
         for (name, header) in members(&response["headers"]) {
-            let schema = &self.resolve(header)["schema"];
+            let header = self.resolve(header);
+            let schema = &header["schema"];
             let Some(value) = headers.get(name) else {
-                breaches.push(format!("the header {name} is missing"));
+                if header["required"] == true {
+                    breaches.push(format!("the header {name} is missing"));
+                }
                 continue;
             };
             let value = typed(schema, &String::from_utf8_lossy(value.as_bytes()));

@@ -52,7 +52,7 @@ fn answered() -> Exchange {
         "content": "Number 15.",
         "model": null,
         "finish_reason": "STOP",
-        "created_at": "2026-11-22T20:15:03Z",
+        "created_at": "2026-11-22T20:15:03.000000Z",
     });
     response
 }
@@ -74,6 +74,7 @@ fn over_limit() -> Exchange {
             "status": 429,
             "detail": "Today's messages are used up.",
             "request_id": "1",
+            "policy": "daily-messages",
         }),
         ..accepted()
     }
@@ -89,7 +90,13 @@ fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
 
 fn check(exchange: &Exchange) {
     let body = &exchange.body;
-    let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let is_stream = exchange.headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/event"));
+    let text = match body {
+        Value::Null => String::new(),
+        event if is_stream => format!("id: 1\ndata: {event}\n\ndata: [DONE]\n\n"),
+        body => body.to_string(),
+    };
+    let bytes = text.into_bytes();
     let url = "http://127.0.0.1".parse().unwrap();
     let response =
         Response { url, status: exchange.status, headers: exchange.headers.clone(), body: body.clone(), bytes };
@@ -162,7 +169,10 @@ fn a_body_that_its_schema_does_not_allow_is_a_breach() {
         it.body["created_at"] = json!("2026-11-22T20:15:02+01:00");
     });
     breach_of(accepted, "/created_at", |it| {
-        it.body["created_at"] = json!("2026-13-22T20:15:02Z");
+        it.body["created_at"] = json!("2026-13-22T20:15:02.000000Z");
+    });
+    breach_of(accepted, "/created_at", |it| {
+        it.body["created_at"] = json!("2026-11-22T20:15:02.5Z");
     });
     breach_of(accepted, "position", |it| it.body["position"] = json!(7));
     breach_of(accepted, "content", |it| {
@@ -172,6 +182,7 @@ fn a_body_that_its_schema_does_not_allow_is_a_breach() {
     breach_of(over_limit, "/type", |it| {
         it.body["type"] = json!("/problems/invalid");
     });
+    breach_of(over_limit, "/policy", |it| it.body["policy"] = json!("patience"));
     breach_of(over_limit, "errors", |it| it.body["errors"] = json!([]));
 }
 
@@ -181,6 +192,27 @@ fn a_message_whose_status_and_outcome_disagree_is_a_breach() {
     breach_of(answered, "reply", |it| it.body["status"] = json!("queued"));
     breach_of(answered, "failure", |it| {
         it.body["failure"] = json!({ "reason": "SAFETY", "message": "It was declined." });
+    });
+}
+
+#[test]
+fn an_event_that_its_schema_does_not_allow_is_a_breach() {
+    let stream = || Exchange {
+        method: "GET",
+        path: format!("/chatroom/{ROOM}/stream"),
+        status: 200,
+        headers: headers(&[
+            ("content-type", "text/event-stream; charset=utf-8"),
+            ("cache-control", "no-cache, no-transform"),
+        ]),
+        body: json!({ "type": "text-delta", "id": "reply", "delta": "Number 15." }),
+    };
+    check(&stream());
+    breach_of(stream, "delta", |it| it.body["delta"] = json!(15));
+    breach_of(stream, "type", |it| it.body["type"] = json!("text"));
+    breach_of(stream, "surplus", |it| it.body["surplus"] = json!(true));
+    breach_of(stream, "Cache-Control: ", |it| {
+        it.headers.insert("cache-control", HeaderValue::from_static("no-cache"));
     });
 }
 

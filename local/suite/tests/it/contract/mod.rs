@@ -8,6 +8,8 @@ mod checker;
 mod environment;
 mod events;
 mod features;
+mod generators;
+mod limits;
 pub mod template;
 mod variables;
 mod workspace;

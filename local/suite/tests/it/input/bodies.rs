@@ -16,7 +16,9 @@ on!(sqs:
     json_that_is_no_object_is_invalid_at_every_endpoint,
     a_field_that_is_unknown_missing_or_given_twice_is_named,
     nesting_and_numbers_of_any_size_are_refused,
-    a_body_may_have_64_kib_and_not_a_byte_more,
+    a_body_may_have_256_kib_and_not_a_byte_more,
+    a_message_of_16000_characters_is_accepted_however_it_is_escaped,
+    a_compressed_body_is_refused_at_every_endpoint,
     a_body_must_be_declared_to_be_json,
     json_is_declared_in_any_case_and_with_any_parameters,
     bytes_that_are_no_text_are_malformed,
@@ -24,7 +26,7 @@ on!(sqs:
 
 const NOT_JSON: (u16, &str) = (415, "not-json");
 const TOO_LARGE: (u16, &str) = (413, "too-large");
-const LIMIT: usize = 64 * 1024;
+const LIMIT: usize = 256 * 1024;
 
 pub async fn what_is_not_json_is_malformed_at_every_endpoint(stack: &Stack) {
     let sender = &Sender::new(stack).await;
@@ -129,7 +131,7 @@ pub async fn nesting_and_numbers_of_any_size_are_refused(stack: &Stack) {
     }
 }
 
-pub async fn a_body_may_have_64_kib_and_not_a_byte_more(stack: &Stack) {
+pub async fn a_body_may_have_256_kib_and_not_a_byte_more(stack: &Stack) {
     let sender = &Sender::new(stack).await;
     for (endpoint, ..) in sender.json_endpoints() {
         let response = sender.send_body(&endpoint, " ".repeat(LIMIT)).await;
@@ -143,6 +145,45 @@ pub async fn a_body_may_have_64_kib_and_not_a_byte_more(stack: &Stack) {
     let request = request.header("content-type", "application/json");
     let response = sender.user.send(request.body(room + &padding)).await;
     assert_eq!(response.status, 201);
+}
+
+/// What limits a message is its characters, of which one takes 12 bytes where a client escapes it.
+pub async fn a_message_of_16000_characters_is_accepted_however_it_is_escaped(stack: &Stack) {
+    let sender = &Sender::new(stack).await;
+    for (character, escaped) in [("a", r"\u0061"), ("語", r"\u8a9e"), ("🚋", r"\ud83d\ude8b")] {
+        for written in [character, escaped] {
+            let send = async |characters: usize| {
+                let body = format!("{{\"content\":\"{}\"}}", written.repeat(characters));
+                let request = sender.user.request(Method::POST, &format!("{}/message", sender.room));
+                sender.user.send(request.header("content-type", "application/json").body(body)).await
+            };
+            let accepted = send(16_000).await;
+            assert_eq!(accepted.status, 202, "{written}");
+            assert_eq!(accepted.body["content"].as_str(), Some(character.repeat(16_000).as_str()));
+            let refused = send(16_001).await;
+            assert_eq!((refused.problem(), fields(&refused)), (INVALID, vec!["content"]), "{written}");
+        }
+    }
+}
+
+pub async fn a_compressed_body_is_refused_at_every_endpoint(stack: &Stack) {
+    let sender = &Sender::new(stack).await;
+    for (endpoint, _, example) in sender.json_endpoints() {
+        let send = async |coding: &str| {
+            let request = sender.user.request(endpoint.method.clone(), &endpoint.path);
+            let request = request.header("content-type", "application/json").header("content-encoding", coding);
+            sender.user.send(request.body(example.to_string())).await
+        };
+        for coding in ["gzip", "br", "deflate", "zstd", "GZIP", "identity, gzip", "gzip,identity"] {
+            let refused = send(coding).await;
+            assert_eq!(refused.problem(), NOT_JSON, "{}: {coding}", endpoint.path);
+            assert_eq!(refused.headers["accept-encoding"], "identity");
+            assert!(refused.body["detail"].as_str().unwrap().contains("Content-Encoding"), "{}", refused.body);
+        }
+    }
+    let request = sender.user.request(Method::POST, "/chatroom").header("content-encoding", "Identity");
+    let request = request.header("content-type", "application/json").body(r#"{"title":"a"}"#);
+    assert_eq!(sender.user.send(request).await.status, 201);
 }
 
 pub async fn a_body_must_be_declared_to_be_json(stack: &Stack) {
@@ -191,7 +232,13 @@ pub async fn bytes_that_are_no_text_are_malformed(stack: &Stack) {
     let mut bad_body = event.clone();
     bad_body["body"] = json!(STANDARD.encode(b"{\"content\":\"a\xffb\"}"));
     bad_body["isBase64Encoded"] = json!(true);
-    for (event, expected) in [(event, 202), (bad_key, 400), (bad_body, 400)] {
+    // `{"content":"hi"}`, as gzip writes it.
+    let gzip = "H4sIAAAAAAACA6tWSs7PK0nNK1GyUsrIVKoFAJB5x+IQAAAA";
+    let mut compressed = event.clone();
+    compressed["headers"]["content-encoding"] = json!("gzip");
+    compressed["body"] = json!(gzip);
+    compressed["isBase64Encoded"] = json!(true);
+    for (event, expected) in [(event, 202), (bad_key, 400), (bad_body, 400), (compressed, 415)] {
         let response = sender.stack.system.invoke("message-send", &event).await.unwrap();
         assert_eq!(response["statusCode"], expected, "{response}");
     }

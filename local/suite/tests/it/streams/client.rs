@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use local_suite::harness::{PATIENCE, User};
+use local_suite::harness::{PATIENCE, User, contract::CONTRACT};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
@@ -76,8 +76,8 @@ impl Stream {
     pub fn of(response: Response) -> Self {
         let headers = response.headers();
         let expected = [
-            ("content-type", "text/event-stream"),
-            ("cache-control", "no-cache"),
+            ("content-type", "text/event-stream; charset=utf-8"),
+            ("cache-control", "no-cache, no-transform"),
             ("x-accel-buffering", "no"),
             ("x-vercel-ai-ui-message-stream", "v1"),
         ];
@@ -103,10 +103,9 @@ impl Stream {
                     return Err(Ended::Done);
                 }
                 let (id, data) = event.trim_end().split_once('\n').unwrap();
-                return Ok(Event {
-                    id: id.strip_prefix("id: ").unwrap().to_owned(),
-                    data: serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap(),
-                });
+                let data = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+                CONTRACT.check_event(&data);
+                return Ok(Event { id: id.strip_prefix("id: ").unwrap().to_owned(), data });
             }
             let chunk = timeout(SILENCE, self.response.chunk()).await;
             match chunk.expect("the stream is silent") {
