@@ -32,6 +32,7 @@ const PAGE: &str = r##"<!doctype html>
   <head>
     <meta charset="utf-8">
     <title>Chat API</title>
+    <link rel="icon" type="image/png" href="favicon-32x32.png">
     <link rel="stylesheet" href="swagger-ui.css">
   </head>
   <body>
@@ -42,6 +43,7 @@ const PAGE: &str = r##"<!doctype html>
         url: "openapi.yaml",
         dom_id: "#reference",
         deepLinking: true,
+        displayOperationId: true,
         persistAuthorization: true,
         tryItOutEnabled: true,
         validatorUrl: null,
@@ -69,9 +71,8 @@ impl Reference {
         let files = tools.packages()?.join("flask_swagger_ui/dist");
         let file = |name: &str, content_type: &'static str| -> Result<_> {
             let path = files.join(name);
-            let text = fs::read_to_string(&path);
-            let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(get(async move || ([(CONTENT_TYPE, content_type)], text)))
+            let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(get(async move || ([(CONTENT_TYPE, content_type)], content)))
         };
         let contract = workspace.root.join("openapi.yaml");
         let api_url = api_url.to_owned();
@@ -84,6 +85,7 @@ impl Reference {
         let routes = Router::new()
             .route("/", get(async || Html(PAGE)))
             .route("/openapi.yaml", get(contract))
+            .route("/favicon-32x32.png", file("favicon-32x32.png", "image/png")?)
             .route("/swagger-ui.css", file("swagger-ui.css", "text/css")?)
             .route("/swagger-ui-bundle.js", file("swagger-ui-bundle.js", "text/javascript")?);
         let listener = TcpListener::from_std(port.listen()?)?;

@@ -158,11 +158,13 @@ async fn the_reference_is_one_page_that_calls_this_system_and_loads_nothing_from
         assert!(!part.contains("//"), "{part} is elsewhere");
     }
     let files: Vec<_> =
-        page.split('"').filter(|part| [".js", ".css", ".yaml"].iter().any(|end| part.ends_with(end))).collect();
-    assert_eq!(files, ["swagger-ui.css", "swagger-ui-bundle.js", "openapi.yaml"]);
+        page.split('"').filter(|part| [".js", ".css", ".png", ".yaml"].iter().any(|end| part.ends_with(end))).collect();
+    assert_eq!(files, ["favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js", "openapi.yaml"]);
     for file in files {
-        assert!(get(file).await.len() > 10_000, "{file}");
+        let least = if file == "favicon-32x32.png" { 100 } else { 10_000 };
+        assert!(get(file).await.len() > least, "{file}");
     }
+    assert!(page.contains("displayOperationId: true"), "operations are shown with their names");
     let server = format!("servers:\n  - url: {}\n", stack.url);
     assert!(get("openapi.yaml").await.contains(&server), "{server}");
 }
