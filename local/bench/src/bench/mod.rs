@@ -1,8 +1,8 @@
 //! `cargo local bench`: measures what the functions cost, and holds it to their budgets.
 //!
 //! Release builds run against the local services, each driven by itself through the Runtime API. A bare `lambda_http`
-//! function with the same profile, `hello`, shows the part that is not ours. What a request asks of others is counted by
-//! the tests.
+//! function with the same profile, `hello`, shows the part that is not ours. The tests count what a request asks of
+//! others.
 
 mod budgets;
 mod cost;
