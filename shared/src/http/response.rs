@@ -62,8 +62,8 @@ pub fn created(location: &str, body: &impl Serialize) -> Result<Response<Body>> 
     json(builder, body)
 }
 
-/// Writes 202: the request is durably accepted. A `follow_up` adds the result's address, relative as in [`created`], and
-/// the time to wait for it.
+/// Writes 202: the request is durably accepted. A `follow_up` adds the result's address, relative as in [`created`],
+/// and the time to wait for it.
 ///
 /// # Errors
 /// When the body cannot be serialised, which is a defect.

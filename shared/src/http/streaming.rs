@@ -4,9 +4,9 @@
 //! is written by a task of its own, through a channel without a limit: the task waits for no client, stops for none,
 //! and the invocation lasts until the task is done.
 //!
-//! Every response has a body. After the head of one without, a 204 for instance, Lambda was seen not to end the response
-//! (<https://github.com/aws/aws-lambda-web-adapter/issues/499>, which uses the same runtime): the client waits for the
-//! function's timeout. So a stream begins with a comment, whatever becomes of its writer.
+//! Every response has a body. After the head of one without, a 204 for instance, Lambda was seen not to end the
+//! response (<https://github.com/aws/aws-lambda-web-adapter/issues/499>, which uses the same runtime): the client waits
+//! for the function's timeout. So a stream begins with a comment, whatever becomes of its writer.
 
 use std::{
     convert::Infallible,

@@ -52,8 +52,8 @@ pub enum Step {
 }
 
 impl Connection {
-    /// A connection of `user` that goes on after the position of `events`, as long as there is such a text and it has its
-    /// slot.
+    /// A connection of `user` that goes on after the position of `events`, as long as there is such a text and it has
+    /// its slot.
     pub fn new(
         answering: &'static Answering,
         user: UserId,

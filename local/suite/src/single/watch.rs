@@ -42,8 +42,8 @@ impl Watch {
         Ok(self.admin.query_one(count, &[&self.database]).await?.get(0))
     }
 
-    /// Returns how many rows sequential scans read so far, by table. Sessions report their reads when they end. The next
-    /// sweep takes what is in `removals`, so a scan of it is right.
+    /// Returns how many rows sequential scans read so far, by table. Sessions report their reads when they end. The
+    /// next sweep takes what is in `removals`, so a scan of it is right.
     pub async fn scanned(&self) -> Result<BTreeMap<String, i64>> {
         let scanned = "select relname::text, seq_tup_read from pg_stat_user_tables
                        where relname not in ('refinery_schema_history', 'removals')";

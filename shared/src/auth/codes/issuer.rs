@@ -147,9 +147,9 @@ impl CodeIssuer {
         Ok(Issued { challenge, code, origin })
     }
 
-    /// Counts an SMS that is about to be sent. The caps bound what people gain who earn from SMS: they ask for codes for
-    /// numbers of theirs, from many addresses. A cap keeps honest users out too, so reaching one raises an alarm, and
-    /// each kind of SMS has caps of its own: what fills those of sign-ups leaves those of customers alone.
+    /// Counts an SMS that is about to be sent. The caps bound what people gain who earn from SMS: they ask for codes
+    /// for numbers of theirs, from many addresses. A cap keeps honest users out too, so reaching one raises an alarm,
+    /// and each kind of SMS has caps of its own: what fills those of sign-ups leaves those of customers alone.
     ///
     /// # Errors
     /// - [`Error::OverLimit`] when a cap is reached,
