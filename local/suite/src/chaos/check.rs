@@ -74,6 +74,7 @@ async fn rooms(system: &System) -> Result<Vec<Vec<Message>>> {
     let sql = "
         select chatroom_id::text, content, reply, settlements.number
         from messages join settlements on message_id = messages.id
+        where asked > 0 -- one that is stopped before its turn ends at once
         order by chatroom_id, position";
     let mut rooms: HashMap<String, Vec<Message>> = HashMap::new();
     for row in system.database().await?.query(sql, &[]).await? {
@@ -109,12 +110,14 @@ pub async fn order_history_and_counters(system: &System) -> Result<()> {
             }
         }
     }
+    let mut calls = 0;
     for call in system.gemini_calls().await? {
         let turns = turns(&call);
         let prompt = turns.last().context("a call has a prompt")?;
         if prompt.starts_with(LEAVING) {
             continue;
         }
+        calls += 1;
         ensure!(
             histories.get(prompt) == Some(&turns),
             "Gemini was asked “{prompt}” with another history than its room's"
@@ -126,9 +129,12 @@ pub async fn order_history_and_counters(system: &System) -> Result<()> {
         where (select coalesce(sum(used), 0) from daily_usage where user_id = users.id)
               <> (select count(*) from messages
                   where user_id = users.id
+                    and (failure is distinct from 'STOPPED' or asked > 0)
                     and (status = 'answered' or failure not in
                          ('EMPTY_REPLY', 'OTHER', 'REJECTED', 'MODEL_UNAVAILABLE', 'MODEL_QUOTA', 'GIVEN_UP')))";
     ensure!(count(system, wrong).await? == 0, "a counter is not what was accepted minus what failed through our fault");
+    let asked = count(system, "select coalesce(sum(asked), 0)::int8 from messages").await?;
+    ensure!(calls <= asked, "{calls} calls were made, and {asked} are accounted for");
     let left = format!(
         "select count(*) from messages
          where content like '{LEAVING}%' and user_id not in (select user_id from removals)"

@@ -25,6 +25,10 @@ pub struct Figures {
     pub delays: usize,
     /// How often somebody logged out everywhere, left for good, or changed the plan.
     pub accounts: usize,
+    /// How often somebody stopped the reply to their newest message.
+    pub stops: usize,
+    /// How often a stranger guessed at a password.
+    pub guesses: usize,
     /// Messages that Gemini answered badly each time.
     pub poisons: usize,
     /// How often one user posted in many rooms at once.
@@ -52,6 +56,8 @@ impl fmt::Display for Figures {
             drops,
             delays,
             accounts,
+            stops,
+            guesses,
             poisons,
             floods,
             stranger_ms,
@@ -63,7 +69,7 @@ impl fmt::Display for Figures {
             formatter,
             "posts {posts} (requests {requests}), accepted {accepted}, failed {failed}, kills {kills}, \
              restarts {restarts}, duplicates {duplicates}, drops {drops}, delays {delays}, accounts {accounts}, \
-             poisons {poisons}, floods {floods}, stranger's slowest reply {stranger_ms} ms, \
+             stops {stops}, guesses {guesses}, poisons {poisons}, floods {floods}, stranger's slowest reply {stranger_ms} ms, \
              calls of Gemini {calls}, lost {lost}, doubled {doubled}"
         )
     }

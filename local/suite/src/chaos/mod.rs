@@ -1,5 +1,5 @@
 //! Lets people post at random while workers are killed, wake-ups are lost, delayed and doubled, Gemini fails, Postgres
-//! restarts, and people log out, leave, change their plans or flood their rooms. Then everything is well again, and
+//! restarts, and people log out, leave, change their plans, stop replies or flood their rooms. Then everything is well again, and
 //! every message must have come to its one end. At last one user floods many rooms once more, and strangers must not
 //! have to wait for that.
 //!
@@ -70,6 +70,8 @@ struct Person<'a> {
     token: Mutex<String>,
     /// The paths of the user's rooms.
     rooms: Vec<String>,
+    /// The path of the newest message with a 202.
+    newest: Mutex<Option<String>>,
 }
 
 /// Wake-ups that are held back.
@@ -136,7 +138,7 @@ async fn people(api: &Api) -> Vec<Person<'_>> {
         for _ in 0..if person == FLOODER { FLOODED } else { ROOMS } {
             rooms.push(user.room().await);
         }
-        people.push(Person { token: Mutex::new(user.token.clone()), user, rooms });
+        people.push(Person { token: Mutex::new(user.token.clone()), user, rooms, newest: Mutex::default() });
     }
     people
 }
@@ -214,6 +216,8 @@ impl Run<'_> {
             }
             Step::Wait(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
             Step::LogOut { user } => self.log_out(&self.people[user]).await?,
+            Step::Stop { user } => self.stop(&self.people[user]).await?,
+            Step::Guess => self.guess().await?,
             Step::Leave => self.leave().await,
             Step::Plan { user, pro } => self.change_plan(&self.people[user], pro).await?,
             Step::Post { .. } | Step::Poison { .. } | Step::Flood | Step::Delay { .. } => {}
@@ -232,6 +236,27 @@ impl Run<'_> {
         let token = session["access_token"].as_str();
         let token = token.context("a session has a token")?;
         token.clone_into(&mut lock(&person.token));
+        Ok(())
+    }
+
+    async fn stop(&self, person: &Person<'_>) -> Result<()> {
+        let Some(message) = lock(&person.newest).clone() else {
+            return Ok(()); // nothing was posted yet
+        };
+        lock(&self.figures).stops += 1;
+        let token = lock(&person.token).clone();
+        let stop = person.user.api.request(Method::POST, &format!("{message}/stop")).bearer_auth(token);
+        let status = stop.send().await?.status().as_u16();
+        ensure!([200, 503].contains(&status), "stopping {message} is answered {status}");
+        Ok(())
+    }
+
+    /// Guesses at the password of somebody who need not sign in.
+    async fn guess(&self) -> Result<()> {
+        lock(&self.figures).guesses += 1;
+        let User { api, mobile, .. } = &self.people[FLOODER].user;
+        let status = api.log_in(mobile, "a wrong password").await.status;
+        ensure!([401, 429, 503].contains(&status), "a wrong password is answered {status}");
         Ok(())
     }
 
@@ -296,7 +321,7 @@ impl Run<'_> {
     /// Posts as a careful client does: with an idempotency key, and again until it is accepted.
     async fn post(&self, post: Post) -> Result<()> {
         lock(&self.figures).posts += 1;
-        let Person { user, token, rooms } = &self.people[post.user];
+        let Person { user, token, rooms, newest } = &self.people[post.user];
         let path = format!("{}/message", rooms[post.room]);
         let content = json!({ "content": post.content });
         let start = Instant::now();
@@ -313,6 +338,7 @@ impl Run<'_> {
                 202 => {
                     let message: Value = response.json().await?;
                     let id = message["id"].as_str().context("a message has an id")?;
+                    *lock(newest) = Some(format!("{path}/{id}"));
                     lock(&self.accepted).push(id.to_owned());
                     return Ok(());
                 }

@@ -33,6 +33,13 @@ pub enum Step {
         /// Who.
         user: usize,
     },
+    /// Somebody stops the reply to their newest message, whatever has become of it.
+    Stop {
+        /// Who.
+        user: usize,
+    },
+    /// A stranger guesses at somebody's password.
+    Guess,
     /// Somebody new signs up, posts and deletes the account at once.
     Leave,
     /// Somebody's plan changes.
@@ -86,8 +93,10 @@ pub fn schedule(seed: u64, steps: usize) -> Vec<Step> {
 fn step(random: &mut Rng) -> Step {
     let (user, room) = (random.usize(..USERS), random.usize(..ROOMS));
     match random.u32(..100) {
-        0..41 => Step::Post { user, room },
-        41..55 => Step::Wait(random.u64(10..400)),
+        0..39 => Step::Post { user, room },
+        39..43 => Step::Stop { user },
+        43..44 => Step::Guess,
+        44..55 => Step::Wait(random.u64(10..400)),
         55..67 => Step::Gemini(outcome(random)),
         67..76 => Step::Kill(VICTIMS[random.usize(..VICTIMS.len())]),
         76..78 => Step::LogOut { user },

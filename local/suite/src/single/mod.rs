@@ -191,7 +191,9 @@ impl Driver {
             sleep(Duration::from_millis(20)).await; // then Postgres tells what the process read
         }
         let mut scanned = self.watch.scanned().await?;
-        scanned.iter_mut().for_each(|(table, rows)| *rows -= before.get(table).copied().unwrap_or_default());
+        for (table, rows) in &mut scanned {
+            *rows -= before.get(table).copied().unwrap_or_default();
+        }
         scanned.retain(|_, rows| *rows > 0);
         Ok(Calls {
             statements,
