@@ -9,7 +9,7 @@ const WARMING_UP: usize = 2;
 const COUNTED: usize = 4;
 
 /// The functions that cannot be asked on their own.
-const NOT_ASKED: [&str; 4] = ["message-drain", "message-stop", "migrate", "secret-get"];
+const NOT_ASKED: [&str; 3] = ["message-drain", "migrate", "secret-get"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_warm_request_asks_no_more_of_others_than_its_functions_budget() {
