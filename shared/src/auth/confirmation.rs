@@ -24,10 +24,11 @@ pub enum Confirmation {
 }
 
 impl Confirmation {
-    /// Reads the fields `password`, `challenge` and `otp` of a request. `None` without any of them.
+    /// Reads the fields `password`, `challenge` and `otp` of a request. `None` without any of them. One proof is enough,
+    /// so a code beside a password is not looked at.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when a code comes without its challenge or the other way round, or beside a password.
+    /// [`Error::Invalid`] when a code comes without its challenge or the other way round.
     pub fn of(
         password: Option<SecretString>,
         challenge: Option<Challenge>,
@@ -35,9 +36,8 @@ impl Confirmation {
     ) -> Result<Option<Self>> {
         match (password, challenge, otp) {
             (None, None, None) => Ok(None),
-            (Some(password), None, None) => Ok(Some(Self::Password(password))),
+            (Some(password), _, _) => Ok(Some(Self::Password(password))),
             (None, Some(challenge), Some(otp)) => Ok(Some(Self::Code(challenge, otp))),
-            (Some(_), _, _) => Err(Error::invalid("password", "must come without a code: one proof is enough")),
             (None, None, Some(_)) => Err(Error::invalid("challenge", "is required with a code")),
             (None, Some(_), None) => Err(Error::invalid("otp", "is required with a challenge")),
         }

@@ -11,7 +11,7 @@ mod streaming;
 use std::{any::Any, future::ready, panic::AssertUnwindSafe};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use lambda_http::{IntoResponse, RequestExt, service_fn};
+use lambda_http::{IntoResponse, RequestExt, http::Method, service_fn};
 
 pub use lambda_http::{Body, Request, Response};
 pub use proxy::TrustedProxy;
@@ -39,7 +39,7 @@ where
 
 /// Runs a function until Lambda ends its environment: reads the configuration once, then passes every request to
 /// `handler`, unless it has other query parameters than `known_query`. Turns errors and panics into problem documents,
-/// and logs them; no other place does.
+/// and logs them; no other place does. A response to `HEAD` has no body.
 ///
 /// # Errors
 /// When the configuration is wrong, which fails the init phase with the variable's name; or when the Lambda runtime
@@ -58,14 +58,16 @@ where
     let app: &'static App = Box::leak(Box::new(configure()?));
     lambda_http::run(service_fn(move |request: Request| async move {
         let request_id = request.lambda_context().request_id;
+        let is_head = *request.method() == Method::HEAD;
         let outcome = async move {
             request::refuse_unknown_query(&request, known_query)?;
             handler(app, request).await
         };
-        match catch(&request_id, outcome).await {
-            Ok(response) => Ok(Utf8(response)),
-            Err(error) => problem::response(&error, &request_id).map(Utf8),
-        }
+        let response = match catch(&request_id, outcome).await {
+            Ok(response) => response,
+            Err(error) => problem::response(&error, &request_id)?,
+        };
+        Ok::<_, lambda_http::Error>(Utf8(if is_head { response.map(|_| Body::Empty) } else { response }))
     }))
     .await
 }

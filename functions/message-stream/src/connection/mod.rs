@@ -64,7 +64,7 @@ impl Connection {
         Self {
             answering,
             room: WakeUp { user_id: user, chatroom_id: message.chatroom_id },
-            message: Message { reply: None, failure: None, ..message },
+            message: Message { draft: None, reply: None, failure: None, ..message },
             events,
             slot,
             has_started: false,
