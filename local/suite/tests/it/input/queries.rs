@@ -45,6 +45,10 @@ pub async fn an_unknown_query_parameter_is_refused_at_every_endpoint_and_named(s
             let path = format!("{}?{query}", endpoint.path);
             let request = sender.user.request(endpoint.method.clone(), &path);
             let response = sender.user.send(request).await;
+            if endpoint.method == Method::HEAD {
+                assert_eq!(response.status, 422, "HEAD {path}, which has no body to name it in");
+                continue;
+            }
             assert_eq!((response.problem(), fields(&response)), (INVALID, names), "{} {path}", endpoint.method);
         }
     }
