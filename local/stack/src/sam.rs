@@ -24,8 +24,13 @@ const SAME: [(&str, &str); 6] = [
 /// Returns the parameters of a stack on this machine, for functions that have these variables.
 pub fn parameters(variables: &Variables) -> Parameters {
     let architecture = if ARCH == "aarch64" { "arm64" } else { "x86_64" };
-    let fixed =
-        [("Architecture", architecture), ("DatabaseRoots", "mozilla"), ("OtpDelivery", "response"), ("Stage", "local")];
+    let fixed = [
+        ("Architecture", architecture),
+        ("DatabaseRoots", "mozilla"),
+        ("MaximumConsumers", "0"), // MiniStack takes no parameter there
+        ("OtpDelivery", "response"),
+        ("Stage", "local"),
+    ];
     let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let same = SAME.iter().filter_map(|(name, variable)| Some(((*name).to_owned(), variables.get(*variable)?.clone())));
     fixed.into_iter().chain(same).collect()

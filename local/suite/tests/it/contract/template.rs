@@ -7,6 +7,7 @@ use local_suite::harness::contract::members;
 use serde_json::Value;
 
 use super::{
+    environment::allows,
     has_address,
     workspace::{Route, WORKSPACE, array, text},
 };
@@ -169,8 +170,13 @@ fn access_logs_have_a_name_that_needs_no_line_in_the_regions_policy() {
 #[test]
 fn the_consumers_begin_at_the_least_that_aws_takes_and_one_is_refused_before_a_deploy() {
     let parameter = &WORKSPACE.template["Parameters"]["MaximumConsumers"];
-    assert_eq!(parameter["Type"], "Number");
-    assert_eq!(["MinValue", "Default", "MaxValue"].map(|name| &parameter[name]), [2, 2, 1000]);
+    assert_eq!(parameter["Default"], "2");
+    for allowed in ["0", "2", "9", "10", "99", "100", "1000"] {
+        assert!(allows(parameter, allowed), "{allowed}");
+    }
+    for refused in ["1", "01", "1001", "2000", "-1", ""] {
+        assert!(!allows(parameter, refused), "{refused}");
+    }
 }
 
 #[test]
