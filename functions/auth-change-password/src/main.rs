@@ -53,7 +53,7 @@ fn confirmation(
     otp: Option<Guess>,
 ) -> Result<Option<Confirmation>> {
     match current_password {
-        _ if is_first => Confirmation::of(None, challenge, otp),
+        _ if is_first => Ok(Confirmation::of(None, challenge, otp)),
         Some(current) => Ok(Some(Confirmation::Password(current))),
         None => Err(Error::invalid("current_password", "is required: a password is set")),
     }

@@ -114,7 +114,7 @@ const DELETE: &str = "
 async fn delete(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = app.tokens.authenticate(&request)?;
     let Proof { password, challenge, otp } = http::json_or_default(&request)?;
-    let confirmation = Confirmation::of(password, challenge, otp)?;
+    let confirmation = Confirmation::of(password, challenge, otp);
 
     let Some(mut account) = app.account(caller).await? else {
         return app.gone(caller.user).await;

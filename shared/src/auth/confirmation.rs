@@ -24,22 +24,14 @@ pub enum Confirmation {
 }
 
 impl Confirmation {
-    /// Reads the fields `password`, `challenge` and `otp` of a request. `None` without any of them. One proof is enough,
-    /// so a code beside a password is not looked at.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when a code comes without its challenge or the other way round.
-    pub fn of(
-        password: Option<SecretString>,
-        challenge: Option<Challenge>,
-        otp: Option<Guess>,
-    ) -> Result<Option<Self>> {
+    /// Reads the fields `password`, `challenge` and `otp` of a request. Half a code is none, and one beside a password
+    /// is not looked at.
+    #[must_use]
+    pub fn of(password: Option<SecretString>, challenge: Option<Challenge>, otp: Option<Guess>) -> Option<Self> {
         match (password, challenge, otp) {
-            (None, None, None) => Ok(None),
-            (Some(password), _, _) => Ok(Some(Self::Password(password))),
-            (None, Some(challenge), Some(otp)) => Ok(Some(Self::Code(challenge, otp))),
-            (None, None, Some(_)) => Err(Error::invalid("challenge", "is required with a code")),
-            (None, Some(_), None) => Err(Error::invalid("otp", "is required with a challenge")),
+            (Some(password), _, _) => Some(Self::Password(password)),
+            (None, Some(challenge), Some(otp)) => Some(Self::Code(challenge, otp)),
+            (None, _, _) => None,
         }
     }
 }
