@@ -12,12 +12,11 @@
 //! between the two.
 
 use lambda_http::{Body, Request, Response};
-use secrecy::SecretString;
 use serde::Deserialize;
 use shared::{
     Error, Result,
     auth::{
-        Caller, Confirmation, Confirmer, Pepper, TokenVerifier,
+        Caller, Confirmation, Confirmer, Pepper, TokenVerifier, TypedPassword,
         codes::{Challenge, Guess},
         sessions::usage_hash,
     },
@@ -57,7 +56,7 @@ impl App {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Proof {
-    password: Option<SecretString>,
+    password: Option<TypedPassword>,
     challenge: Option<Challenge>,
     otp: Option<Guess>,
 }

@@ -6,12 +6,11 @@
 //! account is read first, so such a change takes two statements.
 
 use lambda_http::{Body, Request, Response};
-use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use shared::{
     Error, Result,
     auth::{
-        Caller, Confirmation, Confirmer, TokenVerifier,
+        Caller, Confirmation, Confirmer, TokenVerifier, TypedPassword,
         codes::{Challenge, Guess},
     },
     config::ConfigError,
@@ -43,7 +42,7 @@ struct Changes {
     name: Change<Name>,
     #[serde(default)]
     email: Change<Email>,
-    password: Option<SecretString>,
+    password: Option<TypedPassword>,
     challenge: Option<Challenge>,
     otp: Option<Guess>,
 }

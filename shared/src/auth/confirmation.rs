@@ -6,7 +6,8 @@
 //! the password, or a code that was sent for this purpose alone.
 
 use lambda_http::Request;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 
 use super::{
     CodeVerifier,
@@ -14,6 +15,23 @@ use super::{
     passwords::{self, PasswordAttempt, Verdict},
 };
 use crate::{Error, Result, config::ConfigError, domain::Mobile};
+
+/// The most characters of a password.
+const LONGEST: usize = 128;
+
+/// Holds a password as somebody typed it to prove who they are.
+#[derive(Deserialize)]
+#[serde(try_from = "SecretString")]
+pub struct TypedPassword(SecretString);
+
+impl TryFrom<SecretString> for TypedPassword {
+    type Error = &'static str;
+
+    fn try_from(text: SecretString) -> std::result::Result<Self, &'static str> {
+        let fits = text.expose_secret().chars().count() <= LONGEST;
+        if fits { Ok(Self(text)) } else { Err("must have at most 128 characters") }
+    }
+}
 
 /// A proof that the owner is there now, as the fields of a request give it.
 pub enum Confirmation {
@@ -27,9 +45,9 @@ impl Confirmation {
     /// Reads the fields `password`, `challenge` and `otp` of a request. Half a code is none, and one beside a password
     /// is not looked at.
     #[must_use]
-    pub fn of(password: Option<SecretString>, challenge: Option<Challenge>, otp: Option<Guess>) -> Option<Self> {
+    pub fn of(password: Option<TypedPassword>, challenge: Option<Challenge>, otp: Option<Guess>) -> Option<Self> {
         match (password, challenge, otp) {
-            (Some(password), _, _) => Some(Self::Password(password)),
+            (Some(TypedPassword(password)), _, _) => Some(Self::Password(password)),
             (None, Some(challenge), Some(otp)) => Some(Self::Code(challenge, otp)),
             (None, _, _) => None,
         }

@@ -16,7 +16,7 @@ pub mod tokens;
 
 pub use attempts::Attempts;
 pub use codes::CodeVerifier;
-pub use confirmation::{Confirmation, Confirmer};
+pub use confirmation::{Confirmation, Confirmer, TypedPassword};
 pub use device::Device;
 pub use passwords::Password;
 pub use pepper::Pepper;
