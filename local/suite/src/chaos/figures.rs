@@ -69,7 +69,8 @@ impl fmt::Display for Figures {
             formatter,
             "posts {posts} (requests {requests}), accepted {accepted}, failed {failed}, kills {kills}, \
              restarts {restarts}, duplicates {duplicates}, drops {drops}, delays {delays}, accounts {accounts}, \
-             stops {stops}, guesses {guesses}, poisons {poisons}, floods {floods}, stranger's slowest reply {stranger_ms} ms, \
+             stops {stops}, guesses {guesses}, poisons {poisons}, floods {floods}, \
+             stranger's slowest reply {stranger_ms} ms, \
              calls of Gemini {calls}, lost {lost}, doubled {doubled}"
         )
     }
