@@ -1,7 +1,7 @@
 //! Lets people post at random while workers are killed, wake-ups are lost, delayed and doubled, Gemini fails, Postgres
 //! restarts, and people log out, leave, change their plans, stop replies or flood their rooms. Then everything is well
-//! again, and every message must have come to its one end. At last one user floods many rooms once more, and strangers must not
-//! have to wait for that.
+//! again, and every message must have come to its one end. At last one user floods many rooms once more, and strangers
+//! must not have to wait for that.
 //!
 //! The steps follow from a seed; their timing does not.
 
