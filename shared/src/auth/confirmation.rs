@@ -16,9 +16,6 @@ use super::{
 };
 use crate::{Error, Result, config::ConfigError, domain::Mobile};
 
-/// The most characters of a password.
-const LONGEST: usize = 128;
-
 /// Holds a password as somebody typed it to prove who they are.
 #[derive(Deserialize)]
 #[serde(try_from = "SecretString")]
@@ -28,7 +25,7 @@ impl TryFrom<SecretString> for TypedPassword {
     type Error = &'static str;
 
     fn try_from(text: SecretString) -> std::result::Result<Self, &'static str> {
-        let fits = text.expose_secret().chars().count() <= LONGEST;
+        let fits = text.expose_secret().chars().count() <= *passwords::LENGTHS.end();
         if fits { Ok(Self(text)) } else { Err("must have at most 128 characters") }
     }
 }

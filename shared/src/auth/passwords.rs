@@ -11,7 +11,7 @@
 //! does not keep the owner from signing in where the owner signed in before, and an office behind one address signs in
 //! as often as it likes. The counts are apart from those of codes: who fills the ones leaves the others alone.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{ops::RangeInclusive, sync::OnceLock, time::Duration};
 
 use argon2::{
     Argon2, PasswordHasher, PasswordVerifier,
@@ -117,6 +117,9 @@ pub async fn forget_failures(attempts: &Attempts, mobile: &Mobile) {
     attempts.clear(&in_a_row).await;
 }
 
+/// The fewest and the most characters of a password.
+pub(super) const LENGTHS: RangeInclusive<usize> = 8..=128;
+
 /// Holds a new password: 8 to 128 characters, and not among the most common.
 #[derive(Deserialize)]
 #[serde(try_from = "SecretString")]
@@ -138,7 +141,7 @@ impl TryFrom<SecretString> for Password {
 
     fn try_from(text: SecretString) -> Result<Self, NotAPassword> {
         let password = text.expose_secret();
-        if !(8..=128).contains(&password.chars().count()) {
+        if !LENGTHS.contains(&password.chars().count()) {
             return Err(NotAPassword::Length);
         }
         if common_passwords::contains(password) {
